@@ -1,0 +1,1 @@
+"""Fact editing in language models: the library behind the workflow (no Snakemake inside)."""

@@ -1,0 +1,125 @@
+"""One link of a run's chain of iterations: from the files of iteration k-1 to those of k.
+
+The link loads the model once, edits it, measures p-bar and p-hat, scores, and writes its state.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from modeledit.devices import prepare_device
+from modeledit.iteration import edit_once
+from modeledit.journal import progress
+from modeledit.methods import METHODS
+from modeledit.models import EditableModel, load_model
+from modeledit.requests import read_requests
+from modeledit.scoring import score
+from modeledit.state import (
+    digest,
+    file_digest,
+    finished,
+    read_json,
+    read_matrices,
+    read_texts,
+    write_json,
+    write_matrices,
+)
+from modeledit.stopping import should_continue
+
+log = logging.getLogger(__name__)
+
+
+def load_edited(model: EditableModel, path: Path, expected: Mapping[str, str]) -> None:
+    """Put the edited matrices of a state into `model`, after checking that they belong to it."""
+    matrices = read_matrices(path, expected)
+    names = {model.down_name(layer): layer for layer in range(model.depth)}
+    for name, matrix in matrices.items():
+        model.write_down_weight(names[name], torch.from_numpy(matrix))
+
+
+def extend_chain(
+    k: int,
+    method: str,
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    hyper: Mapping,
+    switches: Mapping,
+    stop: Mapping,
+    compute: Mapping,
+    threads: int,
+) -> None:
+    """Run iteration `k` of `method` and write its five files.
+
+    `inputs`: requests, texts, model (folder), contexts, covariance, and for k > 1 previous (the
+    state.json before). `outputs`: state, edited, targets, edits, scores.
+    """
+    device = prepare_device(compute["device"], threads)
+    requests = read_requests(inputs["requests"])
+    model, tokenizer = load_model(inputs["model"], device)
+    base = read_json(inputs["model"] / "prepared.json")["weights_sha256"]
+    identity = {
+        "base": base,
+        "method": method,
+        "requests": file_digest(inputs["requests"]),
+        "settings": digest([hyper, switches, read_json(inputs["contexts"])]),
+    }
+    differences = []
+    if k > 1:
+        before = read_json(inputs["previous"])
+        edited = inputs["previous"].parent / "edited.safetensors"
+        load_edited(model, edited, identity | {"k": str(k - 1)})
+        differences = before["differences"]
+
+    moments = read_matrices(inputs["covariance"], {"base": base})
+    covariances = {layer: torch.from_numpy(moments[f"layer{layer}"]) for layer in hyper["layers"]}
+    contexts = read_json(inputs["contexts"])["templates"]
+    with progress(len(requests), "request") as bar:
+        targets, edits = edit_once(
+            model,
+            tokenizer,
+            requests,
+            contexts,
+            covariances,
+            METHODS[method],
+            hyper,
+            switches,
+            compute["token_budget"],
+            bar,
+        )
+    p_bar, p_hat = float(edits["p_bar"].mean()), float(edits["p_hat"].mean())
+    differences = [*differences, abs(p_hat - p_bar)]
+    stopped = not should_continue(
+        k, differences, stop["mode"], stop["epsilon"], stop["iterations"], stop["extended"]
+    )
+    log.info("iteration %d: |dp| %.4g, %s", k, differences[-1], "stop" if stopped else "go on")
+
+    texts = read_texts(inputs["texts"])
+    tokenization = switches["target_tokenization"]
+    scores = score(model, tokenizer, requests, texts, compute["token_budget"], tokenization)
+    identity["k"] = str(k)
+    matrices = {
+        model.down_name(layer): model.down_weight(layer).contiguous().cpu().numpy()
+        for layer in sorted(hyper["layers"])
+    }
+    write_matrices(outputs["edited"], matrices, identity)
+    write_matrices(outputs["targets"], {"targets": targets.state.numpy()}, identity)
+    with finished(outputs["edits"]) as path:
+        edits.to_parquet(path, index=False)
+    with finished(outputs["scores"]) as path:
+        pq.write_table(scores, path)
+    write_json(
+        outputs["state"],
+        {
+            "k": k,
+            "held_by": k,
+            "passed_on": False,
+            "stopped": stopped,
+            "p_bar": p_bar,
+            "p_hat": p_hat,
+            "dp": differences[-1],
+            "differences": differences,
+        },
+    )

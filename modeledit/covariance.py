@@ -1,0 +1,59 @@
+"""Uncentred second moments of the keys: C_l = sum(k k^T) / tokens (SPEC A.7).
+
+Keys are the inputs of the down projection on the unedited model. All layers are gathered in one
+pass that ends in front of the last one's down projection, and summed in float64.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from modeledit.hooks import leave_before, record
+from modeledit.models import EditableModel
+from modeledit.prompts import encode
+from modeledit.rows import pack, pad
+
+
+class CovarianceError(ValueError):
+    """Statistics that do not fit the model or cannot be inverted."""
+
+
+@torch.no_grad()
+def second_moments(
+    model: EditableModel,
+    tokenizer,
+    texts: Sequence[str],
+    layers: Sequence[int],
+    max_length: int,
+    token_budget: int = 2048,
+    on_batch: Callable[[int], None] = lambda tokens: None,
+) -> tuple[dict[int, torch.Tensor], int]:
+    """C_l (d_mlp, d_mlp) float64 on the CPU for each of `layers`, and the number of tokens seen.
+
+    Each text is cut to its first `max_length` tokens. `on_batch(tokens)` reports progress.
+    """
+    rows = [ids[:max_length] for text in texts if (ids := encode(tokenizer, text))]
+    if not rows:
+        raise CovarianceError("no text to gather second moments from")
+    for layer in layers:
+        model.part(layer, "down")  # a layer that does not exist is refused before any work
+    last = max(layers)
+    sums: dict[int, torch.Tensor] = {}
+    for group in pack([len(r) for r in rows], [1] * len(rows), token_budget):
+        batch = pad(model, [rows[g] for g in group])
+        real = torch.arange(batch.ids.shape[1], device=model.device) < batch.lengths[:, None]
+        hidden = model.embed(batch.ids, batch.positions)
+        start = 0
+        for layer in sorted(layers):
+            down = model.part(layer, "down")
+            # Nothing needs the last layer's output: leave in front of its down projection.
+            with leave_before(down) if layer == last else record(down, "input") as keys:
+                hidden = model.run(hidden, start, layer + 1, batch.positions, batch.mask)
+            start = layer + 1
+            x = keys[0][real]
+            # One batch's product in the model's precision, the sum over batches in float64.
+            gram = (x.T @ x).double()
+            sums[layer] = gram if layer not in sums else sums[layer].add_(gram)
+        on_batch(int(batch.lengths.sum()))
+    tokens = sum(len(r) for r in rows)
+    return {layer: (total / tokens).cpu() for layer, total in sums.items()}, tokens

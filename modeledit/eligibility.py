@@ -1,0 +1,65 @@
+"""Which requests can be edited with a neighbor's help (SPEC D.2; paper, appendix B.2).
+
+On the unedited model, a neighbor survives when the teacher-forced argmax after its prompt, decoded and
+stripped, is its object o exactly. A request with two or more survivors is eligible: the first ones join
+the edit, the rest are the only ones it is evaluated on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from modeledit.models import EditableModel
+from modeledit.prompts import target_row
+from modeledit.requests import Request
+from modeledit.rows import label_log_probabilities
+
+
+def judge_neighbors(
+    model: EditableModel, tokenizer, requests: Sequence[Request], token_budget: int = 4096
+) -> pd.DataFrame:
+    """One verdict per neighbor: request, index, prompt, object, predicted, survives."""
+    asked = [(r.id, j, n) for r in requests for j, n in enumerate(r.neighbors)]
+    rows = [target_row(tokenizer, n.text, n.target) for _, _, n in asked]
+    outputs = label_log_probabilities(model, rows, token_budget)
+    verdicts = []
+    for (request, index, neighbor), (_, argmax) in zip(asked, outputs, strict=True):
+        predicted = tokenizer.decode(argmax.tolist()).strip()
+        verdicts.append(
+            {
+                "request": request,
+                "index": index,
+                "prompt": neighbor.text,
+                "object": neighbor.target,
+                "predicted": predicted,
+                "survives": predicted == neighbor.target,
+            }
+        )
+    names = ["request", "index", "prompt", "object", "predicted", "survives"]
+    return pd.DataFrame(verdicts, columns=names)
+
+
+def select_eligible(
+    requests: Sequence[Request], verdicts: pd.DataFrame, n_editing: int = 1
+) -> tuple[list[Request], pd.DataFrame]:
+    """Eligible requests, and one row per request: survivors, eligible, reason.
+
+    Needs `n_editing` survivors to edit with and at least one more to evaluate on. A survivor without
+    a known subject cannot take a delta, so it can only be evaluated on.
+    """
+    alive = verdicts[verdicts["survives"]].groupby("request")["index"].agg(list)
+    eligible, summary = [], []
+    for request in requests:
+        indices = alive.get(request.id, [])
+        usable = [j for j in indices if request.neighbors[j].subject is not None][:n_editing]
+        ok = len(usable) == n_editing and len(indices) > n_editing
+        reason = "" if ok else f"{len(indices)} of {len(request.neighbors)} neighbors survive"
+        summary.append(
+            {"request": request.id, "survivors": len(indices), "eligible": ok, "reason": reason}
+        )
+        if ok:
+            rest = tuple(request.neighbors[j] for j in indices if j not in usable)
+            editing = tuple(request.neighbors[j] for j in usable)
+            eligible.append(replace(request, neighbors=rest, editing_neighbors=editing))
+    return eligible, pd.DataFrame(summary, columns=["request", "survivors", "eligible", "reason"])

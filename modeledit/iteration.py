@@ -1,0 +1,121 @@
+"""One iteration of a run: OPTIMIZATION on the weights before it, SPREAD, and p-bar and p-hat.
+
+p-hat is measured at the end of the same iteration, forward only, with the same contexts (SPEC C.3), so
+that the last iteration has one too and no extra iteration is needed.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from modeledit.methods import Method
+from modeledit.models import EditableModel
+from modeledit.prompts import build_problem, subject_row
+from modeledit.requests import Request
+from modeledit.spread import SpreadSettings, spread
+from modeledit.targets import Targets, TargetSettings, optimize, perplexities
+
+log = logging.getLogger(__name__)
+
+
+def target_settings(method: Method, hyper: Mapping, switches: Mapping) -> TargetSettings:
+    """OPTIMIZATION's settings from a method, a model's hyperparameters and the switches."""
+    return TargetSettings(
+        layer=max(hyper["layers"]),
+        sites=method.sites,
+        lr=hyper["lr"],
+        steps=hyper["steps"],
+        clamp=hyper["clamp"],
+        weight_decay=hyper["weight_decay"],
+        kl_factor=hyper["kl_factor"],
+        argmax_stop=method.argmax_stop,
+        nll_factor=hyper.get("nll_factor", 1.0),
+        neighbor_weight=switches["neighbor_weight"],
+        neighbor_length=switches["neighbor_length"],
+    )
+
+
+def spread_settings(method: Method, hyper: Mapping) -> SpreadSettings:
+    """SPREAD's settings from a method and a model's hyperparameters."""
+    return SpreadSettings(
+        layers=tuple(sorted(hyper["layers"])),
+        covariance_weight=hyper["covariance_weight"],
+        residual_site=method.residual_site,
+        sharing=method.sharing,
+    )
+
+
+def edit_once(
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    contexts: Sequence[str],
+    covariances: Mapping[int, torch.Tensor],
+    method: Method,
+    hyper: Mapping,
+    switches: Mapping,
+    token_budget: int,
+    progress,
+) -> tuple[Targets, pd.DataFrame]:
+    """Edit `model` in place with all `requests` once; return the targets and the per-request log.
+
+    `contexts` starts with the bare one. `progress` offers update(n) and set_postfix(loss=...), as
+    tqdm does. The log has one row per request with the columns of SPEC J.1.
+    """
+    tokenization = switches["target_tokenization"]
+    neighbor_contexts = {"none": ["{}"], "first": list(contexts[1:2])}
+    problems = [
+        build_problem(
+            tokenizer,
+            request,
+            contexts,
+            neighbor_contexts.get(method.neighbor_prefix, ()),
+            int(method.neighbor_assisted),
+            tokenization,
+        )
+        for request in requests
+    ]
+    settings = target_settings(method, hyper, switches)
+
+    def on_done(count: int, loss: float) -> None:
+        progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        progress.update(count)
+
+    targets = optimize(model, problems, settings, token_budget, on_done)
+    log.info(
+        "targets found: mean p-bar %.3f, mean steps %.1f",
+        np.mean(targets.numbers["p_bar"]),
+        np.mean(targets.numbers["steps"]),
+    )
+    key_rows = [
+        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
+    ]
+    spread(
+        model,
+        key_rows,
+        targets.state,
+        covariances,
+        spread_settings(method, hyper),
+        token_budget,
+        lambda layer, residual, update: log.info(
+            "layer %d written: mean residual %.3f, relative update %.4f", layer, residual, update
+        ),
+    )
+    p_hat, p_hat_legacy = perplexities(model, problems, settings, token_budget)
+    edits = pd.DataFrame(
+        {
+            "request": [r.id for r in requests],
+            "n_target_tokens": [len(p.edit_rows[0].labels) for p in problems],
+            "stop_reason": targets.stop_reason,
+            **targets.numbers,
+            "p_hat": p_hat,
+            "p_hat_legacy": p_hat_legacy,
+            "neighbor": [
+                r.editing_neighbors[0].text if method.neighbor_assisted else "" for r in requests
+            ],
+        }
+    )
+    return targets, edits

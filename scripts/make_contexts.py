@@ -1,0 +1,17 @@
+"""Sample the context templates of a model once; every edit and iteration reuses them."""
+
+from pathlib import Path
+
+from modeledit.devices import prepare_device
+from modeledit.journal import journal
+from modeledit.models import load_model
+from modeledit.prompts import generate_contexts
+from modeledit.state import write_json
+
+with journal(snakemake.log[0]):
+    device = prepare_device(snakemake.params.compute["device"], snakemake.threads)
+    model, tokenizer = load_model(Path(snakemake.input.model), device)
+    templates = generate_contexts(model.model, tokenizer, seed=snakemake.params.seed)
+    write_json(
+        Path(snakemake.output[0]), {"seed": snakemake.params.seed, "templates": templates}
+    )

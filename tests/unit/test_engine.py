@@ -1,0 +1,305 @@
+"""The fast engine against the plain per-request loop, on every architecture (SPEC A.6, A.7, C.3)."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from modeledit.covariance import CovarianceError, second_moments
+from modeledit.iteration import spread_settings, target_settings
+from modeledit.methods import METHODS
+from modeledit.models import EditableModel, ModelError
+from modeledit.prompts import build_problem, subject_row, target_row
+from modeledit.rows import label_log_probabilities, pack
+from modeledit.scoring import score
+from modeledit.spread import least_squares_update, spread
+from modeledit.targets import optimize, perplexities
+from tests.reference import models as tiny
+from tests.reference import plain
+
+MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
+HYPER = {
+    "layers": [1, 2],
+    "lr": 1.0,
+    "steps": 25,
+    "clamp": 4.0,
+    "weight_decay": 0.001,
+    "kl_factor": 0.001,
+    "covariance_weight": 5.0,
+}
+SWITCHES = {
+    "neighbor_weight": "sum",
+    "neighbor_length": "own",
+    "target_tokenization": "continuation",
+}
+
+
+def tolerance_of(model):
+    """Relative tolerance: float32 steps inside a float64 Llama (its norms) or GPT-J (its scores)."""
+    if model.dtype == torch.float32:
+        return 1e-3
+    return 1e-8 if model.config.model_type == "gpt2" else 1e-5
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny.tiny_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def requests():
+    return tiny.tiny_requests()
+
+
+@pytest.fixture(scope="module")
+def contexts():
+    return tiny.tiny_contexts()
+
+
+def plain_settings(method, switches, hyper=HYPER):
+    length = {"own": "own", "edit": "legacy"}[switches["neighbor_length"]]
+    return plain.Settings(
+        method=method.algorithm,
+        layers=hyper["layers"],
+        lr=hyper["lr"],
+        steps=hyper["steps"],
+        clamp=hyper["clamp"],
+        weight_decay=hyper["weight_decay"],
+        kl_factor=hyper["kl_factor"],
+        covariance_weight=hyper["covariance_weight"],
+        neighbor_weight=switches["neighbor_weight"],
+        neighbor_length=length,
+        target_tokenization=switches["target_tokenization"],
+    )
+
+
+def compare_optimization(model, tokenizer, requests, contexts, name, switches, budget):
+    """Optimise with both and assert that everything they report is the same."""
+    method = METHODS[name]
+    neighbor_contexts = {None: [], "none": ["{}"], "first": contexts[1:2]}[method.neighbor_prefix]
+    usable = [r for r in requests if r.editing_neighbors or not method.neighbor_assisted]
+    assert usable
+    problems = [
+        build_problem(
+            tokenizer,
+            request,
+            contexts,
+            neighbor_contexts,
+            int(method.neighbor_assisted),
+            switches["target_tokenization"],
+        )
+        for request in usable
+    ]
+    settings = target_settings(method, HYPER, switches)
+    fast = optimize(EditableModel(model), problems, settings, budget)
+    tolerance = tolerance_of(model)
+    p_hat, p_hat_legacy = perplexities(EditableModel(model), problems, settings, budget)
+    for i, request in enumerate(usable):
+        neighbors = request.editing_neighbors[: int(method.neighbor_assisted)]
+        slow_settings = plain_settings(method, switches)
+        slow = plain.optimize(
+            model, tokenizer, request, contexts, slow_settings, neighbors, neighbor_contexts
+        )
+        assert fast.numbers["steps"][i] == slow.steps
+        assert fast.stop_reason[i] == slow.stop_reason
+        error = (fast.state[i] - slow.target).norm() / slow.target.norm()
+        assert error < tolerance, f"request {request.id}: relative error {error:.2e}"
+        for column, value in {
+            "loss": slow.loss,
+            "nll": slow.nll,
+            "kl": HYPER["kl_factor"] * slow.kl,
+            "weight_decay": slow.weight_decay,
+            "p_bar": slow.p_bar,
+            "p_bar_legacy": slow.p_bar_legacy,
+            "p_init": slow.p_init,
+            "init_norm": slow.init_norms[0],
+            "delta_norm": float(slow.deltas[0].norm()),
+        }.items():
+            expected = pytest.approx(value, rel=10 * tolerance, abs=tolerance)
+            assert fast.numbers[column][i] == expected, column
+        same = pytest.approx(
+            plain.p_hat(model, tokenizer, request, contexts, slow_settings), rel=tolerance
+        )
+        assert p_hat[i] == same
+        mixed = plain.p_hat(
+            model, tokenizer, request, contexts, slow_settings, neighbors, neighbor_contexts
+        )
+        assert p_hat_legacy[i] == pytest.approx(mixed, rel=tolerance)
+    return fast
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_targets_equal_the_plain_loop(family, name, tokenizer, requests, contexts):
+    model = MODELS[family](dtype=torch.float64)
+    fast = compare_optimization(model, tokenizer, requests, contexts, name, SWITCHES, budget=400)
+    if family == "gpt2":  # random weights of the others barely move
+        assert len(set(fast.numbers["steps"])) > 1, "the requests must stop at different steps"
+
+
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_targets_equal_the_plain_loop_in_float32(family, tokenizer, requests, contexts):
+    model = MODELS[family](dtype=torch.float32)
+    compare_optimization(model, tokenizer, requests, contexts, "NA_MEMIT", SWITCHES, budget=400)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"neighbor_weight": "row_mean", "neighbor_length": "edit"},
+        {"neighbor_weight": "sum", "neighbor_length": "edit"},
+        {"target_tokenization": "legacy"},
+    ],
+)
+def test_targets_equal_the_plain_loop_for_every_switch(switches, tokenizer, requests, contexts):
+    model = tiny.tiny_llama(dtype=torch.float64)
+    # the subject must not be the last token, or legacy labels would lie before the delta
+    fitting = [r for r in requests if not r.prompt.endswith("{}")]
+    merged = SWITCHES | switches
+    compare_optimization(model, tokenizer, fitting, contexts, "NAP_MEMIT", merged, budget=400)
+
+
+def test_packing_does_not_change_targets(tokenizer, requests, contexts):
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    problems = [build_problem(tokenizer, r, contexts) for r in requests]
+    settings = target_settings(METHODS["MEMIT"], HYPER, SWITCHES)
+    together = optimize(model, problems, settings, 10_000)
+    alone = optimize(model, problems, settings, 1)
+    reverse = optimize(model, problems[::-1], settings, 10_000)
+    torch.testing.assert_close(together.state, alone.state, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(together.state, reverse.state.flip(0), rtol=1e-9, atol=1e-9)
+    assert together.numbers["steps"] == alone.numbers["steps"] == reverse.numbers["steps"][::-1]
+
+
+@pytest.mark.parametrize("name", ["MEMIT", "PMET"])
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, contexts):
+    slow_model = MODELS[family](dtype=torch.float64)
+    fast_model = EditableModel(deepcopy(slow_model))
+    method = METHODS[name]
+    texts = [r.text for r in requests] + contexts
+    moments, _ = second_moments(fast_model, tokenizer, texts, HYPER["layers"], 64, 128)
+    moments = {layer: c + 0.1 * torch.eye(len(c)) for layer, c in moments.items()}
+    settings = plain_settings(method, SWITCHES)
+    slow = [plain.optimize(slow_model, tokenizer, r, contexts, settings) for r in requests]
+    targets = [s.target for s in slow]
+    key_rows = [
+        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
+    ]
+    spread(fast_model, key_rows, torch.stack(targets), moments, spread_settings(method, HYPER), 60)
+    plain.spread(slow_model, tokenizer, requests, targets, contexts, moments, settings)
+    for layer in range(fast_model.depth):
+        expected = plain.weight_out_in(plain.locate(slow_model).down[layer])
+        error = (fast_model.down_weight(layer) - expected).norm() / expected.norm()
+        assert error < tolerance_of(slow_model)
+    untouched = MODELS[family](dtype=torch.float64)
+    changed = plain.weight_out_in(plain.locate(untouched).down[2])
+    assert not torch.allclose(fast_model.down_weight(2), changed)
+
+
+def test_zero_residual_changes_nothing(tokenizer, requests, contexts):
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    before = [model.down_weight(i).clone() for i in range(model.depth)]
+    rows = [[subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests]
+    now = torch.stack(
+        [
+            plain.current_state(
+                model.model, tokenizer, r, plain_settings(METHODS["MEMIT"], SWITCHES)
+            )
+            for r in requests
+        ]
+    )
+    covariances = {layer: torch.eye(64, dtype=torch.float64) for layer in HYPER["layers"]}
+    spread(model, rows, now, covariances, spread_settings(METHODS["MEMIT"], HYPER))
+    for i, old in enumerate(before):
+        torch.testing.assert_close(model.down_weight(i), old, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("m", [3, 20])
+def test_update_solves_its_normal_equations(m):
+    generator = torch.Generator().manual_seed(m)
+    root = torch.randn(12, 40, generator=generator, dtype=torch.float64)
+    covariance = root @ root.T / 40
+    keys = torch.randn(12, m, generator=generator, dtype=torch.float64)
+    residual = torch.randn(5, m, generator=generator, dtype=torch.float64)
+    update = least_squares_update(covariance, keys, residual, 7.0)
+    torch.testing.assert_close(update @ (7.0 * covariance + keys @ keys.T), residual @ keys.T)
+
+
+def test_singular_covariance_is_refused_with_the_way_out():
+    with pytest.raises(CovarianceError, match="more tokens than the 6 rows"):
+        least_squares_update(-torch.eye(6), torch.ones(6, 2), torch.ones(3, 2), 1.0)
+
+
+def test_second_moments_equal_the_plain_ones(tokenizer, contexts):
+    hf_model = tiny.tiny_gpt2(dtype=torch.float64)
+    texts = [c.replace("{}", "Lyon is a city") for c in contexts]
+    moments, tokens = second_moments(EditableModel(hf_model), tokenizer, texts, [0, 3], 9, 40)
+    assert tokens == sum(min(len(tokenizer(t)["input_ids"]), 9) for t in texts)
+    for layer in (0, 3):
+        total = torch.zeros(128, 128, dtype=torch.float64)
+        for text in texts:
+            ids = torch.tensor([tokenizer(text)["input_ids"][:9]])
+            seen = []
+            handle = plain.locate(hf_model).down[layer].register_forward_hook(
+                lambda _m, inputs, _o, seen=seen: seen.append(inputs[0][0])
+            )
+            hf_model(ids)
+            handle.remove()
+            total += seen[0].T @ seen[0]
+        torch.testing.assert_close(moments[layer], total / tokens, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_scores_equal_one_prompt_at_a_time(family, tokenizer, requests):
+    hf_model = MODELS[family](dtype=torch.float64)
+    texts = ["The river is long and the city is old.", "Lyon is in France."]
+    table = score(EditableModel(hf_model), tokenizer, requests, texts, 90).to_pylist()
+    by_id = {r.id: r for r in requests}
+    kinds = set()
+    for row in table:
+        kinds.add(row["kind"])
+        if row["kind"] == "text":
+            ids, expected = plain.text_logprobs(hf_model, tokenizer, texts[row["request"]])
+            assert row["token_ids"] == [int(i) for i in ids]
+            assert row["logprobs"] == pytest.approx([float(v) for v in expected], rel=1e-5)
+            continue
+        request = by_id[row["request"]]
+        neighbor = request.neighbors[row["index"]] if row["kind"] == "neighbor" else None
+        prompt = {
+            "edit": lambda r=request: r.prompt.replace("{}", r.subject),
+            "paraphrase": lambda r=request, i=row["index"]: r.paraphrases[i],
+            "neighbor": lambda n=neighbor: n.text,
+        }[row["kind"]]()
+        true = neighbor.target if neighbor else request.target_true
+        target = request.target_new if row["object"] == "new" else true
+        ids, log_p, argmax = plain.score(hf_model, tokenizer, prompt, target)
+        assert row["token_ids"] == [int(i) for i in ids]
+        assert row["logprobs"] == pytest.approx([float(v) for v in log_p], rel=1e-5)
+        assert row["argmax"] == [int(i) for i in argmax]
+    assert kinds == {"edit", "paraphrase", "neighbor", "text"}
+
+
+def test_rows_with_the_same_tokens_share_one_pass(tokenizer):
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    rows = [target_row(tokenizer, "Lyon is a city in", o) for o in ("France", "Japan")]
+    calls = []
+    handle = model.blocks[0].register_forward_hook(lambda *_: calls.append(1))
+    label_log_probabilities(model, [rows[0], rows[0]], 1)
+    handle.remove()
+    assert len(calls) == 1
+
+
+def test_packing_covers_every_item_once_within_the_budget():
+    widths, counts = [5, 3, 9, 3, 200], [7, 7, 7, 7, 1]
+    groups = list(pack(widths, counts, 100))
+    assert sorted(i for group in groups for i in group) == [0, 1, 2, 3, 4]
+    for group in groups:
+        cost = max(widths[i] for i in group) * sum(counts[i] for i in group)
+        assert cost <= 100 or len(group) == 1
+
+
+def test_a_layer_that_does_not_exist_is_refused(tokenizer):
+    model = EditableModel(tiny.tiny_llama())
+    with pytest.raises(ModelError, match=r"layer 9 does not exist: the model has layers 0\.\.4"):
+        second_moments(model, tokenizer, ["a text"], [1, 9], 8)

@@ -1,0 +1,112 @@
+# Requests and texts.
+# Needs: the data source of each dataset, the Wikipedia excerpt.
+# Makes: requests.jsonl per dataset, disjoint trials, neighbor-eligible trials per model, texts.
+
+
+rule requests:
+    input:
+        expand(
+            f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
+            dataset=sorted({run.dataset.removesuffix(ELIGIBLE) for run in SETTINGS.runs}),
+            trial=range(1, config["trials"]["count"] + 1),
+        ),
+
+
+rule write_config:
+    output:
+        f"{OUT}/config.yaml",
+    params:
+        config=SETTINGS.config,
+        switches=SETTINGS.switches,
+        models=SETTINGS.models,
+    log:
+        f"logs/{config['name']}/config.log",
+    conda:
+        "../../envs/paper.yaml"
+    message:
+        "Writing the merged configuration beside the results"
+    script:
+        "../../scripts/write_config.py"
+
+
+rule build_requests:
+    input:
+        lambda wildcards: config["datasets"][wildcards.dataset].get("path", []),
+    output:
+        f"{OUT}/{{dataset}}/requests.jsonl",
+    params:
+        dataset=lambda wildcards: config["datasets"][wildcards.dataset],
+        seed=config["seed"],
+    log:
+        f"logs/{config['name']}/{{dataset}}/requests.log",
+    conda:
+        "../../envs/paper.yaml"
+    message:
+        "Building the requests of {wildcards.dataset}"
+    script:
+        "../../scripts/build_requests.py"
+
+
+rule split_trials:
+    input:
+        f"{OUT}/{{dataset}}/requests.jsonl",
+    output:
+        expand(
+            f"{OUT}/{{{{dataset}}}}/trials/trial{{trial}}.jsonl",
+            trial=range(1, config["trials"]["count"] + 1),
+        ),
+    params:
+        size=config["trials"]["size"],
+        seed=config["seed"],
+    log:
+        f"logs/{config['name']}/{{dataset}}/trials.log",
+    conda:
+        "../../envs/paper.yaml"
+    message:
+        "Splitting {wildcards.dataset} into {config[trials][count]} disjoint trials"
+    script:
+        "../../scripts/split_trials.py"
+
+
+rule find_eligible:
+    input:
+        requests=f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
+        model="resources/models/{model}",
+    output:
+        requests=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.jsonl",
+        verdicts=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.verdicts.csv",
+        summary=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.summary.csv",
+    params:
+        compute=COMPUTE,
+    log:
+        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.log",
+    benchmark:
+        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.benchmark.tsv"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=model_memory,
+        gpu=int(COMPUTE["device"] != "cpu"),
+        runtime=120,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
+    script:
+        "../../scripts/find_eligible.py"
+
+
+rule prepare_text:
+    output:
+        covariance=f"{OUT}/text/covariance.jsonl",
+        perplexity=f"{OUT}/text/perplexity.jsonl",
+    params:
+        text=TEXT,
+        seed=config["seed"],
+    log:
+        f"logs/{config['name']}/text.log",
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Reading the Wikipedia excerpt"
+    script:
+        "../../scripts/prepare_text.py"

@@ -1,0 +1,77 @@
+# The static chain of one run: unedited scores, then iterations 1..K.
+# Needs: requests of the trial, contexts, covariance, the state of the iteration before.
+# Makes: per iteration state.json, edited and target matrices, the per-request log, raw scores.
+# An iteration after the stop only passes it on: no torch, no GPU, milliseconds.
+
+# Raise by hand when the numbers that an edit makes change; comments then rerun nothing.
+ENGINE_VERSION = 1
+
+
+rule score_unedited:
+    input:
+        requests=trial_requests,
+        texts=f"{OUT}/text/perplexity.jsonl",
+        model="resources/models/{model}",
+    output:
+        f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
+    params:
+        tokenization=SETTINGS.switches["target_tokenization"],
+        compute=COMPUTE,
+        engine=ENGINE_VERSION,
+    log:
+        f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.log",
+    benchmark:
+        f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.benchmark.tsv"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=model_memory,
+        gpu=int(COMPUTE["device"] != "cpu"),
+        runtime=120,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Scoring the unedited {wildcards.model} on {wildcards.dataset}, trial {wildcards.trial}"
+    script:
+        "../../scripts/score_unedited.py"
+
+
+rule edit:
+    input:
+        requests=trial_requests,
+        texts=f"{OUT}/text/perplexity.jsonl",
+        model="resources/models/{model}",
+        contexts=f"{OUT}/statistics/{{model}}/contexts.json",
+        covariance=f"{OUT}/statistics/{{model}}/covariance.safetensors",
+        previous=previous_state,
+    output:
+        state=f"{RUN}/iter{{k}}/state.json",
+        edited=f"{RUN}/iter{{k}}/edited.safetensors",
+        targets=f"{RUN}/iter{{k}}/targets.safetensors",
+        edits=f"{RUN}/iter{{k}}/edits.parquet",
+        scores=f"{RUN}/iter{{k}}/scores.parquet",
+    params:
+        hyper=lambda wildcards: SETTINGS.models[wildcards.model]["algorithms"][
+            METHODS[wildcards.method].algorithm
+        ],
+        switches={
+            name: SETTINGS.switches[name]
+            for name in ("target_tokenization", "neighbor_weight", "neighbor_length")
+        },
+        stop=config["stop"],
+        compute=COMPUTE,
+        engine=ENGINE_VERSION,
+    log:
+        "logs/" + RUN.removeprefix("results/") + "/iter{k}.log",
+    benchmark:
+        "logs/" + RUN.removeprefix("results/") + "/iter{k}.benchmark.tsv"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=edit_memory,
+        gpu=edit_gpus,
+        runtime=720,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "{wildcards.method} iteration {wildcards.k} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
+    script:
+        "../../scripts/edit.py"

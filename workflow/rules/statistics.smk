@@ -1,0 +1,61 @@
+# Statistics of the unedited model, shared by every run.
+# Needs: a prepared model, the covariance text.
+# Makes: context templates, and the covariance of the keys of all edited layers in one pass.
+
+STATISTICS = f"{OUT}/statistics/{{model}}"
+
+
+rule statistics:
+    input:
+        expand(f"{STATISTICS}/contexts.json", model=sorted(SETTINGS.models)),
+        expand(f"{STATISTICS}/covariance.safetensors", model=sorted(SETTINGS.models)),
+
+
+rule make_contexts:
+    input:
+        model="resources/models/{model}",
+    output:
+        f"{STATISTICS}/contexts.json",
+    params:
+        compute=COMPUTE,
+        seed=config["seed"],
+    log:
+        f"logs/{config['name']}/statistics/{{model}}/contexts.log",
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=model_memory,
+        gpu=int(COMPUTE["device"] != "cpu"),
+        runtime=30,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Sampling context templates from {wildcards.model}"
+    script:
+        "../../scripts/make_contexts.py"
+
+
+rule gather_covariance:
+    input:
+        model="resources/models/{model}",
+        text=f"{OUT}/text/covariance.jsonl",
+    output:
+        f"{STATISTICS}/covariance.safetensors",
+    params:
+        layers=lambda wildcards: SETTINGS.layers(wildcards.model),
+        max_length=TEXT["covariance_length"],
+        compute=COMPUTE,
+    log:
+        f"logs/{config['name']}/statistics/{{model}}/covariance.log",
+    benchmark:
+        f"logs/{config['name']}/statistics/{{model}}/covariance.benchmark.tsv"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=model_memory,
+        gpu=int(COMPUTE["device"] != "cpu"),
+        runtime=600,
+    conda:
+        "../../envs/editing.yaml"
+    message:
+        "Gathering the covariance of layers {params.layers} of {wildcards.model}"
+    script:
+        "../../scripts/gather_covariance.py"
