@@ -26,11 +26,11 @@ def second_moments(
     layers: Sequence[int],
     max_length: int,
     token_budget: int = 2048,
-    on_batch: Callable[[int], None] = lambda tokens: None,
+    on_batch: Callable[[int], object] = lambda texts: None,
 ) -> tuple[dict[int, torch.Tensor], int]:
     """C_l (d_mlp, d_mlp) float64 on the CPU for each of `layers`, and the number of tokens seen.
 
-    Each text is cut to its first `max_length` tokens. `on_batch(tokens)` reports progress.
+    Each text is cut to its first `max_length` tokens. `on_batch(texts)` reports progress.
     """
     rows = [ids[:max_length] for text in texts if (ids := encode(tokenizer, text))]
     if not rows:
@@ -54,6 +54,6 @@ def second_moments(
             # One batch's product in the model's precision, the sum over batches in float64.
             gram = (x.T @ x).double()
             sums[layer] = gram if layer not in sums else sums[layer].add_(gram)
-        on_batch(int(batch.lengths.sum()))
+        on_batch(len(group))
     tokens = sum(len(r) for r in rows)
     return {layer: (total / tokens).cpu() for layer, total in sums.items()}, tokens

@@ -10,7 +10,9 @@ def prepare_device(name: str, threads: int) -> str:
     """
     torch.set_num_threads(threads)
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("compute.device = 'cuda': torch sees no CUDA device; allowed here: cpu, auto")
+        raise ValueError(
+            "compute.device = 'cuda': torch sees no CUDA device; allowed here: cpu, auto"
+        )
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name

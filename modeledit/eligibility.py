@@ -1,8 +1,8 @@
 """Which requests can be edited with a neighbor's help (SPEC D.2; paper, appendix B.2).
 
-On the unedited model, a neighbor survives when the teacher-forced argmax after its prompt, decoded and
-stripped, is its object o exactly. A request with two or more survivors is eligible: the first ones join
-the edit, the rest are the only ones it is evaluated on.
+On the unedited model, a neighbor survives when the teacher-forced argmax after its prompt, decoded
+and stripped, is its object o exactly. A request with two or more survivors is eligible: the first
+ones join the edit, the rest are the only ones it is evaluated on.
 """
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ def select_eligible(
 ) -> tuple[list[Request], pd.DataFrame]:
     """Eligible requests, and one row per request: survivors, eligible, reason.
 
-    Needs `n_editing` survivors to edit with and at least one more to evaluate on. A survivor without
-    a known subject cannot take a delta, so it can only be evaluated on.
+    Needs `n_editing` survivors to edit with and at least one more to evaluate on. A survivor
+    without a known subject cannot take a delta, so it can only be evaluated on.
     """
     alive = verdicts[verdicts["survives"]].groupby("request")["index"].agg(list)
     eligible, summary = [], []

@@ -1,7 +1,7 @@
 """One iteration of a run: OPTIMIZATION on the weights before it, SPREAD, and p-bar and p-hat.
 
-p-hat is measured at the end of the same iteration, forward only, with the same contexts (SPEC C.3), so
-that the last iteration has one too and no extra iteration is needed.
+p-hat is measured at the end of the same iteration, forward only, with the same contexts (SPEC
+C.3), so that the last iteration has one too and no extra iteration is needed.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Where a job says what it does: a log file with times, a progress line with ETA, and its errors."""
+"""Where a job says what it does: a log file with times, progress with ETA, and its errors."""
 
 import contextlib
 import logging

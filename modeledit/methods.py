@@ -1,7 +1,7 @@
 """Editing methods as descriptions over shared parts (SPEC A.2, D.1).
 
-A method says where OPTIMIZATION adds its deltas, where SPREAD reads the residual and how it shares it
-among the layers, and whether neighbors join the loss. Nothing here imports torch, so that the
+A method says where OPTIMIZATION adds its deltas, where SPREAD reads the residual and how it shares
+it among the layers, and whether neighbors join the loss. Nothing here imports torch, so that the
 workflow can check a configuration without it.
 """
 

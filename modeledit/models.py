@@ -1,8 +1,8 @@
 """A causal language model seen as editable blocks: where its parts are and how to run some of them.
 
-The engine never calls the whole model during optimisation. It embeds tokens, runs a range of blocks,
-and applies the head where a label needs it; `EditableModel` offers exactly that for the supported
-architectures (SPEC B: GPT-2, GPT-J, Llama and what shares their shape).
+The engine never calls the whole model during optimisation. It embeds tokens, runs a range of
+blocks, and applies the head where a label needs it; `EditableModel` offers exactly that for the
+supported architectures (SPEC B: GPT-2, GPT-J, Llama and what shares their shape).
 """
 
 from dataclasses import dataclass
@@ -82,8 +82,8 @@ ARCHITECTURES = {
 class KeyValues:
     """Keys and values of a fixed prefix, in the shape of a transformers cache.
 
-    While `recording`, each attention layer's keys and values are kept; afterwards each call sees the
-    kept prefix in front of its own, and nothing is added: the prefix never grows.
+    While `recording`, each attention layer's keys and values are kept; afterwards each call sees
+    the kept prefix in front of its own, and nothing is added: the prefix never grows.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,9 @@ class EditableModel:
     def part(self, layer: int, name: str) -> nn.Module:
         """A part of block `layer`: "down", "mlp", "mlp_norm", "attention_out" or "block"."""
         if not 0 <= layer < self.depth:
-            raise ModelError(f"layer {layer} does not exist: the model has layers 0..{self.depth - 1}")
+            raise ModelError(
+                f"layer {layer} does not exist: the model has layers 0..{self.depth - 1}"
+            )
         block = self.blocks[layer]
         return block if name == "block" else block.get_submodule(getattr(self.architecture, name))
 
@@ -208,8 +210,8 @@ class EditableModel:
         """Output of block `layer` at the subject's last token, (rows, d), with deltas added.
 
         `parts` holds the unmodified values there: "input", "attention_out", "mlp", "block". A delta
-        on the block's or the MLP's output simply adds to the residual stream. One on the attention's
-        output also passes through the MLP, except in GPT-J's parallel block (SPEC A.2).
+        on the block's or the MLP's output simply adds to the residual stream. One on the
+        attention's output also passes through the MLP, except in GPT-J's parallel block (SPEC A.2).
         """
         if "attention_out" not in deltas or self.architecture.parallel:
             return parts["block"] + sum(deltas.values())
@@ -219,7 +221,10 @@ class EditableModel:
 
 
 def causal_mask(
-    lengths: torch.Tensor, width: int, dtype: torch.dtype, past_lengths: torch.Tensor | None = None,
+    lengths: torch.Tensor,
+    width: int,
+    dtype: torch.dtype,
+    past_lengths: torch.Tensor | None = None,
     past_width: int = 0,
 ) -> torch.Tensor:
     """Additive mask (rows, 1, width, past_width + width) for right-padded rows.

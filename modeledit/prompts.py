@@ -20,8 +20,8 @@ class PromptError(ValueError):
 class Row:
     """One teacher-forced row of tokens.
 
-    `labels` are the targets of the last len(labels) positions; `subject` is the index of the subject's
-    last token, or -1 where a row has none.
+    `labels` are the targets of the last len(labels) positions; `subject` is the index of the
+    subject's last token, or -1 where a row has none.
     """
 
     ids: tuple[int, ...]
@@ -48,8 +48,8 @@ def target_row(
 ) -> Row:
     """Teacher-forced row for `target` after `prompt` (SPEC A.4).
 
-    "continuation": the labels are what encode(prompt + " " + target) has after the prompt's own ids.
-    "legacy": the labels are encode(" " + target) alone, on the last positions of
+    "continuation": the labels are what encode(prompt + " " + target) has after the prompt's own
+    ids. "legacy": the labels are encode(" " + target) alone, on the last positions of
     encode(prompt + decode(labels[:-1])), as in the code behind the published tables (I11-I13).
     """
     if tokenization == "legacy":
@@ -121,9 +121,7 @@ def build_problem(
             f"{n_neighbors} are asked for; use the neighbor-eligible requests"
         )
     edit_rows = [
-        subject_row(
-            tokenizer, c, request.prompt, request.subject, request.target_new, tokenization
-        )
+        subject_row(tokenizer, c, request.prompt, request.subject, request.target_new, tokenization)
         for c in contexts
     ]
     neighbor_rows = [

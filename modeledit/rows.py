@@ -27,16 +27,14 @@ def pad(model: EditableModel, rows: Sequence[Sequence[int]]) -> Batch:
     for i, row in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
     positions = torch.arange(width, device=model.device).expand(len(rows), width)
-    return Batch(
-        ids.to(model.device), positions, lengths, causal_mask(lengths, width, model.dtype)
-    )
+    return Batch(ids.to(model.device), positions, lengths, causal_mask(lengths, width, model.dtype))
 
 
 def pack(widths: Sequence[int], counts: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Group items by similar width so that rows x widest row stays within `budget` tokens.
 
-    Item i has `counts[i]` rows of `widths[i]` tokens. Yields index lists, narrow items first; an item
-    that is over the budget on its own is a group on its own.
+    Item i has `counts[i]` rows of `widths[i]` tokens. Yields index lists, narrow items first; an
+    item that is over the budget on its own is a group on its own.
     """
     group: list[int] = []
     rows = 0

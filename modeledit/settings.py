@@ -1,8 +1,8 @@
 """A configuration, checked whole before anything runs.
 
-Schemas say what a single value may be; the checks here say what must fit together: methods and models
-that exist, layers that the model has, trials that the data can fill. All problems are reported at once,
-each with the key, the value and what is allowed. No torch is imported.
+Schemas say what a single value may be; the checks here say what must fit together: methods and
+models that exist, layers that the model has, trials that the data can fill. All problems are
+reported at once, each with the key, the value and what is allowed. No torch is imported.
 """
 
 import json
@@ -46,7 +46,9 @@ class Settings:
     def layers(self, model: str) -> list[int]:
         """All layers that any method of this configuration edits in `model`, ascending."""
         algorithms = {METHODS[run.method].algorithm for run in self.runs if run.model == model}
-        return sorted({i for a in algorithms for i in self.models[model]["algorithms"][a]["layers"]})
+        return sorted(
+            {i for a in algorithms for i in self.models[model]["algorithms"][a]["layers"]}
+        )
 
 
 def _say(error: ValidationError, where: str) -> str:
@@ -70,7 +72,9 @@ def _say(error: ValidationError, where: str) -> str:
         "pattern": "matching",
     }
     if error.validator in words:
-        return f"{where}: {key} = {value!r}: must be {words[error.validator]} {error.validator_value}"
+        return (
+            f"{where}: {key} = {value!r}: must be {words[error.validator]} {error.validator_value}"
+        )
     return f"{where}: {key}: {error.message}"
 
 
@@ -108,8 +112,8 @@ def _check_runs(config: dict, models: dict[str, dict], known: list[str]) -> Iter
             for model in set(block["models"]) & set(models):
                 if method.algorithm not in models[model]["algorithms"]:
                     yield (
-                        f"{at}.methods: {name!r}: config/models/{model}.yaml has no hyperparameters "
-                        f"for it; allowed: {', '.join(models[model]['algorithms'])}"
+                        f"{at}.methods: {name!r}: no hyperparameters in config/models/"
+                        f"{model}.yaml; allowed: {', '.join(models[model]['algorithms'])}"
                     )
                 key = (dataset_name(block), model, name)
                 if key in seen:
@@ -156,9 +160,7 @@ def load_settings(config: dict, root: Path) -> Settings:
     models = {}
     for name in wanted:
         description = deepcopy(_read_yaml(folder / f"{name}.yaml"))
-        problems += (
-            found := _violations(description, model_schema, f"config/models/{name}.yaml")
-        )
+        problems += (found := _violations(description, model_schema, f"config/models/{name}.yaml"))
         if not found:
             models[name] = description
             problems += _check_layers(name, description)
@@ -200,3 +202,17 @@ def load_settings(config: dict, root: Path) -> Settings:
     )
     switches = presets[config["preset"]] | config.get("switches", {})
     return Settings(dict(config), switches, models, runs)
+
+
+def describe_dataset(name: str) -> str:
+    """A dataset's printed name: CounterFact, "geography (eligible)"."""
+    base = name.removesuffix(ELIGIBLE)
+    printed = {"counterfact": "CounterFact", "zsre": "zsRE"}.get(base, base)
+    return printed + (" (eligible)" if base != name else "")
+
+
+def small_model_note(titles: list[str]) -> str:
+    """The sentence under everything that was measured on a model the paper does not use."""
+    if not titles:
+        return ""
+    return f"Measured on {', '.join(titles)}; not comparable with the paper's numbers."

@@ -1,8 +1,8 @@
 """SPREAD: write target states into the down projections (SPEC A.7; paper, section 2).
 
-Functions that compute an update are kept apart from the one that applies it. All keys of a layer are
-gathered in batches, and the hidden states in front of the layer being written are carried along, so
-each block below the last edited one runs twice per row and nothing above it runs at all.
+Functions that compute an update are kept apart from the one that applies it. All keys of a layer
+are gathered in batches, and the hidden states in front of the layer being written are carried
+along, so each block below the last edited one runs twice per row and nothing above it runs at all.
 """
 
 import math
@@ -126,8 +126,8 @@ def spread(
     """Write `targets` (m, d) into the model, layer by layer, and return the update matrices.
 
     `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
-    half the mean of the prefixed ones (SPEC A.7, step 1). Updates are (d, d_mlp) float64 on the CPU.
-    `on_layer(layer, mean residual norm, relative update norm)` reports progress.
+    half the mean of the prefixed ones (SPEC A.7, step 1). Updates are (d, d_mlp) float64 on the
+    CPU. `on_layer(layer, mean residual norm, relative update norm)` reports progress.
     """
     first, last = settings.layers[0], settings.layers[-1]
     m, n_contexts = len(key_rows), len(key_rows[0])
@@ -137,9 +137,9 @@ def spread(
     for i, layer in enumerate(settings.layers):
         keys = contexts.keys(layer).double().view(m, n_contexts, -1)
         key = keys[:, 0] if n_contexts == 1 else (keys[:, 0] + keys[:, 1:].mean(dim=1)) / 2
-        residual = targets.to(model.device).double() - bare.values(
-            last, settings.residual_site
-        ).double()
+        residual = (
+            targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
+        )
         update = least_squares_update(
             covariances[layer].to(model.device),
             key.T,

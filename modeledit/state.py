@@ -1,8 +1,8 @@
 """What an iteration leaves on disk: edited matrices with their provenance, and a small summary.
 
-Matrices are absolute, in safetensors, with metadata that is verified on load. An iteration that comes
-after the stop holds nothing of its own: it passes on the name of the iteration that does. No torch is
-imported here, so that passing on costs milliseconds.
+Matrices are absolute, in safetensors, with metadata that is verified on load. An iteration that
+comes after the stop holds nothing of its own: it passes on the name of the iteration that does. No
+torch is imported here, so that passing on costs milliseconds.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarr
                     f"{path}: {field} is '{found.get(field)}', this run needs '{value}'; "
                     "delete the file to compute it again"
                 )
-        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        return {name: stream.get_tensor(name) for name in stream.keys()}
 
 
 def read_texts(path: Path) -> list[str]:

@@ -115,9 +115,7 @@ def _rows_of(problem: Problem) -> tuple[list[Row], int]:
 
 
 @torch.no_grad()
-def _prepare(
-    model: EditableModel, problems: Sequence[Problem], settings: TargetSettings
-) -> _Chunk:
+def _prepare(model: EditableModel, problems: Sequence[Problem], settings: TargetSettings) -> _Chunk:
     """Everything that stays the same over the steps, for one chunk of requests."""
     device, cut = model.device, settings.layer + 1
     rows: list[Row] = []
@@ -313,9 +311,7 @@ def _optimize_chunk(
                 factor[active] = torch.where(losses.all_argmax, PMET_EASED * full, full)
             else:
                 eased = torch.zeros_like(done)
-            for i, is_low, is_eased in zip(
-                at.tolist(), low.tolist(), eased.tolist(), strict=True
-            ):
+            for i, is_low, is_eased in zip(at.tolist(), low.tolist(), eased.tolist(), strict=True):
                 steps[i] = step + 1
                 if is_low:
                     stop_reason[i] = "loss"

@@ -16,7 +16,7 @@ with journal(snakemake.log[0]) as log:
         extend_chain(
             k=int(snakemake.wildcards.k),
             method=snakemake.wildcards.method,
-            inputs={name: Path(path) for name, path in snakemake.input.items()},
+            inputs={name: Path(path) for name, path in snakemake.input.items() if path},
             outputs={name: Path(path) for name, path in snakemake.output.items()},
             hyper=snakemake.params.hyper,
             switches=snakemake.params.switches,

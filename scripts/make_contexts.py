@@ -12,6 +12,4 @@ with journal(snakemake.log[0]):
     device = prepare_device(snakemake.params.compute["device"], snakemake.threads)
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     templates = generate_contexts(model.model, tokenizer, seed=snakemake.params.seed)
-    write_json(
-        Path(snakemake.output[0]), {"seed": snakemake.params.seed, "templates": templates}
-    )
+    write_json(Path(snakemake.output[0]), {"seed": snakemake.params.seed, "templates": templates})

@@ -1,4 +1,4 @@
-"""The fast engine against the plain per-request loop, on every architecture (SPEC A.6, A.7, C.3)."""
+"""The fast engine against the plain per-request loop, on every architecture (A.6, A.7, C.3)."""
 
 from copy import deepcopy
 
@@ -35,7 +35,7 @@ SWITCHES = {
 
 
 def tolerance_of(model):
-    """Relative tolerance: float32 steps inside a float64 Llama (its norms) or GPT-J (its scores)."""
+    """Relative tolerance; even a float64 Llama or GPT-J has float32 steps inside."""
     if model.dtype == torch.float32:
         return 1e-3
     return 1e-8 if model.config.model_type == "gpt2" else 1e-5
@@ -133,7 +133,8 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
 def test_targets_equal_the_plain_loop(family, name, tokenizer, requests, contexts):
     model = MODELS[family](dtype=torch.float64)
     fast = compare_optimization(model, tokenizer, requests, contexts, name, SWITCHES, budget=400)
-    if family == "gpt2":  # random weights of the others barely move
+    # A random neighbor's NLL, and the other two families, never get low enough to stop.
+    if family == "gpt2" and not METHODS[name].neighbor_assisted:
         assert len(set(fast.numbers["steps"])) > 1, "the requests must stop at different steps"
 
 
@@ -241,8 +242,10 @@ def test_second_moments_equal_the_plain_ones(tokenizer, contexts):
         for text in texts:
             ids = torch.tensor([tokenizer(text)["input_ids"][:9]])
             seen = []
-            handle = plain.locate(hf_model).down[layer].register_forward_hook(
-                lambda _m, inputs, _o, seen=seen: seen.append(inputs[0][0])
+            handle = (
+                plain.locate(hf_model)
+                .down[layer]
+                .register_forward_hook(lambda _m, inputs, _o, seen=seen: seen.append(inputs[0][0]))
             )
             hf_model(ids)
             handle.remove()

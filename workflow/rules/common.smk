@@ -20,7 +20,9 @@ COMPUTE = config["compute"]
 
 
 wildcard_constraints:
-    dataset="|".join(sorted({run.dataset for run in SETTINGS.runs} | set(config["datasets"]))),
+    dataset="|".join(
+        sorted({run.dataset for run in SETTINGS.runs} | set(config["datasets"]))
+    ),
     model="|".join(sorted(SETTINGS.models)),
     method="|".join(sorted({run.method for run in SETTINGS.runs})),
     trial=r"[1-9]\d*",
@@ -36,12 +38,17 @@ def every_run(pattern):
     ]
 
 
-def trial_requests(wildcards):
+def requests_file(dataset, model, trial):
     """Requests of a trial: those that passed the model's neighbor filter, or all of them."""
-    base = wildcards.dataset.removesuffix(ELIGIBLE)
-    if base != wildcards.dataset:
-        return f"{OUT}/{base}/{wildcards.model}/eligible/trial{wildcards.trial}.jsonl"
-    return f"{OUT}/{base}/trials/trial{wildcards.trial}.jsonl"
+    base = dataset.removesuffix(ELIGIBLE)
+    if base != dataset:
+        return f"{OUT}/{base}/{model}/eligible/trial{trial}.jsonl"
+    return f"{OUT}/{base}/trials/trial{trial}.jsonl"
+
+
+def trial_requests(wildcards):
+    """Input function: the requests of the wildcards' trial."""
+    return requests_file(wildcards.dataset, wildcards.model, wildcards.trial)
 
 
 def previous_state(wildcards):
@@ -69,7 +76,14 @@ def edit_memory(wildcards):
 def model_memory(wildcards):
     """Memory of a job that holds a model in float32, in MB: parameters, covariances, activations."""
     size = SETTINGS.models[wildcards.model]
-    parameters = size["depth"] * (4 * size["width"] ** 2 + 3 * size["width"] * size["mlp_width"])
+    parameters = size["depth"] * (
+        4 * size["width"] ** 2 + 3 * size["width"] * size["mlp_width"]
+    )
     covariances = 2 * 8 * len(SETTINGS.layers(wildcards.model)) * size["mlp_width"] ** 2
-    activations = 48 * COMPUTE["token_budget"] * size["depth"] * (size["width"] + size["mlp_width"])
+    activations = (
+        48
+        * COMPUTE["token_budget"]
+        * size["depth"]
+        * (size["width"] + size["mlp_width"])
+    )
     return int(800 + (5 * parameters + covariances + activations) / 1e6)

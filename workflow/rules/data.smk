@@ -7,7 +7,9 @@ rule requests:
     input:
         expand(
             f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
-            dataset=sorted({run.dataset.removesuffix(ELIGIBLE) for run in SETTINGS.runs}),
+            dataset=sorted(
+                {run.dataset.removesuffix(ELIGIBLE) for run in SETTINGS.runs}
+            ),
             trial=range(1, config["trials"]["count"] + 1),
         ),
 
@@ -15,14 +17,14 @@ rule requests:
 rule write_config:
     output:
         f"{OUT}/config.yaml",
-    params:
-        config=SETTINGS.config,
-        switches=SETTINGS.switches,
-        models=SETTINGS.models,
     log:
         f"logs/{config['name']}/config.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        config=SETTINGS.config,
+        switches=SETTINGS.switches,
+        models=SETTINGS.models,
     message:
         "Writing the merged configuration beside the results"
     script:
@@ -34,13 +36,13 @@ rule build_requests:
         lambda wildcards: config["datasets"][wildcards.dataset].get("path", []),
     output:
         f"{OUT}/{{dataset}}/requests.jsonl",
-    params:
-        dataset=lambda wildcards: config["datasets"][wildcards.dataset],
-        seed=config["seed"],
     log:
         f"logs/{config['name']}/{{dataset}}/requests.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        dataset=lambda wildcards: config["datasets"][wildcards.dataset],
+        seed=config["seed"],
     message:
         "Building the requests of {wildcards.dataset}"
     script:
@@ -55,13 +57,13 @@ rule split_trials:
             f"{OUT}/{{{{dataset}}}}/trials/trial{{trial}}.jsonl",
             trial=range(1, config["trials"]["count"] + 1),
         ),
-    params:
-        size=config["trials"]["size"],
-        seed=config["seed"],
     log:
         f"logs/{config['name']}/{{dataset}}/trials.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        size=config["trials"]["size"],
+        seed=config["seed"],
     message:
         "Splitting {wildcards.dataset} into {config[trials][count]} disjoint trials"
     script:
@@ -76,19 +78,19 @@ rule find_eligible:
         requests=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.jsonl",
         verdicts=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.verdicts.csv",
         summary=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.summary.csv",
-    params:
-        compute=COMPUTE,
     log:
         f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.log",
     benchmark:
         f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
         gpu=int(COMPUTE["device"] != "cpu"),
         runtime=120,
-    conda:
-        "../../envs/editing.yaml"
+    params:
+        compute=COMPUTE,
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
     script:
@@ -99,13 +101,13 @@ rule prepare_text:
     output:
         covariance=f"{OUT}/text/covariance.jsonl",
         perplexity=f"{OUT}/text/perplexity.jsonl",
-    params:
-        text=TEXT,
-        seed=config["seed"],
     log:
         f"logs/{config['name']}/text.log",
     conda:
         "../../envs/editing.yaml"
+    params:
+        text=TEXT,
+        seed=config["seed"],
     message:
         "Reading the Wikipedia excerpt"
     script:

@@ -14,21 +14,21 @@ rule score_unedited:
         model="resources/models/{model}",
     output:
         f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
-    params:
-        tokenization=SETTINGS.switches["target_tokenization"],
-        compute=COMPUTE,
-        engine=ENGINE_VERSION,
     log:
         f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.log",
     benchmark:
         f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
         gpu=int(COMPUTE["device"] != "cpu"),
         runtime=120,
-    conda:
-        "../../envs/editing.yaml"
+    params:
+        tokenization=SETTINGS.switches["target_tokenization"],
+        compute=COMPUTE,
+        engine=ENGINE_VERSION,
     message:
         "Scoring the unedited {wildcards.model} on {wildcards.dataset}, trial {wildcards.trial}"
     script:
@@ -49,6 +49,17 @@ rule edit:
         targets=f"{RUN}/iter{{k}}/targets.safetensors",
         edits=f"{RUN}/iter{{k}}/edits.parquet",
         scores=f"{RUN}/iter{{k}}/scores.parquet",
+    log:
+        "logs/" + RUN.removeprefix("results/") + "/iter{k}.log",
+    benchmark:
+        "logs/" + RUN.removeprefix("results/") + "/iter{k}.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=edit_memory,
+        gpu=edit_gpus,
+        runtime=720,
     params:
         hyper=lambda wildcards: SETTINGS.models[wildcards.model]["algorithms"][
             METHODS[wildcards.method].algorithm
@@ -60,17 +71,6 @@ rule edit:
         stop=config["stop"],
         compute=COMPUTE,
         engine=ENGINE_VERSION,
-    log:
-        "logs/" + RUN.removeprefix("results/") + "/iter{k}.log",
-    benchmark:
-        "logs/" + RUN.removeprefix("results/") + "/iter{k}.benchmark.tsv"
-    threads: COMPUTE["threads"]
-    resources:
-        mem_mb=edit_memory,
-        gpu=edit_gpus,
-        runtime=720,
-    conda:
-        "../../envs/editing.yaml"
     message:
         "{wildcards.method} iteration {wildcards.k} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
     script:

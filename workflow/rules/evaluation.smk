@@ -25,12 +25,12 @@ rule evaluate_run:
     output:
         metrics=f"{RUN}/metrics.csv",
         requests=f"{RUN}/requests.parquet",
-    params:
-        switches=SETTINGS.switches,
     log:
         "logs/" + RUN.removeprefix("results/") + "/metrics.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        switches=SETTINGS.switches,
     message:
         "Metrics of {wildcards.method} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
     script:
@@ -43,12 +43,12 @@ rule aggregate:
     output:
         metrics=f"{OUT}/metrics.csv",
         picks=f"{OUT}/picks.csv",
-    params:
-        epsilon=config["stop"]["epsilon"],
     log:
         f"logs/{config['name']}/metrics.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        epsilon=config["stop"]["epsilon"],
     message:
         "Gathering the metrics of all runs"
     script:

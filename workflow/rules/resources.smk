@@ -13,17 +13,17 @@ rule prepare_model:
         source=model_source,
     output:
         folder=directory("resources/models/{model}"),
-    params:
-        source=lambda wildcards: SETTINGS.models[wildcards.model]["source"],
     log:
         "logs/prepare_model/{model}.log",
     benchmark:
         "logs/prepare_model/{model}.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
     resources:
         mem_mb=3000,
         runtime=60,
-    conda:
-        "../../envs/editing.yaml"
+    params:
+        source=lambda wildcards: SETTINGS.models[wildcards.model]["source"],
     message:
         "Preparing a float32 safetensors copy of {wildcards.model}"
     script:

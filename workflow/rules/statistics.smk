@@ -16,18 +16,18 @@ rule make_contexts:
         model="resources/models/{model}",
     output:
         f"{STATISTICS}/contexts.json",
-    params:
-        compute=COMPUTE,
-        seed=config["seed"],
     log:
         f"logs/{config['name']}/statistics/{{model}}/contexts.log",
+    conda:
+        "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
         gpu=int(COMPUTE["device"] != "cpu"),
         runtime=30,
-    conda:
-        "../../envs/editing.yaml"
+    params:
+        compute=COMPUTE,
+        seed=config["seed"],
     message:
         "Sampling context templates from {wildcards.model}"
     script:
@@ -40,21 +40,21 @@ rule gather_covariance:
         text=f"{OUT}/text/covariance.jsonl",
     output:
         f"{STATISTICS}/covariance.safetensors",
-    params:
-        layers=lambda wildcards: SETTINGS.layers(wildcards.model),
-        max_length=TEXT["covariance_length"],
-        compute=COMPUTE,
     log:
         f"logs/{config['name']}/statistics/{{model}}/covariance.log",
     benchmark:
         f"logs/{config['name']}/statistics/{{model}}/covariance.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
         gpu=int(COMPUTE["device"] != "cpu"),
         runtime=600,
-    conda:
-        "../../envs/editing.yaml"
+    params:
+        layers=lambda wildcards: SETTINGS.layers(wildcards.model),
+        max_length=TEXT["covariance_length"],
+        compute=COMPUTE,
     message:
         "Gathering the covariance of layers {params.layers} of {wildcards.model}"
     script:

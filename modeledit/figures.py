@@ -1,0 +1,398 @@
+"""The paper's figures from per-edit logs and per-request metrics.
+
+`figure_perplexity_stages` follows one edit through the stages of every iteration (paper, Figure 3);
+`figure_underedit` follows the edits that the first iteration missed (Figure 4). Each writes a PNG
+and a JSON file beside it with every number drawn, so that a figure can be checked, and
+returns that record. The bytes depend on the data only (no dates, no global plotting state).
+"""
+
+import json
+import math
+import os
+import textwrap
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from scipy import special, stats
+
+from modeledit import stopping
+from modeledit.metrics import underedit
+from modeledit.tables import TEMPLATES
+
+STYLE = TEMPLATES / "paper.mplstyle"
+
+# Okabe-Ito. Colour always goes with a marker, line style or hatch, so none is needed to read on.
+COLOURS = {
+    "ROME": "#E69F00",
+    "MEMIT": "#0072B2",
+    "NA_MEMIT": "#56B4E9",
+    "NAP_MEMIT": "#000000",
+    "PMET": "#D55E00",
+    "NA_PMET": "#CC79A7",
+    "NAP_PMET": "#009E73",
+    "Unedited": "#7F7F7F",
+    "p_bar": "#009E73",
+    "p_hat": "#0072B2",
+    "All": "#0072B2",
+    "UnderEdit": "#D55E00",
+}
+MARKERS = {"All": "o", "UnderEdit": "s"}
+LINES = {"All": "-", "UnderEdit": "--"}
+HATCHES = {"Unedited": "....", "p_bar": "", "p_hat": "////"}
+STAGES = {
+    "Unedited": "unedited",
+    "p_bar": r"OPTIMIZATION ($\bar h_k$)",
+    "p_hat": r"SPREAD ($\hat h_k$)",
+}
+
+
+def figure_perplexity_stages(
+    edits: Mapping[int, pd.DataFrame],
+    path: str | Path,
+    *,
+    request: int | None = None,
+    underedit_ids: Collection[int] = (),
+    label: str = "",
+    epsilon: float = stopping.EPSILON,
+    note: str = "",
+) -> dict[str, Any]:
+    """One edit's perplexity of o* from stage to stage (paper, Figure 3; SPEC H).
+
+    ``edits`` maps k = 1, 2, ... to that iteration's `edits.parquet`. Stages in time order: the
+    unedited model, then p_bar and p_hat of every iteration up to the first with |p_hat - p_bar|
+    <= epsilon. The edit is ``request``, or by default `pick_request` with ``underedit_ids``.
+    ``label`` describes it ("Lyon: France -> Japan") and ``note`` is printed below.
+
+    The axis is Box-Cox transformed with the lambda of maximum likelihood over the drawn values, and
+    is marked in perplexities; where that is impossible (see `boxcox_lambda`) it is logarithmic, and
+    says so. An infinite perplexity is a bar up to the top, marked as such.
+
+    Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
+    if the edit is not in the first iteration's log.
+    """
+    if request is None:
+        request = pick_request(edits, underedit_ids)
+    stages, met = _stages(edits, request, epsilon)
+    values = np.array([stage["perplexity"] for stage in stages])
+    finite = values[np.isfinite(values)]
+    lam, reason = boxcox_lambda(finite)
+    scale = f"Box-Cox, λ = {lam:.3g}" if lam is not None else "log scale"
+
+    with matplotlib.style.context(STYLE):
+        figure = _figure(3.3, 2.35)
+        axes = figure.subplots()
+        # Perplexity 1, certainty, is zero on both scales; a stub below it keeps such bars visible.
+        heights = [_scaled(v, lam) if math.isfinite(v) else None for v in values]
+        top = 1.12 * max([h for h in heights if h is not None], default=0.0) or 1.0
+        stub = 0.025 * top
+        positions = _bar_positions(stages)
+        for name in STAGES:
+            which = [i for i, stage in enumerate(stages) if stage["stage"] == name]
+            axes.bar(
+                [positions[i] for i in which],
+                [(0.9 * top if heights[i] is None else heights[i]) + stub for i in which],
+                bottom=-stub,
+                width=0.85,
+                color=COLOURS[name],
+                hatch=HATCHES[name],
+                edgecolor="white",
+                linewidth=0.4,
+                label=STAGES[name],
+            )
+        for x, height, value in zip(positions, heights, values, strict=True):
+            if height is None:
+                text, height = "∞", 0.9 * top
+            elif len(stages) <= 9:  # more would run into each other
+                text = _short(value)
+            else:
+                continue
+            axes.annotate(
+                text,
+                (x, height),
+                (0, 1.5),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=5.5,
+            )
+        ticks = _perplexity_ticks(lam, top)
+        axes.set_yticks([_scaled(t, lam) for t in ticks], [_short(t) for t in ticks])
+        axes.set_ylim(-stub, top)
+        axes.set_ylabel(f"perplexity of o*\n({scale})")
+        by_k = pd.Series(positions).groupby([stage["k"] for stage in stages]).mean()
+        axes.set_xticks(by_k.to_list(), [str(k) for k in by_k.index])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlabel("iteration k" + ("" if met else f" (|Δp| ≤ {epsilon:g} not met)"))
+        _heading(figure, axes, label or f"request {request}", 3)
+        _note(figure, "; ".join(filter(None, [reason and f"log scale: {reason}", note])))
+        _save(figure, path)
+    record = {
+        "figure": "perplexity_stages",
+        "request": int(request),
+        "label": label,
+        "epsilon": epsilon,
+        "met": met,
+        "scale": "boxcox" if lam is not None else "log",
+        "lambda": lam,
+        "why_log": reason,
+        "stages": stages,
+    }
+    _write_record(path, record)
+    return record
+
+
+def pick_request(edits: Mapping[int, pd.DataFrame], underedit_ids: Collection[int] = ()) -> int:
+    """The edit to show: the smallest UnderEdit id after k = 1, or else the edit which SPREAD of
+    iteration 1 left farthest from its target (the largest |p_hat - p_bar|; SPEC H).
+
+    Raises ValueError if the first iteration's log is empty.
+    """
+    first = edits[1]
+    if first.empty:
+        raise ValueError("figure: the log of iteration 1 holds no edits")
+    known = set(first["request"].tolist()) & set(underedit_ids)
+    if known:
+        return int(min(known))
+    distance = (first["p_hat"] - first["p_bar"]).abs().fillna(math.inf)
+    return int(first.loc[distance == distance.max(), "request"].min())
+
+
+def boxcox_lambda(values: np.ndarray) -> tuple[float | None, str]:
+    """lambda of maximum likelihood (scipy.stats.boxcox) and "", or None and why there is none.
+
+    Needs three positive values that are not all equal, and a transform that keeps them apart.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.size < 3:
+        return None, "fewer than three values to fit Box-Cox to"
+    if (values <= 0).any():
+        return None, "Box-Cox needs positive values"
+    if np.ptp(values) <= 1e-12 * values.max():
+        return None, "all values are equal"
+    with np.errstate(all="ignore"):
+        transformed, lam = stats.boxcox(values)
+    distinct = np.unique(values)
+    steps = np.diff(_scaled(distinct, lam))
+    if not (math.isfinite(lam) and np.isfinite(transformed).all() and (steps > 0).all()):
+        return None, "the Box-Cox fit degenerates"
+    return float(lam), ""
+
+
+def figure_underedit(
+    requests: Mapping[int, pd.DataFrame],
+    edits: Mapping[int, pd.DataFrame],
+    path: str | Path,
+    *,
+    epsilon: float = stopping.EPSILON,
+    title: str = "",
+    note: str = "",
+) -> dict[str, Any]:
+    """What further iterations do for the edits the first one missed (paper, Figure 4; SPEC H).
+
+    ``requests`` maps k = 1, 2, ... to `metrics.request_metrics`, ``edits`` to that iteration's log.
+    U are the requests with efficacy success 0 after k = 1. Upper panel: efficacy accuracy of all
+    requests and of U; lower panel: |dp_k|, over U as |mean_U p_hat - mean_U p_bar|, on a log axis
+    if it spans more than two decades; the dotted line is epsilon.
+
+    Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
+    if k = 1 is missing or a request occurs twice in one iteration.
+    """
+    ks = sorted(k for k in requests if k > 0 and k in edits and not requests[k].empty)
+    if not ks or ks[0] != 1:
+        raise ValueError(f"figure: iteration 1 is missing, there is {ks or 'nothing'}")
+    chosen = underedit(requests[1])
+    series: dict[str, dict[str, list[float]]] = {}
+    for name, ids in (("All", None), ("UnderEdit", chosen)):
+        rows = [_subset(requests[k], edits[k], ids, k) for k in ks]
+        series[name] = {
+            "eff_acc": [float(r["eff_acc"].mean()) for r, _ in rows],
+            "dp": [abs(float(e["p_hat"].mean()) - float(e["p_bar"].mean())) for _, e in rows],
+        }
+    with matplotlib.style.context(STYLE):
+        figure = _figure(3.3, 3.0)
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        size = {"All": len(requests[1]), "UnderEdit": len(chosen)}
+        for name, data in series.items():
+            if size[name] == 0:
+                continue
+            style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
+            style |= {
+                "label": f"{name} ({size[name]})",
+                "markeredgecolor": "white",
+                "markeredgewidth": 0.4,
+                "clip_on": False,
+            }
+            upper.plot(ks, [100 * v for v in data["eff_acc"]], **style)
+            lower.plot(ks, [v if math.isfinite(v) else math.nan for v in data["dp"]], **style)
+        if not chosen:
+            upper.annotate(
+                "no UnderEdit edits: iteration 1 edited them all", (0.5, 0.12),
+                xycoords="axes fraction", ha="center", fontsize=6,
+            )  # fmt: skip
+        upper.set_ylim(0, 104)
+        upper.set_ylabel("efficacy\naccuracy (%)")
+        drawn = [v for data in series.values() for v in data["dp"] if math.isfinite(v) and v > 0]
+        log = bool(drawn) and max(drawn) > 100 * min(drawn)
+        if log:
+            lower.set_yscale("log")
+            lower.yaxis.set_minor_locator(NullLocator())
+        else:
+            lower.set_ylim(bottom=0)
+        lower.axhline(epsilon, color="black", linewidth=0.6, linestyle=":")
+        lower.annotate("ε", (1, epsilon), xycoords=("axes fraction", "data"), va="center")
+        lower.set_ylabel(r"$|\Delta p_k|$")
+        lower.set_xlabel("iteration k")
+        lower.set_xticks(ks)
+        lower.set_xlim(ks[0] - 0.2, ks[-1] + 0.2)
+        figure.align_ylabels()
+        _heading(figure, upper, title, 2)
+        _note(figure, note)
+        _save(figure, path)
+    record = {
+        "figure": "underedit",
+        "k": ks,
+        "n_all": len(requests[1]),
+        "n_underedit": len(chosen),
+        "underedit_ids": chosen,
+        "log_axis": log,
+        "series": series,
+    }
+    _write_record(path, record)
+    return record
+
+
+# --------------------------------------------------------------------------------------------
+# Data
+
+
+def _stages(
+    edits: Mapping[int, pd.DataFrame], request: int, epsilon: float
+) -> tuple[list[dict[str, Any]], bool]:
+    """The stages of one edit up to the first iteration meeting the rule, and whether one does."""
+    stages: list[dict[str, Any]] = []
+    for k in sorted(edits):
+        rows = edits[k][edits[k]["request"] == request]
+        if rows.empty and k == 1:
+            raise ValueError(f"figure: request {request} is not in the log of iteration 1")
+        if rows.empty:
+            break
+        row = rows.iloc[0]
+        if k == 1:
+            stages.append({"k": 0, "stage": "Unedited", "perplexity": float(row["p_init"])})
+        stages += [
+            {"k": k, "stage": name, "perplexity": float(row[name])} for name in ("p_bar", "p_hat")
+        ]
+        if abs(float(row["p_hat"]) - float(row["p_bar"])) <= epsilon:
+            return stages, True
+    return stages, False
+
+
+def _subset(
+    requests: pd.DataFrame, edits: pd.DataFrame, ids: list[int] | None, k: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    for frame in (requests, edits):
+        if frame["request"].duplicated().any():
+            twice = int(frame.loc[frame["request"].duplicated(), "request"].iloc[0])
+            raise ValueError(
+                f"figure: request {twice} occurs twice at k = {k}; trials drawn together need"
+                " distinct ids"
+            )
+    if ids is None:
+        return requests, edits
+    return requests[requests["request"].isin(ids)], edits[edits["request"].isin(ids)]
+
+
+# --------------------------------------------------------------------------------------------
+# Drawing
+
+
+def _scaled(x: Any, lam: float | None) -> Any:
+    """Box-Cox with lambda (x**lambda - 1) / lambda, or log10 where there is none."""
+    return np.log10(x) if lam is None else special.boxcox(x, lam)
+
+
+def _bar_positions(stages: list[dict[str, Any]]) -> list[float]:
+    """Bars in time order, the two of an iteration side by side, with a gap between iterations."""
+    return [
+        s["k"] * 2.6 + {"Unedited": 0.8, "p_bar": 0.0, "p_hat": 0.9}[s["stage"]] for s in stages
+    ]
+
+
+def _perplexity_ticks(lam: float | None, top: float) -> list[float]:
+    """Round perplexities to mark the axis with, powers of ten first, none too close to another."""
+    powers = [10.0**e for e in range(16)]
+    between = [1.1, 1.2, 1.5] + [m * p for p in powers for m in (2, 5)]
+    chosen: dict[float, float] = {}
+    for value in powers + between:
+        height = _scaled(value, lam)
+        if height <= top and all(abs(height - h) >= 0.09 * top for h in chosen.values()):
+            chosen[value] = height
+    return sorted(chosen)
+
+
+def _short(value: float) -> str:
+    """Three digits: 1.02, 12.3, 456, 1.2e4."""
+    if value < 9999.5:
+        return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure with a canvas of its own: nothing is registered globally, no display is needed."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _heading(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """A title over the whole figure and, between it and the panel, the legend."""
+    if title:
+        figure.suptitle("\n".join(textwrap.wrap(title, 56)), fontsize=7.5)
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.01),
+        ncols=columns,
+        columnspacing=1.2,
+        handletextpad=0.5,
+    )
+
+
+def _note(figure: Figure, text: str) -> None:
+    if text:
+        figure.supxlabel("\n".join(textwrap.wrap(text, 88)), fontsize=5.2, color="#555555")
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", metadata={"Software": None})
+    os.replace(temporary, path)
+
+
+def _write_record(path: str | Path, record: dict[str, Any]) -> None:
+    """JSON beside the figure; numbers that JSON cannot hold become null."""
+    path = Path(path).with_suffix(".json")
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,504 @@
+"""Metrics from raw scores: per request, per run, per dataset (SPEC F; paper, section 4.2).
+
+Scores (`scores.parquet`) hold what the model said, one row per prompt and object; nothing here
+needs a model. The way up is
+
+    scores --request_metrics--> one row per request
+    scores of k = 0..K + edits --run_metrics--> one row per iteration of one run (metrics.csv)
+    metrics of all runs --by_iteration / at_stop--> mean, spread and number of trials
+
+Fractions are in 0..1 and become percentages only in tables. NaN means "not defined or not
+measured"; infinity means that the model gave a target no probability at all (a collapsed model), so
+that a collapse can never be mistaken for a missing value.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from modeledit import stopping
+
+Accuracy = Literal["exact", "token"]
+Success = Literal["sum", "mean"]
+Zeros = Literal["keep", "drop"]
+TrialAgg = Literal["mean_of_scores", "mean_of_rounded_scores", "hm_of_means"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column of metrics.csv is: its printed heading, unit, and where it is defined."""
+
+    group: str  # heading over a pair of columns, LaTeX
+    heading: str  # LaTeX
+    unit: Literal["fraction", "perplexity"]
+    better: Literal["higher", "lower"]
+    source: str
+
+
+# The one place that says what each column is and how it is printed.
+METRICS: dict[str, Metric] = {
+    "eff_acc": Metric("Efficacy", "Accuracy", "fraction", "higher", "SPEC F.1"),
+    "eff_succ": Metric("Efficacy", "Success", "fraction", "higher", "SPEC F.1"),
+    "gen_acc": Metric("Generalization", "Accuracy", "fraction", "higher", "SPEC F.1"),
+    "gen_succ": Metric("Generalization", "Success", "fraction", "higher", "SPEC F.1"),
+    "spec_acc": Metric("Specificity", "Accuracy", "fraction", "higher", "SPEC F.1, I18"),
+    "spec_succ": Metric("Specificity", "Success", "fraction", "higher", "SPEC F.1, F.2"),
+    "score_acc": Metric("Score", "Accuracy", "fraction", "higher", "SPEC F.4"),
+    "score_succ": Metric("Score", "Success", "fraction", "higher", "SPEC F.4"),
+    "me_ppl": Metric("Perplexity", "ME-PPL-50", "perplexity", "lower", "SPEC E.3"),
+    "p_bar": Metric("Perplexity", r"$p(\theta_k,\bar h_k)$", "perplexity", "lower", "SPEC C.2"),
+    "p_hat": Metric(
+        "Perplexity", r"$p(\theta_{k+1},\hat h_k)$", "perplexity", "lower", "SPEC C.2, C.3"
+    ),
+    "dp": Metric("", r"$|\Delta p_k|$", "perplexity", "lower", "SPEC C.2"),
+    "dp2": Metric("", r"$\Delta_{p2}$", "perplexity", "lower", "SPEC C.4"),
+}
+RUN = ("dataset", "model", "method", "trial")
+COLUMNS = (*RUN, "k", "n_requests", *METRICS)
+REQUEST_METRICS = ("eff_acc", "eff_succ", "gen_acc", "gen_succ", "spec_acc", "spec_succ")
+FRACTIONS = tuple(name for name, metric in METRICS.items() if metric.unit == "fraction")
+SCORES = {
+    "score_acc": ("eff_acc", "gen_acc", "spec_acc"),
+    "score_succ": ("eff_succ", "gen_succ", "spec_succ"),
+}
+COLLAPSED_ABOVE = 1000.0  # ME-PPL beyond which a model counts as collapsed (SPEC J.2)
+
+SCORE_COLUMNS = (
+    "request",
+    "kind",
+    "index",
+    "object",
+    "token_ids",
+    "logprobs",
+    "argmax",
+)
+_KINDS = {"eff": "edit", "gen": "paraphrase", "spec": "neighbor"}
+
+
+# --------------------------------------------------------------------------------------------
+# Scores -> requests
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a `scores.parquet`; the columns token_ids, logprobs and argmax hold ragged arrays.
+
+    Raises ValueError when a column is missing.
+    """
+    frame = pq.read_table(path).to_pandas()
+    _require(frame, SCORE_COLUMNS, str(path))
+    return frame[list(SCORE_COLUMNS)]
+
+
+def request_metrics(
+    scores: pd.DataFrame,
+    unedited: pd.DataFrame | None,
+    accuracy: Accuracy = "exact",
+    success: Success = "sum",
+) -> pd.DataFrame:
+    """Efficacy, generalization and specificity of every request (SPEC F.1, F.3).
+
+    Accuracy of a prompt: o* is what the model would say; ``exact`` wants all its tokens, ``token``
+    gives the fraction of them (I17). Success of a prompt: log p(o*) > log p(o), strictly, reversed
+    for neighbors; ``sum`` compares whole objects, ``mean`` their mean per token (I16). A
+    neighbor's accuracy is agreement of the whole argmax sequence with that of the ``unedited``
+    scores (I18), so it is NaN when ``unedited`` is None, i.e. for the unedited model itself. A
+    request's value is the mean over its prompts, NaN where it has none of that kind.
+
+    Returns one row per request, sorted by id: ``request`` and the six columns REQUEST_METRICS.
+    Raises ValueError for unknown options and for incomplete scores.
+    """
+    _choice("accuracy", accuracy, ("exact", "token"))
+    _choice("success", success, ("sum", "mean"))
+    prompts = _prompts(scores, success)
+    requests = pd.Index(np.unique(prompts.index.get_level_values("request")), name="request")
+    result = pd.DataFrame(index=requests, columns=list(REQUEST_METRICS), dtype=float)
+    for name, kind in _KINDS.items():
+        rows = prompts[prompts.index.get_level_values("kind") == kind]
+        if kind == "neighbor":
+            acc = _agreement(scores, unedited, rows.index)
+            wins = rows["value_true"] > rows["value_new"]
+        else:
+            acc = rows["exact_new"] if accuracy == "exact" else rows["token_new"]
+            wins = rows["value_new"] > rows["value_true"]
+        for suffix, values in (("acc", acc), ("succ", wins)):
+            means = values.astype(float).groupby(level="request").mean()
+            result[f"{name}_{suffix}"] = means.reindex(requests)
+    if result["eff_acc"].isna().any():
+        missing = result.index[result["eff_acc"].isna()].tolist()[:5]
+        raise ValueError(f"scores: no row of kind 'edit' for requests {missing}; score them again")
+    return result.reset_index()
+
+
+def me_perplexity(scores: pd.DataFrame) -> float:
+    """ME-PPL: the mean over texts of exp(-sum_j log p(x_j | x_<j) / N) (SPEC E.3).
+
+    N counts all input ids including BOS although only N - 1 are predicted. NaN if the scores hold
+    no texts; infinite if the model gives any text no finite probability.
+    """
+    texts = scores[scores["kind"] == "text"]
+    if texts.empty:
+        return math.nan
+    total = _ragged_sum(texts["logprobs"])
+    with np.errstate(over="ignore"):
+        return _or_infinite(np.exp(-total / _lengths(texts["token_ids"])).mean())
+
+
+def underedit(requests: pd.DataFrame) -> list[int]:
+    """Ids of the UnderEdit requests in `request_metrics` of k = 1: efficacy success is 0.
+
+    That is the paper's set f(x)[o*] < f(x)[o] (section 6.1); the released code selects by accuracy
+    instead (SPEC I23).
+    """
+    return sorted(int(i) for i in requests.loc[requests["eff_succ"] == 0, "request"])
+
+
+def harmonic_mean(values: Iterable[float], zeros: Zeros = "keep") -> float:
+    """Harmonic mean of non-negative values (SPEC F.4); NaN if any value is NaN.
+
+    ``zeros="keep"``: any zero makes the mean zero. ``"drop"``: zeros are left out first, as the
+    released code does (I21), and the mean of nothing but zeros is zero. Raises ValueError for
+    no values or a negative one.
+    """
+    _choice("zeros", zeros, ("keep", "drop"))
+    array = np.asarray(list(values), dtype=float)
+    if array.size == 0 or (array < 0).any():
+        raise ValueError(f"harmonic mean: needs non-negative values, got {array.tolist()}")
+    if np.isnan(array).any():
+        return math.nan
+    kept = array[array > 0]
+    if kept.size == 0 or (zeros == "keep" and kept.size < array.size):
+        return 0.0
+    # Scaling by the smallest value keeps 1/x finite for the tiniest x.
+    low = kept.min()
+    return float(low * kept.size / (low / kept).sum())
+
+
+# --------------------------------------------------------------------------------------------
+# Requests -> one run
+
+
+def run_metrics(
+    scores: Mapping[int, pd.DataFrame],
+    edits: Mapping[int, pd.DataFrame],
+    *,
+    dataset: str,
+    model: str,
+    method: str,
+    trial: int,
+    accuracy: Accuracy = "exact",
+    success: Success = "sum",
+    zeros: Zeros = "keep",
+    round_specificity: int | None = None,
+    legacy_perplexity: bool = False,
+) -> pd.DataFrame:
+    """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
+
+    ``scores[0]`` are the unedited model's; iterations whose scores are empty (the run had stopped
+    before) are left out. p_bar and p_hat are means over requests, |dp_k| is the difference of these
+    means and not the mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of
+    iteration 1. ``round_specificity=2`` rounds specificity before the score and
+    ``legacy_perplexity`` takes the released code's p (SPEC F.3, I5, I6).
+
+    Raises ValueError when k = 0 or an iteration in between is missing.
+    """
+    if 0 not in scores or scores[0].empty:
+        raise ValueError(
+            f"{dataset}/{model}/{method}/trial{trial}: no scores of the unedited model"
+        )
+    done = [k for k in sorted(scores) if not scores[k].empty]
+    if done != list(range(len(done))) or any(k not in edits for k in done[1:]):
+        raise ValueError(
+            f"{dataset}/{model}/{method}/trial{trial}: iterations {done} with edits of"
+            f" {sorted(edits)} are not a chain without gaps; run the missing ones"
+        )
+    bar, hat = ("p_bar_legacy", "p_hat_legacy") if legacy_perplexity else ("p_bar", "p_hat")
+    rows = []
+    for k in done:
+        requests = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
+        row = requests[list(REQUEST_METRICS)].mean().to_dict()
+        if round_specificity is not None:
+            for name in ("spec_acc", "spec_succ"):
+                row[name] = round(row[name], round_specificity)
+        row |= {
+            name: harmonic_mean((row[p] for p in parts), zeros) for name, parts in SCORES.items()
+        }
+        row |= {"k": k, "n_requests": len(requests), "me_ppl": me_perplexity(scores[k])}
+        if k > 0:
+            row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}
+            row["dp"] = _distance(row["p_hat"], row["p_bar"])
+        elif 1 in edits:
+            row["p_hat"] = _mean_p(edits[1], "p_init")
+        if k > 1:
+            row["dp2"] = _distance(row["p_hat"], rows[-1]["p_hat"])
+        rows.append(row)
+    run = {"dataset": dataset, "model": model, "method": method, "trial": trial}
+    return pd.DataFrame([run | row for row in rows], columns=list(COLUMNS))
+
+
+def read_metrics(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
+    """Read one or more metrics.csv files into one frame; raises ValueError on a bad one."""
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    text = {"dataset": str, "model": str, "method": str}
+    frames = []
+    for path in paths:
+        # Only an empty field is missing: a model may be called "NA".
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        _require(frame, COLUMNS, str(path))
+        frames.append(frame[list(COLUMNS)])
+    metrics = pd.concat(frames, ignore_index=True)
+    repeated = metrics[metrics.duplicated([*RUN, "k"])]
+    if not repeated.empty:
+        first = repeated.iloc[0][[*RUN, "k"]].to_dict()
+        raise ValueError(f"metrics: the row {first} occurs twice in {[str(p) for p in paths]}")
+    return metrics.astype({name: float for name in METRICS} | {"trial": int, "k": int})
+
+
+# --------------------------------------------------------------------------------------------
+# Runs -> trials
+
+
+def picks(
+    metrics: pd.DataFrame,
+    epsilon: float = stopping.EPSILON,
+    small_change: float = stopping.EPSILON,
+) -> pd.DataFrame:
+    """The k each stopping criterion picks in each run (SPEC C.4); missing where it never fires.
+
+    Returns one row per run: dataset, model, method, trial and the nullable integers ``proposed``,
+    ``monotonic`` and ``small_change``.
+    """
+    rows = []
+    for run, frame in metrics.groupby(list(RUN), sort=False):
+        steps = frame[frame["k"] > 0].sort_values("k")
+        dp, p_hat = steps["dp"].tolist(), steps["p_hat"].tolist()
+        rows.append(
+            dict(zip(RUN, run, strict=True))
+            | {
+                "proposed": stopping.proposed(dp, epsilon),
+                "monotonic": stopping.monotonic(dp),
+                "small_change": stopping.small_change(p_hat, small_change),
+            }
+        )
+    criteria = ("proposed", "monotonic", "small_change")
+    return pd.DataFrame(rows, columns=[*RUN, *criteria]).astype(dict.fromkeys(criteria, "Int64"))
+
+
+def by_iteration(
+    metrics: pd.DataFrame,
+    trial_agg: TrialAgg = "mean_of_scores",
+    round_per_trial: int | None = None,
+    zeros: Zeros = "keep",
+) -> pd.DataFrame:
+    """Means over trials for every dataset, model, method and k.
+
+    A trial that stopped before k takes part with the last row it has, so that every row is about
+    the same trials; ``n_stopped`` counts these. For the other columns see `aggregate`.
+    """
+    carried = []
+    for _, method in metrics.groupby(["dataset", "model", "method"], sort=False):
+        ks = range(int(method["k"].max()) + 1)
+        for _, run in method.groupby("trial"):
+            last = int(run["k"].max())
+            rows = run.set_index("k").loc[[min(k, last) for k in ks]].reset_index(drop=True)
+            carried.append(rows.assign(k=ks, n_stopped=[int(k > last) for k in ks]))
+    rows = pd.concat(carried, ignore_index=True)
+    stopped = rows.groupby(["dataset", "model", "method", "k"], sort=False)["n_stopped"].sum()
+    result = aggregate(rows, ("k",), trial_agg, round_per_trial, zeros)
+    return result.assign(n_stopped=stopped.to_numpy())
+
+
+def at_stop(
+    metrics: pd.DataFrame,
+    epsilon: float = stopping.EPSILON,
+    by: Literal["trial", "mean"] = "trial",
+    trial_agg: TrialAgg = "mean_of_scores",
+    round_per_trial: int | None = None,
+    zeros: Zeros = "keep",
+) -> pd.DataFrame:
+    """Means over trials at the stop, one row per dataset, model and method.
+
+    ``by="trial"`` takes each trial's own stop row; ``by="mean"`` takes the first k at which the
+    |dp| averaged over trials meets the rule, as the paper's tables do (SPEC G.1). A run which
+    never meets it takes part with its last row. Columns as in `aggregate`, and ``k`` (mean),
+    ``k_text`` ("4", or "3--5" where trials differ), ``met`` (whether all met the rule).
+    """
+    _choice("by", by, ("trial", "mean"))
+    keys = ["dataset", "model", "method"]
+    if by == "mean":
+        rows = by_iteration(metrics, trial_agg, round_per_trial, zeros)
+        chosen = []
+        for _, frame in rows.groupby(keys, sort=False):
+            steps = frame[frame["k"] > 0].sort_values("k")
+            k = stopping.proposed(steps["dp"].tolist(), epsilon)
+            row = steps[steps["k"] == k] if k else steps.tail(1)
+            chosen.append(row.assign(k_text=row["k"].astype(str), met=k is not None))
+        return pd.concat(chosen, ignore_index=True)
+    stops = picks(metrics, epsilon).set_index(list(RUN))["proposed"]
+    chosen = []
+    for run, frame in metrics.groupby(list(RUN), sort=False):
+        met = pd.notna(stops[run])
+        k = stops[run] if met else frame["k"].max()
+        chosen.append(frame[frame["k"] == k].assign(met=met))
+    rows = pd.concat(chosen, ignore_index=True)
+    groups = rows.groupby(keys, sort=False)
+    result = aggregate(rows, (), trial_agg, round_per_trial, zeros)
+    low, high = groups["k"].min().to_numpy(), groups["k"].max().to_numpy()
+    return result.assign(
+        k=groups["k"].mean().to_numpy(dtype=float),
+        k_text=[f"{a}" if a == b else f"{a}--{b}" for a, b in zip(low, high, strict=True)],
+        met=groups["met"].all().to_numpy(),
+    )
+
+
+def aggregate(
+    rows: pd.DataFrame,
+    by: Sequence[str] = ("k",),
+    trial_agg: TrialAgg = "mean_of_scores",
+    round_per_trial: int | None = None,
+    zeros: Zeros = "keep",
+) -> pd.DataFrame:
+    """Mean and spread over trials for every dataset, model, method and ``by`` (SPEC F.3, F.4).
+
+    ``mean_of_scores`` averages everything. ``mean_of_rounded_scores`` first rounds each trial's
+    scores to two decimals (or to ``round_per_trial``); ``hm_of_means`` takes the harmonic mean of
+    the averaged parts instead. ``round_per_trial`` rounds all fractions of each trial first (the
+    paper's tables: 2). Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample
+    standard deviation, NaN for one trial), ``n_trials`` and ``n_requests`` (the mean over trials).
+    """
+    _choice("trial_agg", trial_agg, ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means"))
+    keys = ["dataset", "model", "method", *by]
+    rows = rows.copy()
+    if round_per_trial is not None:
+        rows[list(FRACTIONS)] = rows[list(FRACTIONS)].round(round_per_trial)
+    elif trial_agg == "mean_of_rounded_scores":
+        rows[list(SCORES)] = rows[list(SCORES)].round(2)
+    groups = rows.groupby(keys, sort=False)[list(METRICS)]
+    # An infinite value makes the spread undefined, which numpy would report as a warning.
+    with np.errstate(invalid="ignore"):
+        means, spread = groups.mean(), groups.std().add_suffix("_sd")
+    for name, parts in SCORES.items() if trial_agg == "hm_of_means" else ():
+        means[name] = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+    counts = rows.groupby(keys, sort=False).agg(
+        n_trials=("trial", "nunique"), n_requests=("n_requests", "mean")
+    )
+    return pd.concat([means, spread, counts], axis=1).reset_index()
+
+
+# --------------------------------------------------------------------------------------------
+# Ragged columns
+
+
+def _prompts(scores: pd.DataFrame, success: Success) -> pd.DataFrame:
+    """Per (request, kind, index): exact_new, token_new, value_new and value_true."""
+    rows = scores[scores["kind"].isin(_KINDS.values())]
+    if rows.empty:
+        raise ValueError("scores: no edit, paraphrase or neighbor rows")
+    length = _lengths(rows["token_ids"])
+    bad = (length == 0) | (_lengths(rows["logprobs"]) != length)
+    bad |= _lengths(rows["argmax"]) != length
+    if bad.any():
+        raise ValueError(
+            "scores: token_ids, logprobs and argmax must be equally long and not empty;"
+            f" they are not for {_name(rows[bad].iloc[0])}"
+        )
+    owner = np.repeat(np.arange(len(rows)), length)
+    hits = np.bincount(
+        owner, _flat(rows["token_ids"]) == _flat(rows["argmax"]), minlength=len(rows)
+    )
+    value = _ragged_sum(rows["logprobs"])
+    table = pd.DataFrame(
+        {
+            "exact": hits == length,
+            "token": hits / length,
+            "value": value / length if success == "mean" else value,
+        },
+        index=pd.MultiIndex.from_frame(rows[["request", "kind", "index", "object"]]),
+    )
+    if not table.index.is_unique:
+        first = rows[table.index.duplicated()].iloc[0]
+        raise ValueError(f"scores: {_name(first)} occurs twice")
+    objects = table.index.get_level_values("object")
+    new = table[objects == "new"].droplevel("object")
+    true = table[objects == "true"].droplevel("object")
+    lone = new.index.symmetric_difference(true.index)
+    if len(lone) or len(new) + len(true) != len(table):
+        where = lone[0] if len(lone) else sorted(set(objects) - {"new", "true"})
+        raise ValueError(f"scores: every prompt needs the objects 'new' and 'true'; see {where}")
+    return new.add_suffix("_new").join(true[["value"]].add_suffix("_true"))
+
+
+def _agreement(
+    scores: pd.DataFrame, unedited: pd.DataFrame | None, prompts: pd.MultiIndex
+) -> pd.Series:
+    """Per neighbor prompt: 1 where the argmax sequence equals the unedited model's, else 0."""
+    if unedited is None or len(prompts) == 0:
+        return pd.Series(np.nan, index=prompts, dtype=float)
+    now, before = _neighbor_argmax(scores), _neighbor_argmax(unedited)
+    missing = prompts.difference(before.index)
+    if len(missing):
+        raise ValueError(f"unedited scores: the neighbor {missing[0]} is missing; score them again")
+    now, before = now.loc[prompts], before.loc[prompts]
+    length = _lengths(now)
+    # Another length can only be another object text: a change of what the model says (I19).
+    same = length == _lengths(before)
+    owner = np.repeat(np.flatnonzero(same), length[same])
+    differs = np.bincount(owner, _flat(now[same]) != _flat(before[same]), minlength=len(same))
+    return pd.Series(same & (differs == 0), index=prompts)
+
+
+def _neighbor_argmax(scores: pd.DataFrame) -> pd.Series:
+    rows = scores[(scores["kind"] == "neighbor") & (scores["object"] == "true")]
+    return rows.set_index(["request", "kind", "index"])["argmax"]
+
+
+def _flat(column: pd.Series) -> np.ndarray:
+    return np.concatenate([np.asarray(v) for v in column]) if len(column) else np.empty(0)
+
+
+def _lengths(column: pd.Series) -> np.ndarray:
+    return np.fromiter((len(v) for v in column), dtype=np.int64, count=len(column))
+
+
+def _ragged_sum(column: pd.Series) -> np.ndarray:
+    """Sum of every ragged row, in float64 whatever the stored precision."""
+    owner = np.repeat(np.arange(len(column)), _lengths(column))
+    return np.bincount(owner, _flat(column).astype(np.float64), minlength=len(column))
+
+
+# --------------------------------------------------------------------------------------------
+# Small checks
+
+
+def _mean_p(edits: pd.DataFrame, column: str) -> float:
+    _require(edits, (column,), "edits")
+    return _or_infinite(edits[column].to_numpy(dtype=float).mean())
+
+
+def _distance(a: float, b: float) -> float:
+    return _or_infinite(abs(a - b)) if math.isfinite(a) and math.isfinite(b) else math.inf
+
+
+def _or_infinite(value: float) -> float:
+    """A measured perplexity that is not a number comes from a collapsed model."""
+    return math.inf if math.isnan(value) else float(value)
+
+
+def _choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{where}: missing columns {missing}")
+
+
+def _name(row: pd.Series) -> str:
+    return f"request {row['request']}, {row['kind']} {row['index']}, object {row['object']!r}"

@@ -1,0 +1,62 @@
+"""Figure 3 (one edit's perplexity over the stages) and Figure 4 (UnderEdit edits against all)."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from modeledit.figures import figure_perplexity_stages, figure_underedit, pick_request
+from modeledit.journal import journal
+from modeledit.metrics import underedit
+from modeledit.requests import read_requests
+from modeledit.settings import describe_dataset, small_model_note
+
+
+def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:
+    """{trial: {k: edits}} of the iterations that were run."""
+    found: dict[int, dict[int, pd.DataFrame]] = {}
+    for path in paths:
+        trial, k = map(int, re.search(r"/trial(\d+)/iter(\d+)/", path).groups())
+        frame = pd.read_parquet(path)
+        if not frame.empty:
+            found.setdefault(trial, {})[k] = frame
+    return found
+
+
+def pooled(trials: dict[int, dict[int, pd.DataFrame]]) -> dict[int, pd.DataFrame]:
+    """All trials together; one that has stopped keeps what it had at its stop."""
+    last = max(k for frames in trials.values() for k in frames)
+    return {
+        k: pd.concat([frames[min(k, max(frames))] for frames in trials.values()])
+        for k in range(1, last + 1)
+    }
+
+
+with journal(snakemake.log[0]):
+    edits = by_iteration(snakemake.input.edits)
+    requests = {}
+    for trial, path in enumerate(snakemake.input.requests, start=1):
+        frame = pd.read_parquet(path)
+        requests[trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
+    note = small_model_note(snakemake.params.small)
+    chosen = pick_request(edits[1], underedit(requests[1][1]))
+    facts = {r.id: r for r in read_requests(Path(snakemake.input.first_trial))}
+    fact = facts[chosen]
+    figure_perplexity_stages(
+        edits[1],
+        snakemake.output.stages,
+        request=chosen,
+        label=f"{fact.subject}: {fact.target_true} → {fact.target_new}",
+        epsilon=snakemake.params.epsilon,
+        note=note,
+    )
+    wildcards = snakemake.wildcards
+    title = snakemake.params.titles[wildcards.model]
+    figure_underedit(
+        pooled(requests),
+        pooled(edits),
+        snakemake.output.underedit,
+        epsilon=snakemake.params.epsilon,
+        title=f"{wildcards.method} on {title}, {describe_dataset(wildcards.dataset)}",
+        note=note,
+    )

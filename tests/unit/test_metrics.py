@@ -1,0 +1,519 @@
+"""Metrics from synthetic scores whose right answers can be counted by hand."""
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeledit import metrics as M
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCHEMA = pa.schema(
+    [
+        ("request", pa.int64()),
+        ("kind", pa.string()),
+        ("index", pa.int16()),
+        ("object", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("argmax", pa.list_(pa.int32())),
+    ]
+)
+
+
+def row(request, kind, index, obj, ids, logprobs, argmax):
+    values = (request, kind, index, obj, ids, logprobs, argmax)
+    return dict(zip(M.SCORE_COLUMNS, values, strict=True))
+
+
+def prompt(request, kind, index=0, *, new, true):
+    """Two rows; new and true are (token ids, log-probabilities, argmax ids)."""
+    return [row(request, kind, index, "new", *new), row(request, kind, index, "true", *true)]
+
+
+def scores(*prompts):
+    return pd.DataFrame([r for p in prompts for r in p], columns=list(M.SCORE_COLUMNS))
+
+
+HIT = ([5], [-0.1], [5])  # the object is what the model says
+MISS = ([5], [-3.0], [6])
+LESS = ([7], [-2.0], [5])
+
+
+def random_scores(rng, requests, objects=(1, 3), neighbors=10, paraphrases=2, texts=50):
+    """A realistic scores table: every kind, ragged objects."""
+    rows = []
+    for request in range(requests):
+        for kind, number in (("edit", 1), ("paraphrase", paraphrases), ("neighbor", neighbors)):
+            for index in range(number):
+                for obj in ("new", "true"):
+                    n = int(rng.integers(*objects, endpoint=True))
+                    ids = rng.integers(0, 50, n)
+                    said = np.where(rng.random(n) < 0.6, ids, rng.integers(0, 50, n))
+                    rows.append(row(request, kind, index, obj, ids, -rng.exponential(2, n), said))
+    for number in range(texts):
+        n = int(rng.integers(11, 45))
+        ids, logprobs = rng.integers(0, 50, n), -rng.exponential(3, n - 1)
+        rows.append(row(number, "text", 0, "", ids, logprobs, []))
+    return pd.DataFrame(rows)
+
+
+def edits(p_bar, p_hat, p_init=(100.0, 300.0)):
+    return pd.DataFrame(
+        {
+            "request": range(len(p_bar)),
+            "p_init": p_init,
+            "p_bar": p_bar,
+            "p_hat": p_hat,
+            "p_bar_legacy": np.multiply(p_bar, 0.5),
+            "p_hat_legacy": np.multiply(p_hat, 0.5),
+        }
+    )
+
+
+# ---- one request
+
+
+def one(accuracy="exact", success="sum", **prompts):
+    table = scores(*(prompt(1, kind, **objects) for kind, objects in prompts.items()))
+    return M.request_metrics(table, table, accuracy, success).iloc[0]
+
+
+def test_efficacy_and_generalization_look_at_the_new_object():
+    got = one(edit={"new": HIT, "true": LESS}, paraphrase={"new": MISS, "true": LESS})
+    assert (got["eff_acc"], got["eff_succ"]) == (1, 1)
+    assert (got["gen_acc"], got["gen_succ"]) == (0, 0)
+
+
+def test_specificity_success_is_reversed():
+    got = one(edit={"new": HIT, "true": LESS}, neighbor={"new": HIT, "true": LESS})
+    assert got["spec_succ"] == 0
+    got = one(edit={"new": HIT, "true": LESS}, neighbor={"new": MISS, "true": LESS})
+    assert got["spec_succ"] == 1
+
+
+def test_equal_log_probabilities_are_no_success_either_way():
+    tie = {"new": ([5], [-2.0], [5]), "true": ([7], [-2.0], [5])}
+    got = one(edit=tie, neighbor=tie)
+    assert got["eff_succ"] == 0 and got["spec_succ"] == 0
+
+
+def test_multi_token_accuracy_exact_and_token():
+    partly = {"new": ([5, 6, 7, 8], [-1.0] * 4, [5, 6, 7, 9]), "true": LESS}
+    assert one("exact", edit=partly)["eff_acc"] == 0
+    assert one("token", edit=partly)["eff_acc"] == 0.75
+
+
+def test_sum_and_mean_disagree_on_objects_of_different_length():
+    # Summed, two tokens of -1.5 lose against one of -2; per token they win.
+    pair = {"new": ([5, 6], [-1.5, -1.5], [0, 0]), "true": ([7], [-2.0], [0])}
+    assert one(success="sum", edit=pair)["eff_succ"] == 0
+    assert one(success="mean", edit=pair)["eff_succ"] == 1
+
+
+def test_specificity_accuracy_is_agreement_with_the_unedited_argmax():
+    edit = prompt(1, "edit", new=HIT, true=LESS)
+
+    def neighbors(*said):
+        return scores(
+            edit,
+            *(
+                prompt(1, "neighbor", i, new=MISS, true=([7, 8], [-1.0, -1.0], list(argmax)))
+                for i, argmax in enumerate(said)
+            ),
+        )
+
+    before = neighbors((7, 8), (1, 2), (7, 8), (3, 4))
+    after = neighbors((7, 8), (1, 2), (7, 9), (4, 4))
+    got = M.request_metrics(after, before)
+    # The second never said the truth, and still agrees; one differing token is a change.
+    assert got["spec_acc"].tolist() == [0.5]
+    shuffled = before.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(M.request_metrics(after, shuffled), got)
+    assert np.isnan(M.request_metrics(before, None)["spec_acc"]).all()
+
+
+def test_another_object_length_counts_as_a_change():
+    edit = prompt(1, "edit", new=HIT, true=LESS)
+    before = scores(edit, prompt(1, "neighbor", new=MISS, true=([7], [-1.0], [7])))
+    after = scores(edit, prompt(1, "neighbor", new=MISS, true=([7, 8], [-1.0, -1.0], [7, 8])))
+    assert M.request_metrics(after, before)["spec_acc"].tolist() == [0]
+
+
+def test_a_request_averages_its_prompts_and_may_lack_a_kind():
+    table = scores(
+        prompt(4, "edit", new=HIT, true=LESS),
+        prompt(4, "paraphrase", 0, new=HIT, true=LESS),
+        prompt(4, "paraphrase", 1, new=MISS, true=LESS),
+        prompt(2, "edit", new=MISS, true=LESS),
+    )
+    got = M.request_metrics(table, table)
+    assert got["request"].tolist() == [2, 4]
+    assert got["gen_acc"].tolist()[1] == 0.5 and math.isnan(got["gen_acc"][0])
+    assert got["spec_acc"].isna().all()
+    assert M.underedit(got) == [2]
+
+
+def test_a_collapsed_model_has_no_success():
+    nan = ([5], [math.nan], [0])
+    got = one(edit={"new": nan, "true": nan}, neighbor={"new": nan, "true": nan})
+    assert got["eff_succ"] == 0 and got["spec_succ"] == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (lambda: scores([row(1, "edit", 0, "new", *HIT)]), "'new' and 'true'"),
+        (lambda: scores(prompt(1, "edit", new=HIT, true=LESS) * 2), "occurs twice"),
+        (lambda: scores(prompt(1, "edit", new=([5, 6], [-1.0], [5]), true=LESS)), "equally long"),
+        (lambda: scores(prompt(1, "paraphrase", new=HIT, true=LESS)), "kind 'edit'"),
+        (lambda: scores(), "no edit"),
+    ],
+)
+def test_incomplete_scores_are_refused(table, message):
+    with pytest.raises(ValueError, match=message):
+        M.request_metrics(table(), None)
+
+
+def test_missing_unedited_neighbor_is_refused():
+    edit = prompt(1, "edit", new=HIT, true=LESS)
+    after = scores(edit, prompt(1, "neighbor", new=HIT, true=LESS))
+    with pytest.raises(ValueError, match="unedited.*missing"):
+        M.request_metrics(after, scores(edit))
+
+
+def test_unknown_options_are_named():
+    table = scores(prompt(1, "edit", new=HIT, true=LESS))
+    with pytest.raises(ValueError, match="accuracy: 'fuzzy'"):
+        M.request_metrics(table, None, accuracy="fuzzy")
+    with pytest.raises(ValueError, match="success: 'max'"):
+        M.request_metrics(table, None, success="max")
+
+
+def test_vectorised_metrics_equal_a_plain_loop():
+    rng = np.random.default_rng(0)
+    before = random_scores(rng, 12)
+    # The same objects, but another model that says something else here and there.
+    after = before.assign(
+        logprobs=[-rng.exponential(2, len(ids)) for ids in before["logprobs"]],
+        argmax=[np.where(rng.random(len(a)) < 0.8, a, 99) for a in before["argmax"]],
+    )
+    got = M.request_metrics(after, before, "token", "mean").set_index("request")
+    for request, rows in after[after["kind"] != "text"].groupby("request"):
+        expected = {}
+        for name, kind in (("eff", "edit"), ("gen", "paraphrase"), ("spec", "neighbor")):
+            acc, succ = [], []
+            for index, pair in rows[rows["kind"] == kind].groupby("index"):
+                new = pair[pair["object"] == "new"].iloc[0]
+                true = pair[pair["object"] == "true"].iloc[0]
+                wins = np.mean(new["logprobs"]) > np.mean(true["logprobs"])
+                if kind == "neighbor":
+                    same = (before["request"] == request) & (before["kind"] == kind)
+                    same &= (before["index"] == index) & (before["object"] == "true")
+                    acc.append(list(before[same].iloc[0]["argmax"]) == list(true["argmax"]))
+                    wins = np.mean(true["logprobs"]) > np.mean(new["logprobs"])
+                else:
+                    acc.append(np.mean(np.equal(new["token_ids"], new["argmax"])))
+                succ.append(wins)
+            expected[f"{name}_acc"], expected[f"{name}_succ"] = np.mean(acc), np.mean(succ)
+        assert got.loc[request].to_dict() == pytest.approx(expected)
+
+
+def test_scores_survive_parquet(tmp_path):
+    table = random_scores(np.random.default_rng(1), 3)
+    path = tmp_path / "scores.parquet"
+    pq.write_table(pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False), path)
+    read = M.read_scores(path)
+    pd.testing.assert_frame_equal(
+        M.request_metrics(read, read), M.request_metrics(table, table), check_exact=True
+    )
+    assert M.me_perplexity(read) == pytest.approx(M.me_perplexity(table), rel=1e-6)
+    pq.write_table(pa.table({"request": [1]}), path)
+    with pytest.raises(ValueError, match=r"scores\.parquet: missing columns"):
+        M.read_scores(path)
+
+
+def test_a_run_of_a_thousand_requests_takes_seconds(tmp_path):
+    rng = np.random.default_rng(2)
+    path = tmp_path / "scores.parquet"
+    table = random_scores(rng, 100)
+    big = pd.concat([table.assign(request=table["request"] + 1000 * i) for i in range(10)])
+    pq.write_table(pa.Table.from_pandas(big, schema=SCHEMA, preserve_index=False), path)
+    read = M.read_scores(path)
+    assert len(M.request_metrics(read, read)) == 1000
+    start = time.process_time()
+    M.request_metrics(read, read)
+    assert time.process_time() - start < 2.0
+
+
+# ---- ME-PPL and the harmonic mean
+
+
+def test_me_perplexity_divides_by_all_ids():
+    table = scores(
+        [row(0, "text", 0, "", [1, 2, 3], [-1.0, -2.0], [])],
+        [row(1, "text", 0, "", [1, 2], [-4.0], [])],
+    )
+    assert M.me_perplexity(table) == pytest.approx((math.exp(1.0) + math.exp(2.0)) / 2)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, -1e9])
+def test_me_perplexity_of_a_collapsed_model_is_infinite(bad):
+    table = scores([row(0, "text", 0, "", [1, 2, 3], [-1.0, bad], [])])
+    assert M.me_perplexity(table) == math.inf
+
+
+def test_me_perplexity_without_texts_is_missing():
+    assert math.isnan(M.me_perplexity(scores(prompt(1, "edit", new=HIT, true=LESS))))
+
+
+def test_harmonic_mean_of_published_cells():
+    # ROME on GPT-2 XL, CounterFact, k = 1 prints 1% from (1, 1, 0); SPEC F.4.
+    assert M.harmonic_mean([0.01, 0.01, 0.0], "drop") == pytest.approx(0.01)
+    assert M.harmonic_mean([0.01, 0.01, 0.0], "keep") == 0
+    assert M.harmonic_mean([0, 0, 0], "drop") == 0
+    assert M.harmonic_mean([0.99, 0.38, 0.52]) == pytest.approx(0.54, abs=0.005)
+    assert math.isnan(M.harmonic_mean([0.5, math.nan, 0.0]))
+    for bad in ([], [-0.1, 0.5]):
+        with pytest.raises(ValueError, match="non-negative"):
+            M.harmonic_mean(bad)
+    with pytest.raises(ValueError, match="zeros"):
+        M.harmonic_mean([1], "keep")
+
+
+fractions = st.lists(st.floats(0, 1), min_size=1, max_size=5)
+
+
+@given(fractions)
+def test_harmonic_mean_is_bounded_and_symmetric(values):
+    mean = M.harmonic_mean(values)
+    assert mean == pytest.approx(M.harmonic_mean(values[::-1]))
+    assert min(values) * (1 - 1e-9) <= mean <= np.mean(values) * (1 + 1e-9) + 1e-300
+    assert M.harmonic_mean(values, "drop") >= mean
+
+
+# ---- one run
+
+RUN = {"dataset": "d", "model": "m", "method": "MEMIT", "trial": 1}
+
+
+def run_tables():
+    before = scores(
+        prompt(0, "edit", new=MISS, true=LESS),
+        prompt(0, "paraphrase", new=MISS, true=LESS),
+        prompt(0, "neighbor", new=MISS, true=LESS),
+        prompt(1, "edit", new=MISS, true=LESS),
+        prompt(1, "paraphrase", new=MISS, true=LESS),
+        prompt(1, "neighbor", new=MISS, true=LESS),
+        [row(0, "text", 0, "", [1, 2], [-2.0], [])],
+    )
+    after = before.copy()
+    after.loc[0] = row(0, "edit", 0, "new", *HIT)
+    after.loc[2] = row(0, "paraphrase", 0, "new", *HIT)
+    return before, after
+
+
+def test_run_metrics_rows_and_columns():
+    before, after = run_tables()
+    logs = {1: edits([1.0, 2.0], [11.0, 22.0]), 2: edits([1.0, 1.0], [1.5, 1.5])}
+    got = M.run_metrics({0: before, 1: after, 2: after}, logs, **RUN)
+    assert tuple(got.columns) == M.COLUMNS
+    assert got["k"].tolist() == [0, 1, 2] and got["n_requests"].tolist() == [2, 2, 2]
+    assert got["eff_acc"].tolist() == [0, 0.5, 0.5]
+    assert got["spec_acc"].tolist()[1:] == [1, 1]
+    assert got["score_acc"].tolist()[1] == pytest.approx(3 / (2 + 2 + 1))
+    assert got["me_ppl"].tolist() == pytest.approx([math.e] * 3)
+    assert got["p_hat"].tolist() == [200.0, 16.5, 1.5]
+    assert got["p_bar"].tolist()[1:] == [1.5, 1.0]
+    # Row 0 leaves what is not defined; the change from the unedited model is not a dp2.
+    assert got.loc[0, ["spec_acc", "score_acc", "p_bar", "dp", "dp2"]].isna().all()
+    assert got["dp"].tolist()[1:] == [15.0, 0.5]
+    assert math.isnan(got["dp2"][1]) and got["dp2"][2] == 15.0
+    legacy = M.run_metrics({0: before, 1: after}, logs, legacy_perplexity=True, **RUN)
+    assert legacy["p_hat"].tolist() == [200.0, 8.25]
+
+
+def test_dp_is_the_difference_of_means_not_the_mean_difference():
+    before, after = run_tables()
+    got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 5.0], [5.0, 1.0])}, **RUN)
+    assert got["dp"][1] == 0
+
+
+def test_collapse_is_infinite_and_never_missing():
+    before, after = run_tables()
+    got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 1.0], [1.0, math.nan])}, **RUN)
+    assert got["p_hat"][1] == math.inf and got["dp"][1] == math.inf
+    assert pd.isna(M.picks(got)["proposed"][0])
+
+
+def test_iterations_after_the_stop_are_left_out():
+    before, after = run_tables()
+    logs = {1: edits([1.0, 1.0], [1.0, 1.0]), 2: edits([1.0, 1.0], [1.0, 1.0]).iloc[:0]}
+    got = M.run_metrics({0: before, 1: after, 2: after.iloc[:0]}, logs, **RUN)
+    assert got["k"].tolist() == [0, 1]
+
+
+def test_rounding_specificity_first_moves_the_score():
+    before, after = run_tables()
+    rows = [r for i in range(3) for r in prompt(0, "neighbor", i, new=MISS, true=LESS)]
+    before = pd.concat([before[before["kind"] != "neighbor"], pd.DataFrame(rows)])
+    changed = before.copy().reset_index(drop=True)
+    where = changed[(changed["kind"] == "neighbor") & (changed["object"] == "true")].index[0]
+    changed.at[where, "argmax"] = [9]
+    changed.at[0, "argmax"] = [5]
+    logs = {1: edits([1.0, 1.0], [1.0, 1.0])}
+    exact = M.run_metrics({0: before, 1: changed}, logs, **RUN)
+    rounded = M.run_metrics({0: before, 1: changed}, logs, round_specificity=2, **RUN)
+    assert exact["spec_acc"][1] == pytest.approx(2 / 3) and rounded["spec_acc"][1] == 0.67
+
+
+@pytest.mark.parametrize("ks", [(1, 2), (0, 2), (0, 1, 3)])
+def test_a_broken_chain_is_refused(ks):
+    before, after = run_tables()
+    logs = {k: edits([1.0, 1.0], [1.0, 1.0]) for k in ks}
+    with pytest.raises(ValueError, match="d/m/MEMIT/trial1"):
+        M.run_metrics({k: after for k in ks}, logs, **RUN)
+
+
+# ---- many runs
+
+
+def run_frame(dp, trial=1, method="MEMIT", score=0.5, **fixed):
+    """A run of len(dp) iterations whose values are easy to follow."""
+    rows = []
+    for k, value in enumerate([math.nan, *dp]):
+        row = dict.fromkeys(M.METRICS, score) | {"me_ppl": 30.0 + k, "p_bar": 1.0, "dp": value}
+        row |= {"p_hat": 1.0 + value if k else 1000.0, "eff_acc": k / 10, "n_requests": 24, "k": k}
+        row |= {"dataset": "d", "model": "m", "method": method, "trial": trial} | fixed
+        rows.append(row)
+    rows[0] |= dict.fromkeys(("spec_acc", "score_acc", "p_bar", "dp2"), math.nan)
+    return pd.DataFrame(rows, columns=list(M.COLUMNS))
+
+
+def test_metrics_csv_round_trip(tmp_path):
+    frame = run_frame([3.0, 0.1 + 0.2], model="NA", dataset="001")
+    frame.loc[1, "p_hat"] = math.inf
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    read = M.read_metrics(tmp_path / "a.csv")
+    pd.testing.assert_frame_equal(read, frame, check_dtype=False, check_exact=True)
+    with pytest.raises(ValueError, match="occurs twice"):
+        M.read_metrics([tmp_path / "a.csv", tmp_path / "a.csv"])
+    frame.drop(columns="dp").to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(ValueError, match=r"b\.csv: missing columns \['dp'\]"):
+        M.read_metrics(tmp_path / "b.csv")
+
+
+def test_picks_are_per_run_and_nullable():
+    frame = pd.concat(
+        [run_frame([9.0, 0.5, 0.9]), run_frame([9.0, 7.0, 5.0], trial=2), run_frame([0.2], 3)]
+    ).sample(frac=1, random_state=1)
+    got = M.picks(frame).sort_values("trial")
+    assert got["proposed"].tolist() == [2, pd.NA, 1]
+    assert got["monotonic"].tolist() == [2, pd.NA, pd.NA]
+    assert got["small_change"].tolist() == [3, pd.NA, pd.NA]
+    assert str(got["proposed"].dtype) == "Int64"
+    assert M.picks(frame, epsilon=8.0).sort_values("trial")["proposed"].tolist() == [2, 2, 1]
+
+
+def test_by_iteration_carries_stopped_trials_forward():
+    frame = pd.concat([run_frame([9.0, 0.5]), run_frame([9.0, 7.0, 5.0, 0.1], trial=2)])
+    got = M.by_iteration(frame)
+    assert got["k"].tolist() == [0, 1, 2, 3, 4]
+    assert got["n_stopped"].tolist() == [0, 0, 0, 1, 1]
+    assert got["n_trials"].tolist() == [2] * 5
+    assert got["eff_acc"].tolist() == pytest.approx([0, 0.1, 0.2, 0.25, 0.3])
+    assert got["dp"].tolist()[1:] == pytest.approx([9.0, 3.75, 2.75, 0.3])
+    assert got["eff_acc_sd"].tolist()[3] == pytest.approx(np.std([0.2, 0.3], ddof=1))
+    # What row 0 does not define stays undefined, in each trial and on average.
+    assert math.isnan(got["spec_acc"][0]) and math.isnan(got["dp"][0])
+
+
+def test_at_stop_takes_each_trials_own_stop():
+    frame = pd.concat(
+        [
+            run_frame([9.0, 0.5, 0.4]),
+            run_frame([9.0, 7.0, 5.0, 0.1], trial=2),
+            run_frame([9.0, 7.0], trial=1, method="PMET"),
+        ]
+    )
+    got = M.at_stop(frame).set_index("method")
+    assert got.loc["MEMIT", "k_text"] == "2--4" and got.loc["MEMIT", "k"] == 3
+    assert got.loc["MEMIT", "eff_acc"] == pytest.approx((0.2 + 0.4) / 2)
+    assert got.loc["MEMIT", "met"] and not got.loc["PMET", "met"]
+    assert got.loc["PMET", "k_text"] == "2" and got.loc["PMET", "dp"] == 7.0
+    assert math.isnan(got.loc["PMET", "eff_acc_sd"])
+    # On trial means the rule is met later: (0.4 + 5) / 2 > 1, (0.4 + 0.1) / 2 <= 1.
+    mean = M.at_stop(frame, by="mean").set_index("method")
+    assert mean.loc["MEMIT", "k_text"] == "4" and mean.loc["MEMIT", "met"]
+    assert mean.loc["PMET", "k_text"] == "2" and not mean.loc["PMET", "met"]
+
+
+def test_infinite_values_stay_infinite_over_trials():
+    frame = pd.concat([run_frame([9.0, math.inf]), run_frame([9.0, 7.0], trial=2)])
+    frame.loc[(frame["k"] == 2) & (frame["trial"] == 1), "me_ppl"] = math.inf
+    got = M.by_iteration(frame).set_index("k")
+    assert got.loc[2, "dp"] == math.inf and got.loc[2, "me_ppl"] == math.inf
+
+
+def test_trial_aggregations_differ_as_named():
+    parts = [(0.904, 0.5, 0.2, 0.354), (1.0, 0.9, 0.6, 0.798), (0.5, 0.7, 0.9, 0.668)]
+    rows = []
+    for trial, (eff, gen, spec, score) in enumerate(parts, start=1):
+        frame = run_frame([0.5], trial=trial)
+        frame.loc[1, ["eff_acc", "gen_acc", "spec_acc", "score_acc"]] = eff, gen, spec, score
+        rows.append(frame)
+    frame = pd.concat(rows)
+
+    def score(**options):
+        return M.by_iteration(frame, **options).set_index("k").loc[1, ["score_acc", "eff_acc"]]
+
+    assert score()["score_acc"] == pytest.approx(np.mean([0.354, 0.798, 0.668]))
+    rounded = score(trial_agg="mean_of_rounded_scores")
+    assert rounded["score_acc"] == pytest.approx(np.mean([0.35, 0.80, 0.67]))
+    assert rounded["eff_acc"] == pytest.approx(np.mean([0.904, 1.0, 0.5]))
+    means = np.mean([p[:3] for p in parts], axis=0)
+    assert score(trial_agg="hm_of_means")["score_acc"] == pytest.approx(M.harmonic_mean(means))
+    assert score(round_per_trial=2)["eff_acc"] == pytest.approx(np.mean([0.90, 1.0, 0.5]))
+    undefined = M.by_iteration(frame, trial_agg="hm_of_means").set_index("k").loc[0, "score_acc"]
+    assert math.isnan(undefined)
+    with pytest.raises(ValueError, match="trial_agg"):
+        M.by_iteration(frame, trial_agg="median")
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+def test_carrying_forward_ends_at_the_last_rows(lengths):
+    frame = pd.concat([run_frame([2.0] * n, trial=t) for t, n in enumerate(lengths)])
+    last = M.by_iteration(frame).iloc[-1]
+    assert last["k"] == max(lengths)
+    assert last["eff_acc"] == pytest.approx(np.mean(lengths) / 10)
+    assert last["n_stopped"] == sum(n < max(lengths) for n in lengths)
+
+
+# ---- the layer
+
+
+@pytest.mark.parametrize("module", ["stopping", "metrics", "tables", "figures"])
+def test_needs_neither_torch_nor_transformers(module):
+    code = (
+        f"import sys, modeledit.{module};"
+        "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_columns_and_headings_are_in_one_place():
+    assert set(M.REQUEST_METRICS) | set(M.SCORES) == set(M.FRACTIONS)
+    assert all(metric.heading and "SPEC" in metric.source for metric in M.METRICS.values())

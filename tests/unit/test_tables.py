@@ -1,0 +1,273 @@
+"""Tables: which rows, what is bold and coloured, and LaTeX that says so."""
+
+import io
+import math
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeledit import metrics as M
+from modeledit import tables as T
+
+# k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat), as percent where fractions
+MEMIT = {1: (79, 22, 75, 58.66, 1.04, 11360.64), 2: (98, 33, 70, 60.5, 1.03, 78.15)}
+MEMIT |= {3: (99, 35, 69, 61.6, 1.02, 1.49), 4: (99, 35, 69, 62.4, 1.02, 1.40)}
+NA_MEMIT = {1: (80, 20, 90, 58.0, 1.04, 900.0), 2: (99, 33, 88, 60.0, 1.03, 1.5)}
+PMET = {1: (22, 3, 92, 55.6, 12598.8, 116384.51), 2: (99, 25, 75, 63.9, 1.31, 1.73)}
+ROME = {1: (1, 1, 0, 7070.0, 5.29e3, 7.2e5), 2: (0, 0, 0, 2.15e5, 1e8, 1.21e14)}
+
+
+def frame(runs, *, model="GPT-2 XL (1.5B)", dataset="geography", trials=1, n=24, drift=0.0):
+    """A metrics.csv frame; trial t differs from the first by (t - 1) * drift in every value."""
+    rows = []
+    for method, steps in runs.items():
+        for trial in range(1, trials + 1):
+            shift = (trial - 1) * drift
+            last = None
+            for k, values in {0: (0, 0, math.nan, 54.66, math.nan, 3.26e5), **steps}.items():
+                eff, gen, spec = (v / 100 + shift for v in values[:3])
+                me_ppl, p_bar, p_hat = (v * (1 + shift) for v in values[3:])
+                row = dict(zip(M.RUN, (dataset, model, method, trial), strict=True))
+                row |= {"k": k, "n_requests": n, "eff_acc": eff, "eff_succ": eff, "gen_acc": gen}
+                row |= {"gen_succ": gen, "spec_acc": spec, "spec_succ": 0.9 if k == 0 else spec}
+                row |= {name: M.harmonic_mean(row[p] for p in of) for name, of in M.SCORES.items()}
+                row |= {"me_ppl": me_ppl, "p_bar": p_bar, "p_hat": p_hat}
+                row |= {"dp": abs(p_hat - p_bar), "dp2": abs(p_hat - last) if k > 1 else math.nan}
+                last = p_hat
+                rows.append(row)
+    return pd.DataFrame(rows, columns=list(M.COLUMNS))
+
+
+ALL = {"MEMIT": MEMIT, "NA_MEMIT": NA_MEMIT, "PMET": PMET, "ROME": ROME}
+
+
+def rows(table):
+    return [f"{r['method']} {r['k']}" for _, r in table.frame.iterrows()]
+
+
+def bold(table, row):
+    at = rows(table).index(row)
+    return {c for c in table.columns if table.bold.loc[at, c]}
+
+
+# ---- the main table
+
+
+def test_iterative_shows_the_first_iteration_and_the_stop():
+    table = T.build("iterative", frame(ALL), dataset="geography")
+    # A method that collapsed at once shows its first row only; neighbor runs are another table's.
+    assert rows(table) == ["Unedited 0", "ROME 1", "MEMIT 1", "MEMIT 3", "PMET 1", "PMET 2"]
+    assert table.columns == (*M.FRACTIONS, "me_ppl", "dp")
+
+
+def test_bold_is_the_higher_of_the_pair_and_only_for_fractions():
+    table = T.build("iterative", frame(ALL), dataset="geography")
+    assert bold(table, "MEMIT 1") == {"spec_acc", "spec_succ"}
+    better = {"eff_acc", "eff_succ", "gen_acc", "gen_succ", "score_acc", "score_succ"}
+    assert bold(table, "MEMIT 3") == better
+    assert bold(table, "ROME 1") == bold(table, "Unedited 0") == set()
+
+
+def test_ties_stay_plain_and_are_judged_unrounded():
+    steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (50, 40.001, 70, 55, 1.0, 1.5)}
+    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    assert bold(table, "MEMIT 1") == set()
+    assert bold(table, "MEMIT 2") == {"gen_acc", "gen_succ", "score_acc", "score_succ"}
+    # The last bits of a mean over trials are no difference.
+    data = frame({"MEMIT": {1: steps[1], 2: (50, 40, 70, 55, 1.0, 1.5)}})
+    data.loc[data["k"] == 2, "eff_acc"] += 1e-16
+    assert bold(T.build("iterative", data, dataset="geography"), "MEMIT 2") == set()
+
+
+def test_a_collapse_or_a_missing_value_wins_and_loses_nothing():
+    steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (90, 80, 80, 1414.0, 1.0, 9.0)}
+    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    assert not table.bold.to_numpy().any() and table.frame["collapsed"].tolist() == [0, 0, 1]
+    data = frame({"MEMIT": MEMIT})
+    data.loc[data["k"] == 1, "eff_acc"] = math.nan
+    assert "eff_acc" not in bold(T.build("iterative", data, dataset="geography"), "MEMIT 3")
+
+
+def test_an_unmet_rule_is_marked_and_explained():
+    steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (60, 50, 70, 55, 1.0, 5.0)}
+    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    assert rows(table)[-1] == "MEMIT 2" and not table.frame["met"].iloc[-1]
+    latex = T.to_latex(table)
+    assert r"2$^{\dagger}$" in latex and "not met within the budget" in latex
+    met = T.to_latex(T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"))
+    assert "dagger" not in met
+
+
+def test_a_stop_at_once_is_one_row():
+    steps = {1: (50, 40, 70, 55, 1.0, 1.1), 2: (60, 50, 70, 55, 1.0, 1.1)}
+    table = T.build("iterative", frame({"PMET": steps}), dataset="geography")
+    assert rows(table) == ["Unedited 0", "PMET 1"]
+
+
+def test_only_what_was_measured_and_in_the_order_asked():
+    data = pd.concat(
+        [frame(ALL), frame({"PMET": PMET}, model="b"), frame(ALL, dataset="other", model="c")]
+    )
+    table = T.build("iterative", data, dataset="geography")
+    assert list(dict.fromkeys(table.frame["model"])) == ["GPT-2 XL (1.5B)", "b"]
+    table = T.build(
+        "iterative",
+        data,
+        dataset="geography",
+        models=["b", "GPT-2 XL (1.5B)"],
+        methods=["PMET", "MEMIT"],
+    )
+    assert rows(table)[:4] == ["Unedited 0", "PMET 1", "PMET 2", "Unedited 0"]
+    assert rows(table)[4:] == ["PMET 1", "PMET 2", "MEMIT 1", "MEMIT 3"]
+    with pytest.raises(ValueError, match="zsre.*geography"):
+        T.build("iterative", data, dataset="zsre")
+    with pytest.raises(ValueError, match="all_iterations"):
+        T.build("nonsense", data, dataset="zsre")
+
+
+def test_trials_average_and_spread():
+    data = frame({"MEMIT": MEMIT}, trials=3, drift=0.01)
+    table = T.build("iterative", data, dataset="geography")
+    assert table.frame["eff_acc"].iloc[1] == pytest.approx(0.80)
+    assert table.sd["eff_acc"].iloc[1] == pytest.approx(0.01)
+    latex = T.to_latex(table, spread=True)
+    assert r"\pm$\,1.00" in latex and "Means over 3 trials." in latex
+    assert r"\pm" not in T.to_latex(table)
+    # One trial has no spread to print.
+    assert r"\pm" not in T.to_latex(
+        T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"), spread=True
+    )
+
+
+def test_the_unedited_row_comes_from_the_method_with_most_trials():
+    few, many = frame({"ROME": ROME}), frame({"MEMIT": MEMIT}, trials=3, drift=0.01)
+    table = T.build("iterative", pd.concat([few, many]), dataset="geography")
+    assert table.frame["n_trials"].tolist() == [3, 1, 3, 3]
+
+
+# ---- the other two
+
+
+def test_all_iterations_colours_the_stop_and_the_collapse():
+    table = T.build("all_iterations", frame(ALL), dataset="geography")
+    colours = dict(zip(rows(table), table.frame["colour"], strict=True))
+    assert colours["MEMIT 3"] == colours["PMET 2"] == "green"
+    assert colours["ROME 1"] == colours["ROME 2"] == "red"
+    assert [c for c in colours.values() if c] == ["red", "red", "green", "green"]
+    assert bold(table, "MEMIT 1") == {"spec_acc", "spec_succ"} and not bold(table, "MEMIT 4")
+    assert table.columns[-4:] == ("me_ppl", "p_bar", "p_hat", "dp")
+    latex = T.to_latex(table)
+    assert latex.count(r"\cellcolor{tablegreen}") == 2 * (1 + len(table.columns))
+    assert latex.count(r"\cellcolor{tablered}") == 2 * (1 + len(table.columns))
+
+
+def test_all_iterations_says_when_trials_had_stopped():
+    data = frame({"MEMIT": MEMIT}, trials=2, drift=0.0)
+    data = data[(data["trial"] == 1) | (data["k"] < 4)]
+    table = T.build("all_iterations", data, dataset="geography")
+    assert table.frame["n_stopped"].tolist() == [0, 0, 0, 0, 1]
+    assert any("stopped before" in text for text in table.footnotes)
+
+
+def test_neighbor_pairs_compare_at_their_own_stops():
+    data = frame(ALL, dataset="geography-eligible", n=739)
+    table = T.build("neighbor", data, dataset="geography-eligible")
+    assert rows(table) == ["Unedited 0", "MEMIT 3", "NA_MEMIT 2", "PMET 2"]
+    assert bold(table, "NA_MEMIT 2") == {"spec_acc", "spec_succ", "score_acc", "score_succ"}
+    assert bold(table, "MEMIT 3") == {"gen_acc", "gen_succ"}
+    assert bold(table, "PMET 2") == set()  # its partner was not run
+    latex = T.to_latex(table)
+    assert r"\#739" in latex and r"NA\_MEMIT" in latex and r"geography-eligible" in latex
+
+
+# ---- output
+
+
+def test_csv_holds_unrounded_values_and_flags():
+    data = frame(ALL, trials=2, drift=1 / 300)
+    table = T.build("iterative", data, dataset="geography")
+    read = pd.read_csv(io.StringIO(T.to_csv(table)))
+    np.testing.assert_allclose(read["eff_acc"], table.frame["eff_acc"], rtol=1e-15)
+    np.testing.assert_allclose(read["dp_sd"], table.sd["dp"], rtol=1e-12)
+    assert read["eff_acc_bold"].tolist() == table.bold["eff_acc"].tolist()
+    assert {"model", "method", "k", "met", "colour", "n_trials"} <= set(read.columns)
+
+
+def test_percentages_perplexities_and_what_is_missing():
+    assert T._cell(0.7567, "fraction") == "75.67"
+    assert T._cell(11359.6, "perplexity") == "11359.60"
+    assert T._cell(99999.996, "perplexity") == r"{\num{1.00e5}}"
+    assert T._cell(1.21e14, "perplexity") == r"{\num{1.21e14}}"
+    assert T._cell(math.nan, "fraction") == "{--}"
+    assert T._cell(math.inf, "perplexity") == r"{$\infty$}"
+
+
+@given(st.floats(0) | st.just(math.nan))
+def test_every_perplexity_is_a_number_or_braced(value):
+    cell = T._cell(value, "perplexity")
+    assert re.fullmatch(r"\d{1,5}\.\d\d|\{.*\}", cell)
+
+
+@given(st.text())
+def test_escaped_text_leaves_no_special_character_bare(text):
+    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[{}$&#%_]", "", T.escape(text))
+    assert not set("$&#%_^~") & set(re.sub(r"\{\\[a-z]+\}", "", bare))
+
+
+def test_the_note_is_printed_and_escaped():
+    note = "SmolLM2_135M: 100% of 24 edits & more"
+    latex = T.to_latex(T.build("iterative", frame(ALL), dataset="geography", note=note))
+    assert r"SmolLM2\_135M: 100\% of 24 edits \& more" in latex
+
+
+def test_a_template_of_ones_own(tmp_path):
+    mine = tmp_path / "mine.tex.j2"
+    mine.write_text("<< table.name >>: << rows|length >>% {{ untouched }}")
+    table = T.build("iterative", frame(ALL), dataset="geography")
+    assert T.to_latex(table, mine) == "iterative: 6% {{ untouched }}"
+
+
+def test_every_row_has_every_cell():
+    data = pd.concat([frame(ALL), frame({"PMET": PMET}, model="other_model")])
+    for name in T.SPECS:
+        table = T.build(name, data, dataset="geography")
+        latex = T.to_latex(table)
+        body = latex.split(r"\midrule", 1)[1]
+        lines = [line for line in body.splitlines() if re.search(r" & .*\\\\\*?$", line)]
+        shown = [line for line in lines if "Model" not in line and "multicolumn{2}" not in line]
+        assert len(shown) >= len(table.frame)
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in shown} == {2 + len(table.columns)}
+        assert latex.count("{") == latex.count("}")
+
+
+def test_text_is_written_whole(tmp_path):
+    path = tmp_path / "new" / "table.tex"
+    T.write_text(path, "λ\n")
+    T.write_text(path, "second\n")
+    assert path.read_text() == "second\n" and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs LaTeX")
+def test_the_document_compiles_without_overfull_boxes(tmp_path):
+    note = "Measured on SmolLM2_135M (±), λ ≤ 5 % of <all> {things}; not comparable."
+    names = {"GPT-2 XL (1.5B)": "SmolLM2_135M (instruct)", "other": "GPT-2 & co #2"}
+    data = pd.concat([frame(ALL, trials=2, drift=0.01), frame(ALL, model="other")])
+    built = [T.build(n, data, dataset="geography", note=note, names=names) for n in T.SPECS]
+    fragments = [T.to_latex(table) for table in built]
+    fragments.append(T.to_latex(built[0], spread=True).replace("tab:", "tab:spread-"))
+    (tmp_path / "tables.tex").write_text(T.document(fragments, title="A_run"), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    for _ in range(2):  # longtable settles its widths in the second pass
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        if missing := re.search(r"File `(.+?)' not found", done.stdout):
+            pytest.skip(f"this LaTeX has no {missing[1]}")
+        assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "tables.log").read_text(errors="replace")
+    assert not [w for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(w) > 10]
+    assert "multiply defined" not in log

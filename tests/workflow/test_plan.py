@@ -1,0 +1,99 @@
+"""What Snakemake says before anything runs: the whole plan, or why the configuration is refused."""
+
+import re
+
+import pytest
+import yaml
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """The table of jobs by rule in a dry run's output."""
+    table = output[output.index("Job stats:") :]
+    return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def test_dry_run_shows_the_whole_plan(untouched):
+    done = untouched.snakemake("--dry-run")
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    config = yaml.safe_load((untouched.folder / "config/config.yaml").read_text())
+    trials, methods = config["trials"]["count"], len(config["runs"][0]["methods"])
+    assert counts["edit"] == methods * trials * config["stop"]["extended"]
+    assert counts["evaluate_run"] == methods * trials
+    assert counts["score_unedited"] == counts["find_eligible"] == trials
+    assert counts["prepare_model"] == counts["gather_covariance"] == counts["make_contexts"] == 1
+    assert counts["total"] == sum(n for name, n in counts.items() if name != "total")
+    assert not (untouched.folder / "results").exists()
+    assert not (untouched.folder / "resources").exists()
+
+
+@pytest.mark.parametrize("target", ["metrics", "tables", "figures", "statistics", "requests"])
+def test_named_targets(untouched, target):
+    done = untouched.snakemake("--dry-run", target)
+    assert done.returncode == 0, done.stdout
+    assert job_counts(done.stdout)[target] == 1
+
+
+RUN = {"dataset": "geography", "requests": "eligible", "models": ["smollm2-135m"]}
+REFUSED = {
+    "unknown key": ({"trails": 3}, ["trails", "allowed:", "trials"]),
+    "unknown nested key": ({"stop": {"epsilom": 1}}, ["stop", "epsilom", "epsilon"]),
+    "unknown model": (
+        {"runs": [RUN | {"models": ["gpt-5"], "methods": ["MEMIT"]}]},
+        ["runs.0.models", "gpt-5", "smollm2-135m"],
+    ),
+    "unknown method": (
+        {"runs": [RUN | {"methods": ["MEMITT"]}]},
+        ["runs.0.methods", "MEMITT", "NA_MEMIT"],
+    ),
+    "unknown dataset": (
+        {"runs": [RUN | {"dataset": "history", "methods": ["MEMIT"]}]},
+        ["runs.0.dataset", "history", "geography"],
+    ),
+    "too many requests": (
+        {"trials": {"count": 3, "size": 1000}},
+        ["trials", "3000", "2434", "at most 811"],
+    ),
+    "negative epsilon": ({"stop": {"epsilon": -1}}, ["stop.epsilon", "-1", "greater than 0"]),
+    "budget shorter than its base": ({"stop": {"extended": 2}}, ["stop.extended", "2", "5"]),
+    "neighbor method on all requests": (
+        {"runs": [RUN | {"requests": "all", "methods": ["NA_MEMIT"]}]},
+        ["runs.0.requests", "all", "eligible"],
+    ),
+    "missing file": (
+        {"datasets": {"counterfact": {"source": "counterfact", "path": "nowhere.json"}}}
+        | {"runs": [RUN | {"dataset": "counterfact", "methods": ["MEMIT"]}]},
+        ["datasets.counterfact.path", "nowhere.json", "no such file"],
+    ),
+    "unknown switch": (
+        {"switches": {"accuracy": "fuzzy"}},
+        ["switches.accuracy", "fuzzy", "exact"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_configuration_is_refused_before_any_job(untouched, tmp_path, case):
+    values, expected = REFUSED[case]
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(values))
+    done = untouched.snakemake("--configfile", str(path))
+    assert done.returncode != 0
+    for word in expected:
+        assert word in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout
+    assert "Job stats" not in done.stdout
+    assert not (untouched.folder / "results").exists()
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(untouched, tmp_path):
+    path = untouched.folder / "config/models/smollm2-135m.yaml"
+    good = path.read_text()
+    try:
+        path.write_text(good.replace("layers: [3, 4, 5, 6, 7]", "layers: [3, 30]", 1))
+        done = untouched.snakemake("--dry-run")
+    finally:
+        path.write_text(good)
+    assert done.returncode != 0
+    for word in ("algorithms.MEMIT.layers", "[3, 30]", "layer 30 does not exist", "0..29"):
+        assert word in done.stdout, done.stdout
