@@ -11,7 +11,7 @@ import torch
 from modeledit.hooks import leave_before, record
 from modeledit.models import EditableModel
 from modeledit.prompts import encode
-from modeledit.rows import pack, pad
+from modeledit.rows import additive_mask
 
 
 class CovarianceError(ValueError):
@@ -25,12 +25,11 @@ def second_moments(
     texts: Sequence[str],
     layers: Sequence[int],
     max_length: int,
-    token_budget: int = 2048,
-    on_batch: Callable[[int], object] = lambda texts: None,
+    on_text: Callable[[int], object] = lambda texts: None,
 ) -> tuple[dict[int, torch.Tensor], int]:
     """C_l (d_mlp, d_mlp) float64 on the CPU for each of `layers`, and the number of tokens seen.
 
-    Each text is cut to its first `max_length` tokens. `on_batch(texts)` reports progress.
+    Each text is cut to its first `max_length` tokens. `on_text(1)` reports progress.
     """
     rows = [ids[:max_length] for text in texts if (ids := encode(tokenizer, text))]
     if not rows:
@@ -39,21 +38,23 @@ def second_moments(
         model.part(layer, "down")  # a layer that does not exist is refused before any work
     last = max(layers)
     sums: dict[int, torch.Tensor] = {}
-    for group in pack([len(r) for r in rows], [1] * len(rows), token_budget):
-        batch = pad(model, [rows[g] for g in group])
-        real = torch.arange(batch.ids.shape[1], device=model.device) < batch.lengths[:, None]
-        hidden = model.embed(batch.ids, batch.positions)
+    for row in rows:
+        ids = torch.tensor([row], device=model.device)
+        positions = torch.arange(len(row), device=model.device)[None]
+        sees = torch.ones(len(row), len(row), dtype=torch.bool, device=model.device).tril()
+        mask = additive_mask(sees, model.dtype)[None, None]
+        hidden = model.embed(ids, positions)
         start = 0
         for layer in sorted(layers):
             down = model.part(layer, "down")
             # Nothing needs the last layer's output: leave in front of its down projection.
             with leave_before(down) if layer == last else record(down, "input") as keys:
-                hidden = model.run(hidden, start, layer + 1, batch.positions, batch.mask)
+                hidden = model.run(hidden, start, layer + 1, positions, mask)
             start = layer + 1
-            x = keys[0][real]
-            # One batch's product in the model's precision, the sum over batches in float64.
+            x = keys[0][0]
+            # One text's product in the model's precision, the sum over texts in float64.
             gram = (x.T @ x).double()
             sums[layer] = gram if layer not in sums else sums[layer].add_(gram)
-        on_batch(len(group))
+        on_text(1)
     tokens = sum(len(r) for r in rows)
     return {layer: (total / tokens).cpu() for layer, total in sums.items()}, tokens

@@ -220,28 +220,6 @@ class EditableModel:
         return middle + mlp(norm(middle)) + deltas["mlp"]
 
 
-def causal_mask(
-    lengths: torch.Tensor,
-    width: int,
-    dtype: torch.dtype,
-    past_lengths: torch.Tensor | None = None,
-    past_width: int = 0,
-) -> torch.Tensor:
-    """Additive mask (rows, 1, width, past_width + width) for right-padded rows.
-
-    Row r sees the first `past_lengths[r]` of the `past_width` prefix keys, then its own tokens
-    causally. Padding rows still see themselves, so that no softmax is empty.
-    """
-    device = lengths.device
-    own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-    allowed = own.expand(len(lengths), width, width)
-    if past_width:
-        seen = torch.arange(past_width, device=device) < past_lengths[:, None]
-        allowed = torch.cat([seen[:, None].expand(-1, width, -1), allowed], dim=2)
-    mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
-    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
-
-
 def load_model(
     folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[EditableModel, AutoTokenizer]:

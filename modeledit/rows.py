@@ -1,49 +1,120 @@
-"""Token rows as padded tensors, and packing many of them under a token budget."""
+"""Token rows that share beginnings, run as one tree: each distinct prefix is computed once.
+
+What a causal model computes at a token depends only on the tokens before it. The rows of an edit
+share a lot of those: every request comes in the same contexts, neighbors share a template, two
+objects share a prompt. So rows are merged into a tree whose nodes are the distinct prefixes. The
+nodes are laid out as one sequence in which a node sees its ancestors and itself, at the position
+of its depth.
+"""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from modeledit.models import EditableModel, KeyValues, causal_mask
+from modeledit.models import EditableModel, KeyValues
 from modeledit.prompts import Row
 
 
-@dataclass
-class Batch:
-    """Right-padded rows: ids, positions (rows, tokens), lengths (rows,), additive mask."""
+class Tree:
+    """The distinct prefixes of some token rows.
 
-    ids: torch.Tensor
-    positions: torch.Tensor
-    lengths: torch.Tensor
-    mask: torch.Tensor
+    `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
+    lists the nodes of row r from its first token to its last.
+    """
+
+    def __init__(self, model: EditableModel, rows: Sequence[Sequence[int]]):
+        nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+        parents: list[int] = []
+        tokens: list[int] = []
+        depths: list[int] = []
+        paths = []
+        for row in rows:
+            node, path = -1, []
+            for depth, token in enumerate(row):
+                following = nodes.get((node, token))
+                if following is None:
+                    following = nodes[node, token] = len(tokens)
+                    parents.append(node)
+                    tokens.append(token)
+                    depths.append(depth)
+                node = following
+                path.append(node)
+            paths.append(path)
+        sees = np.eye(len(tokens), dtype=bool)
+        for node, parent in enumerate(parents):
+            if parent >= 0:
+                sees[node] |= sees[parent]  # a parent comes before its children
+        device = model.device
+        self.ids = torch.tensor([tokens], device=device)
+        self.positions = torch.tensor([depths], device=device)
+        self.mask = additive_mask(torch.from_numpy(sees).to(device), model.dtype)[None, None]
+        self.paths = [torch.tensor(path, device=device) for path in paths]
+
+    def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
+        """(rows, width) values of a (1, nodes, width) tensor at token `where[r]` of each row."""
+        nodes = torch.stack([path[i] for path, i in zip(self.paths, where, strict=True)])
+        return tensor[0, nodes]
 
 
-def pad(model: EditableModel, rows: Sequence[Sequence[int]]) -> Batch:
-    """Right-pad token rows; padding never changes what a real position sees."""
-    lengths = torch.tensor([len(r) for r in rows], device=model.device)
-    width = int(lengths.max())
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-    positions = torch.arange(width, device=model.device).expand(len(rows), width)
-    return Batch(ids.to(model.device), positions, lengths, causal_mask(lengths, width, model.dtype))
+def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a query sees a key, the most negative number where it does not."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(
+        ~sees, torch.finfo(dtype).min
+    )
 
 
-def pack(widths: Sequence[int], counts: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Group items by similar width so that rows x widest row stays within `budget` tokens.
+def run_tree(model: EditableModel, tree: Tree, start: int, stop: int, hidden=None) -> torch.Tensor:
+    """Run blocks start..stop-1 on all nodes; `hidden` (1, nodes, d) defaults to the embeddings."""
+    if hidden is None:
+        hidden = model.embed(tree.ids, tree.positions)
+    return model.run(hidden, start, stop, tree.positions, tree.mask)
 
-    Item i has `counts[i]` rows of `widths[i]` tokens. Yields index lists, narrow items first; an
-    item that is over the budget on its own is a group on its own.
+
+def tree_groups(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
+    """Index lists of rows whose tree has at most `budget` nodes (or that are a single row).
+
+    Rows are taken in the order of their tokens, so that those which share a beginning meet.
     """
     group: list[int] = []
-    rows = 0
-    for i in sorted(range(len(widths)), key=lambda i: (widths[i], i)):
-        if group and (rows + counts[i]) * widths[i] > budget:
+    nodes, last = 0, ()
+    for i in sorted(range(len(rows)), key=lambda i: rows[i]):
+        row = rows[i]
+        shared = next(
+            (n for n, (a, b) in enumerate(zip(row, last, strict=False)) if a != b),
+            min(len(row), len(last)),
+        )
+        if group and nodes + len(row) - shared > budget:
             yield group
-            group, rows = [], 0
+            group, nodes, shared = [], 0, 0
+        group.append(i)
+        nodes += len(row) - shared
+        last = row
+    if group:
+        yield group
+
+
+def pack(
+    widths: Sequence[int], counts: Sequence[int], budget: int, waste: float = 0.25
+) -> Iterator[list[int]]:
+    """Group items that are run as padded rows of equal width.
+
+    Item i has `counts[i]` rows of `widths[i]` tokens. A group stays within `budget` padded tokens
+    and, once it has a tenth of that, within a share `waste` of padding. Yields index lists, narrow
+    items first; an item that is over the budget on its own is a group on its own.
+    """
+    group: list[int] = []
+    rows = tokens = 0
+    for i in sorted(range(len(widths)), key=lambda i: (widths[i], i)):
+        padded = (rows + counts[i]) * widths[i]
+        real = tokens + counts[i] * widths[i]
+        wasteful = tokens > budget / 10 and padded > real * (1 + waste)
+        if group and (padded > budget or wasteful):
+            yield group
+            group, rows, tokens = [], 0, 0
         group.append(i)
         rows += counts[i]
+        tokens += counts[i] * widths[i]
     if group:
         yield group
 
@@ -54,52 +125,51 @@ def label_log_probabilities(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Forward only: for each row its labels' log-probabilities and the argmax ids there.
 
-    The head runs on label positions only. Rows with the same tokens run once, so that two
-    single-token objects of one prompt share a row.
+    The head runs once on each node that predicts a label.
     """
-    unique: dict[tuple[int, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        unique.setdefault(row.ids, []).append(i)
-    texts = list(unique)
     results: list = [None] * len(rows)
-    for group in pack([len(t) for t in texts], [1] * len(texts), budget):
-        batch = pad(model, [texts[g] for g in group])
-        hidden = model.embed(batch.ids, batch.positions)
-        hidden = model.run(hidden, 0, model.depth, batch.positions, batch.mask)
-        wanted = [(j, i) for j, g in enumerate(group) for i in unique[texts[g]]]
-        first = {g: min(rows[i].first_label for i in unique[texts[g]]) for g in group}
-        spans = [(j, p) for j, g in enumerate(group) for p in range(first[g], len(texts[g]))]
-        where = torch.tensor(spans, device=model.device)
-        log_p = model.log_probabilities(hidden[where[:, 0], where[:, 1]])
-        argmax = log_p.argmax(dim=-1).cpu()
-        ends = torch.tensor([len(texts[g]) - first[g] for g in group]).cumsum(0).tolist()
-        for j, i in wanted:
-            n = len(rows[i].labels)
-            span = slice(ends[j] - n, ends[j])
-            labels = torch.tensor(rows[i].labels, device=model.device)
-            values = log_p[span].gather(1, labels[:, None])[:, 0]
-            results[i] = (values.cpu(), argmax[span])
+    for group in tree_groups([row.ids for row in rows], budget):
+        tree = Tree(model, [rows[g].ids for g in group])
+        hidden = run_tree(model, tree, 0, model.depth)[0]
+        where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
+        nodes, index = torch.cat(where).unique(return_inverse=True)
+        log_p = model.log_probabilities(hidden[nodes])
+        argmax = log_p.argmax(dim=-1)
+        for span, g in zip(index.split([len(w) for w in where]), group, strict=True):
+            labels = torch.tensor(rows[g].labels, device=model.device)
+            results[g] = (log_p[span, labels].cpu(), argmax[span].cpu())
     return results
 
 
 @torch.no_grad()
-def run_prefix(
-    model: EditableModel, hidden: torch.Tensor, batch: Batch, start: int, keep: torch.Tensor
-) -> KeyValues:
-    """Keys and values of blocks start.. for the first `keep[r]` tokens of each row.
+def prefix_key_values(
+    model: EditableModel,
+    tree: Tree,
+    hidden: torch.Tensor,
+    start: int,
+    lengths: Sequence[int],
+) -> tuple[KeyValues, torch.Tensor]:
+    """Keys and values of blocks start.. for the first `lengths[r]` tokens of each row.
 
-    `hidden` is the input of block `start`. Those positions come before anything that an edit
-    changes, so they are computed once (engine technique 1).
+    `hidden` (1, nodes, d) is the input of block `start`. Those tokens come before anything an edit
+    changes, so they are computed once. Returns the cache, padded on the right to the longest
+    prefix, and which of its columns each row sees, (rows, width) bool.
     """
+    paths = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
+    width = max(1, *lengths)
+    device = model.device
+    nodes, index = torch.cat(paths).unique(return_inverse=True)
+    columns = torch.zeros(len(paths), width, dtype=torch.long, device=device)
+    seen = torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
+    columns[seen] = index
     cache = KeyValues()
-    width = max(int(keep.max()), 1)
-    model.run(
-        hidden[:, :width],
-        start,
-        model.depth,
-        batch.positions[:, :width],
-        batch.mask[:, :, :width, :width],
-        cache,
-    )
+    if len(nodes) == 0:  # every row begins with its subject: one column that nobody sees
+        nodes = torch.zeros(1, dtype=torch.long, device=device)
+    mask = tree.mask[:, :, nodes][:, :, :, nodes]
+    model.run(hidden[:, nodes], start, model.depth, tree.positions[:, nodes], mask, cache)
     cache.recording = False
-    return cache
+    cache.layers = {
+        layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
+        for layer, pair in cache.layers.items()
+    }
+    return cache, seen

@@ -15,7 +15,7 @@ from modeledit.covariance import CovarianceError
 from modeledit.hooks import leave_before, record
 from modeledit.models import EditableModel
 from modeledit.prompts import Row
-from modeledit.rows import Batch, pack, pad
+from modeledit.rows import Tree, run_tree, tree_groups
 
 
 @dataclass(frozen=True)
@@ -62,54 +62,50 @@ def least_squares_update(
 
 
 class _Rows:
-    """Key rows of all requests with the hidden states in front of the block that is next."""
+    """Key rows of all requests with the hidden states in front of the block that is next.
+
+    A row ends at its subject's last token: nothing after it can change what is read there.
+    """
 
     def __init__(self, model: EditableModel, rows: Sequence[Row], budget: int, layer: int):
         self.model = model
         self.layer = layer
-        self.subjects = [row.subject for row in rows]
-        self.groups = list(pack([len(r.ids) for r in rows], [1] * len(rows), budget))
-        self.batches: list[Batch] = []
-        self.hidden: list[torch.Tensor] = []
-        for group in self.groups:
-            batch = pad(model, [rows[g].ids for g in group])
-            hidden = model.embed(batch.ids, batch.positions)
-            self.batches.append(batch)
-            self.hidden.append(model.run(hidden, 0, layer, batch.positions, batch.mask))
+        texts = [row.ids[: row.subject + 1] for row in rows]
+        self.groups = list(tree_groups(texts, budget))
+        self.trees = [Tree(model, [texts[g] for g in group]) for group in self.groups]
+        self.hidden = [run_tree(model, tree, 0, layer) for tree in self.trees]
 
     def at_subject(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """(rows, width) values at each row's subject, in the rows' own order."""
-        picked, order = [], []
-        for group, tensor in zip(self.groups, tensors, strict=True):
-            subjects = torch.tensor([self.subjects[g] for g in group], device=tensor.device)
-            picked.append(tensor[torch.arange(len(group), device=tensor.device), subjects])
-            order += group
-        return torch.cat(picked)[torch.tensor(order, device=picked[0].device).argsort()]
+        picked = [
+            tree.at(tensor, [-1] * len(tree.paths))
+            for tree, tensor in zip(self.trees, tensors, strict=True)
+        ]
+        order = torch.tensor([g for group in self.groups for g in group])
+        return torch.cat(picked)[order.argsort().to(self.model.device)]
 
     def keys(self, layer: int) -> torch.Tensor:
         """Inputs of the down projection of `layer`, the next block, (rows, d_mlp)."""
         seen = []
-        for batch, hidden in zip(self.batches, self.hidden, strict=True):
+        for tree, hidden in zip(self.trees, self.hidden, strict=True):
             with leave_before(self.model.part(layer, "down")) as inputs:
-                self.model.run(hidden, layer, layer + 1, batch.positions, batch.mask)
+                run_tree(self.model, tree, layer, layer + 1, hidden)
             seen += inputs
         return self.at_subject(seen)
 
     def values(self, last: int, site: str) -> torch.Tensor:
         """Current output at `site` of block `last`, (rows, d), the rows' hidden states unmoved."""
         seen = []
-        for batch, hidden in zip(self.batches, self.hidden, strict=True):
+        for tree, hidden in zip(self.trees, self.hidden, strict=True):
             with record(self.model.part(last, site), "output") as outputs:
-                self.model.run(hidden, self.layer, last + 1, batch.positions, batch.mask)
+                run_tree(self.model, tree, self.layer, last + 1, hidden)
             seen += outputs
         return self.at_subject(seen)
 
     def advance(self, to: int) -> None:
         """Move the hidden states to the front of block `to`."""
-        for i, batch in enumerate(self.batches):
-            self.hidden[i] = self.model.run(
-                self.hidden[i], self.layer, to, batch.positions, batch.mask
-            )
+        for i, tree in enumerate(self.trees):
+            self.hidden[i] = run_tree(self.model, tree, self.layer, to, self.hidden[i])
         self.layer = to
 
 

@@ -14,9 +14,16 @@ import numpy as np
 import torch
 
 from modeledit.hooks import record
-from modeledit.models import EditableModel, KeyValues, causal_mask
+from modeledit.models import EditableModel, KeyValues
 from modeledit.prompts import Problem, Row
-from modeledit.rows import label_log_probabilities, pack, pad, run_prefix
+from modeledit.rows import (
+    Tree,
+    additive_mask,
+    label_log_probabilities,
+    pack,
+    prefix_key_values,
+    run_tree,
+)
 
 LOSS_STOP = 0.05  # total loss at which a request is done (SPEC A.6)
 KL_STOP = 0.01  # PMET's extra stop
@@ -139,27 +146,27 @@ def _prepare(model: EditableModel, problems: Sequence[Problem], settings: Target
             share.append(1 / max(length, 1))
         rows += own_rows
 
-    batch = pad(model, [row.ids for row in rows])
-    hidden = model.embed(batch.ids, batch.positions)
-    hidden = model.run(hidden, 0, settings.layer, batch.positions, batch.mask)
-    subject = torch.tensor([row.subject for row in rows], device=device)
-    every = torch.arange(len(rows), device=device)
-    parts = {"input": hidden[every, subject]}
+    tree = Tree(model, [row.ids for row in rows])
+    subjects = [row.subject for row in rows]
+    hidden = run_tree(model, tree, 0, settings.layer)
+    parts = {"input": tree.at(hidden, subjects)}
     with (
         record(model.part(settings.layer, "mlp"), "output") as mlp,
         record(model.part(settings.layer, "attention_out"), "output") as attention,
     ):
-        hidden = model.run(hidden, settings.layer, cut, batch.positions, batch.mask)
-    parts["mlp"] = mlp[0][every, subject]
-    parts["attention_out"] = attention[0][every, subject]
-    parts["block"] = hidden[every, subject]
-    cache = run_prefix(model, hidden, batch, cut, subject)
+        hidden = run_tree(model, tree, settings.layer, cut, hidden)
+    parts["mlp"] = tree.at(mlp[0], subjects)
+    parts["attention_out"] = tree.at(attention[0], subjects)
+    parts["block"] = tree.at(hidden, subjects)
+    cache, sees_prefix = prefix_key_values(model, tree, hidden, cut, subjects)
 
-    suffix_lengths = batch.lengths - subject
-    width = int(suffix_lengths.max())
-    offsets = torch.arange(width, device=device)
-    positions = (subject[:, None] + offsets).clamp(max=batch.ids.shape[1] - 1)
-    past_width = max(int(subject.max()), 1)
+    paths = [path[i:] for path, i in zip(tree.paths, subjects, strict=True)]
+    nodes = torch.nn.utils.rnn.pad_sequence(paths, batch_first=True)  # padding is never looked at
+    width = nodes.shape[1]
+    own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    sees = torch.cat(
+        [sees_prefix[:, None].expand(-1, width, -1), own.expand(len(rows), -1, -1)], dim=2
+    )
     labels = [
         (i, row.first_label - row.subject + j, label, share[i])
         for i, row in enumerate(rows)
@@ -176,10 +183,11 @@ def _prepare(model: EditableModel, problems: Sequence[Problem], settings: Target
     if min(entry[1] for entry in labels) < 0:
         raise ValueError("a label lies before its subject's last token; check the prompt template")
     return _Chunk(
-        suffix=hidden[every[:, None], positions],
+        suffix=hidden[0, nodes],
         parts=parts,
-        positions=positions,
-        mask=causal_mask(suffix_lengths, width, model.dtype, subject, past_width),
+        positions=torch.tensor(subjects, device=device)[:, None]
+        + torch.arange(width, device=device),
+        mask=additive_mask(sees, model.dtype)[:, None],
         cache=cache,
         owner=torch.tensor(owner, device=device),
         row_weight=weights(row_weight),

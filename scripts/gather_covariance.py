@@ -21,7 +21,6 @@ with journal(snakemake.log[0]) as log:
             texts,
             snakemake.params.layers,
             snakemake.params.max_length,
-            compute["token_budget"],
             bar.update,
         )
     log.info("%d tokens of %d texts", tokens, len(texts))

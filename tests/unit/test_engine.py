@@ -4,13 +4,15 @@ from copy import deepcopy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modeledit.covariance import CovarianceError, second_moments
 from modeledit.iteration import spread_settings, target_settings
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel, ModelError
-from modeledit.prompts import build_problem, subject_row, target_row
-from modeledit.rows import label_log_probabilities, pack
+from modeledit.prompts import build_problem, subject_row
+from modeledit.rows import Tree, pack, tree_groups
 from modeledit.scoring import score
 from modeledit.spread import least_squares_update, spread
 from modeledit.targets import optimize, perplexities
@@ -179,7 +181,7 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     fast_model = EditableModel(deepcopy(slow_model))
     method = METHODS[name]
     texts = [r.text for r in requests] + contexts
-    moments, _ = second_moments(fast_model, tokenizer, texts, HYPER["layers"], 64, 128)
+    moments, _ = second_moments(fast_model, tokenizer, texts, HYPER["layers"], 64)
     moments = {layer: c + 0.1 * torch.eye(len(c)) for layer, c in moments.items()}
     settings = plain_settings(method, SWITCHES)
     slow = [plain.optimize(slow_model, tokenizer, r, contexts, settings) for r in requests]
@@ -235,7 +237,7 @@ def test_singular_covariance_is_refused_with_the_way_out():
 def test_second_moments_equal_the_plain_ones(tokenizer, contexts):
     hf_model = tiny.tiny_gpt2(dtype=torch.float64)
     texts = [c.replace("{}", "Lyon is a city") for c in contexts]
-    moments, tokens = second_moments(EditableModel(hf_model), tokenizer, texts, [0, 3], 9, 40)
+    moments, tokens = second_moments(EditableModel(hf_model), tokenizer, texts, [0, 3], 9)
     assert tokens == sum(min(len(tokenizer(t)["input_ids"]), 9) for t in texts)
     for layer in (0, 3):
         total = torch.zeros(128, 128, dtype=torch.float64)
@@ -283,14 +285,28 @@ def test_scores_equal_one_prompt_at_a_time(family, tokenizer, requests):
     assert kinds == {"edit", "paraphrase", "neighbor", "text"}
 
 
-def test_rows_with_the_same_tokens_share_one_pass(tokenizer):
-    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
-    rows = [target_row(tokenizer, "Lyon is a city in", o) for o in ("France", "Japan")]
-    calls = []
-    handle = model.blocks[0].register_forward_hook(lambda *_: calls.append(1))
-    label_log_probabilities(model, [rows[0], rows[0]], 1)
-    handle.remove()
-    assert len(calls) == 1
+def test_a_tree_holds_each_prefix_once_and_sees_its_ancestors_only(tokenizer):
+    model = EditableModel(tiny.tiny_llama())
+    rows = [(5, 6, 7), (5, 6, 8, 9), (4,), (5, 6, 7)]
+    tree = Tree(model, rows)
+    assert tree.ids.shape == (1, 6)  # 5, 56, 567, 568, 5689, 4
+    for row, path in zip(rows, tree.paths, strict=True):
+        assert tree.ids[0, path].tolist() == list(row)
+        assert tree.positions[0, path].tolist() == list(range(len(row)))
+        seen = (tree.mask[0, 0, path[-1]] == 0).nonzero()[:, 0]
+        assert sorted(seen.tolist()) == sorted(path.tolist())
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=6).map(tuple), min_size=1),
+    st.integers(1, 30),
+)
+def test_tree_groups_cover_every_row_within_the_budget(rows, budget):
+    groups = list(tree_groups(rows, budget))
+    assert sorted(i for group in groups for i in group) == list(range(len(rows)))
+    for group in groups:
+        nodes = {rows[i][: n + 1] for i in group for n in range(len(rows[i]))}
+        assert len(nodes) <= budget or len({rows[i] for i in group}) == 1
 
 
 def test_packing_covers_every_item_once_within_the_budget():
@@ -300,6 +316,10 @@ def test_packing_covers_every_item_once_within_the_budget():
     for group in groups:
         cost = max(widths[i] for i in group) * sum(counts[i] for i in group)
         assert cost <= 100 or len(group) == 1
+
+
+def test_packing_keeps_wide_items_away_from_narrow_ones():
+    assert list(pack([2] * 20 + [6], [7] * 21, 2000)) == [list(range(20)), [20]]
 
 
 def test_a_layer_that_does_not_exist_is_refused(tokenizer):

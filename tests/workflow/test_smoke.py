@@ -1,0 +1,156 @@
+"""The whole workflow on the real model, cut down to a few requests; and what a kill leaves behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors import safe_open
+
+from modeledit.metrics import COLUMNS, read_scores, request_metrics
+from modeledit.state import read_json
+
+pytestmark = pytest.mark.slow
+
+OUT = "results/smoke"
+CHAIN = f"{OUT}/geography-eligible/smollm2-135m"
+OPTIONS = ("--configfile", "config/smoke.yaml")
+
+
+def test_everything_that_was_promised_is_there(smoke):
+    out = smoke.folder / OUT
+    for name in ("metrics.csv", "picks.csv", "config.yaml", "tables/tables.tex"):
+        assert (out / name).stat().st_size > 0
+    for table in ("iterative", "all_iterations", "neighbor"):
+        for ending in ("tex", "csv"):
+            assert (out / f"tables/geography-eligible.{table}.{ending}").stat().st_size > 0
+    for method in ("MEMIT", "NA_MEMIT"):
+        for figure in ("perplexity_stages", "underedit"):
+            path = out / f"figures/geography-eligible.smollm2-135m.{method}.{figure}.png"
+            assert path.read_bytes().startswith(b"\x89PNG")
+    status = (out / "tables/compiled.txt").read_text()
+    if shutil.which("pdflatex") or shutil.which("tectonic"):
+        assert status.startswith("compiled")
+        assert (out / "tables/tables.pdf").read_bytes().startswith(b"%PDF")
+    else:
+        assert status.startswith("skipped")
+
+
+def test_second_run_has_nothing_to_do(smoke):
+    done = smoke.snakemake(*OPTIONS)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+
+
+def test_metrics_follow_from_the_scores_alone(smoke):
+    metrics = pd.read_csv(smoke.folder / OUT / "metrics.csv")
+    assert list(metrics.columns) == list(COLUMNS)
+    assert set(metrics["method"]) == {"MEMIT", "NA_MEMIT"}
+    unedited = read_scores(smoke.folder / CHAIN / "unedited/trial1/scores.parquet")
+    for (method, k), row in metrics.set_index(["method", "k"]).iterrows():
+        if k == 0:
+            continue
+        folder = smoke.folder / CHAIN / method / f"trial1/iter{k}"
+        values = request_metrics(read_scores(folder / "scores.parquet"), unedited)
+        for column in ("eff_acc", "gen_succ", "spec_acc"):
+            assert row[column] == pytest.approx(values[column].mean(), abs=1e-12)
+        edits = pd.read_parquet(folder / "edits.parquet")
+        assert row["dp"] == pytest.approx(abs(edits["p_hat"].mean() - edits["p_bar"].mean()))
+        assert read_json(folder / "state.json")["dp"] == pytest.approx(row["dp"])
+
+
+def test_the_edit_is_real(smoke):
+    """One iteration makes most new objects likely, and writes only the edited layers."""
+    metrics = pd.read_csv(smoke.folder / OUT / "metrics.csv").set_index(["method", "k"])
+    for method in ("MEMIT", "NA_MEMIT"):
+        before, after = metrics.loc[(method, 0)], metrics.loc[(method, 1)]
+        assert before["eff_acc"] == 0
+        assert after["eff_succ"] > before["eff_succ"]
+        assert after["p_bar"] < before["p_hat"] / 10
+        edited = smoke.folder / CHAIN / method / "trial1/iter1/edited.safetensors"
+        with safe_open(edited, framework="numpy") as stream:
+            names = sorted(stream.keys())
+            assert names == [f"model.layers.{i}.mlp.down_proj.weight" for i in range(3, 8)]
+            assert all(np.isfinite(stream.get_tensor(name)).all() for name in names)
+            assert stream.metadata()["method"] == method
+
+
+def test_iterations_after_the_stop_hold_nothing(smoke):
+    for method in ("MEMIT", "NA_MEMIT"):
+        states = [
+            read_json(smoke.folder / CHAIN / method / f"trial1/iter{k}/state.json")
+            for k in (1, 2, 3)
+        ]
+        stop = next(s["k"] for s in states if s["stopped"])
+        for state in states[stop:]:
+            assert state["passed_on"] and state["held_by"] == stop
+            folder = smoke.folder / CHAIN / method / f"trial1/iter{state['k']}"
+            assert pd.read_parquet(folder / "scores.parquet").empty
+            assert (folder / "edited.safetensors").stat().st_size < 1000
+
+
+def test_a_state_of_another_run_is_refused(smoke, tmp_path):
+    """Iteration 2 checks that the matrices it starts from belong to its own run."""
+    trial = smoke.folder / CHAIN / "MEMIT/trial1"
+    kept = (trial / "iter1/edited.safetensors").read_bytes()
+    other = smoke.folder / CHAIN / "NA_MEMIT/trial1/iter1/edited.safetensors"
+    state = (trial / "iter1/state.json").read_text()
+    backup = tmp_path / "trial1"
+    shutil.copytree(trial, backup)
+    try:
+        (trial / "iter1/edited.safetensors").write_bytes(other.read_bytes())
+        (trial / "iter1/state.json").write_text(
+            state.replace('"stopped": true', '"stopped": false')
+        )
+        done = smoke.snakemake(
+            *OPTIONS, "--forcerun", "--", f"{CHAIN}/MEMIT/trial1/iter2/state.json"
+        )
+        done = smoke.snakemake(
+            *OPTIONS,
+            "--forcerun",
+            "edit",
+            "--allowed-rules",
+            "edit",
+            "--",
+            f"{CHAIN}/MEMIT/trial1/iter2/state.json",
+        )
+        assert "method is 'NA_MEMIT', this run needs 'MEMIT'" in done.stdout
+    finally:
+        shutil.rmtree(trial)
+        shutil.copytree(backup, trial)
+    assert (trial / "iter1/edited.safetensors").read_bytes() == kept
+
+
+def test_killed_run_resumes_to_the_same_bytes(smoke):
+    """SIGKILL to everything in the middle of an iteration, then the same command again."""
+    metrics = smoke.folder / OUT / "metrics.csv"
+    expected = metrics.read_bytes()
+    trial = smoke.folder / CHAIN / "MEMIT/trial1"
+    shutil.rmtree(trial)
+    log = smoke.folder / "logs/smoke/geography-eligible/smollm2-135m/MEMIT/trial1/iter1.log"
+    log.unlink(missing_ok=True)
+
+    run = subprocess.Popen(
+        smoke.command(*OPTIONS),
+        cwd=smoke.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "request" in log.read_text()):  # OPTIMIZATION is under way
+        assert time.monotonic() < deadline and run.poll() is None, "the edit never started"
+        time.sleep(0.2)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not (trial / "iter1/state.json").exists()
+
+    unlocked = smoke.snakemake(*OPTIONS, "--unlock")
+    assert unlocked.returncode == 0, unlocked.stdout
+    done = smoke.snakemake(*OPTIONS)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert metrics.read_bytes() == expected
