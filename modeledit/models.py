@@ -82,13 +82,13 @@ ARCHITECTURES = {
 class KeyValues:
     """Keys and values of a fixed prefix, in the shape of a transformers cache.
 
-    While `recording`, each attention layer's keys and values are kept; afterwards each call sees
-    the kept prefix in front of its own, and nothing is added: the prefix never grows.
+    Made empty it keeps each attention layer's keys and values; made with `layers` it puts those in
+    front of each call's own and keeps nothing: the prefix never grows.
     """
 
-    def __init__(self) -> None:
-        self.recording = True
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    def __init__(self, layers: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None) -> None:
+        self.recording = layers is None
+        self.layers = layers or {}
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
@@ -102,10 +102,7 @@ class KeyValues:
 
     def select(self, rows: torch.Tensor) -> "KeyValues":
         """The same prefix for a subset of the rows."""
-        chosen = KeyValues()
-        chosen.recording = self.recording
-        chosen.layers = {i: (k[rows], v[rows]) for i, (k, v) in self.layers.items()}
-        return chosen
+        return KeyValues({i: (k[rows], v[rows]) for i, (k, v) in self.layers.items()})
 
 
 class EditableModel:

@@ -71,6 +71,15 @@ def run_tree(model: EditableModel, tree: Tree, start: int, stop: int, hidden=Non
     return model.run(hidden, start, stop, tree.positions, tree.mask)
 
 
+def tree_size(model: EditableModel, budget: int) -> int:
+    """Nodes that a tree may have under a token budget.
+
+    Attention among n nodes of width d costs n / (6 d) of what the rest of a block costs, and most
+    of it is masked away, so a tree has no more nodes than the model's width.
+    """
+    return min(budget, model.embedding.weight.shape[1])
+
+
 def tree_groups(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
     """Index lists of rows whose tree has at most `budget` nodes (or that are a single row).
 
@@ -128,7 +137,7 @@ def label_log_probabilities(
     The head runs once on each node that predicts a label.
     """
     results: list = [None] * len(rows)
-    for group in tree_groups([row.ids for row in rows], budget):
+    for group in tree_groups([row.ids for row in rows], tree_size(model, budget)):
         tree = Tree(model, [rows[g].ids for g in group])
         hidden = run_tree(model, tree, 0, model.depth)[0]
         where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
@@ -148,28 +157,27 @@ def prefix_key_values(
     hidden: torch.Tensor,
     start: int,
     lengths: Sequence[int],
-) -> tuple[KeyValues, torch.Tensor]:
+    width: int,
+) -> tuple[dict[int, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
     """Keys and values of blocks start.. for the first `lengths[r]` tokens of each row.
 
     `hidden` (1, nodes, d) is the input of block `start`. Those tokens come before anything an edit
-    changes, so they are computed once. Returns the cache, padded on the right to the longest
-    prefix, and which of its columns each row sees, (rows, width) bool.
+    changes, so they are computed once. Returns, per block, (rows, heads, width, head width) keys
+    and values, and which of the `width` columns each row sees, (rows, width) bool.
     """
     paths = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
-    width = max(1, *lengths)
     device = model.device
     nodes, index = torch.cat(paths).unique(return_inverse=True)
     columns = torch.zeros(len(paths), width, dtype=torch.long, device=device)
     seen = torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
     columns[seen] = index
-    cache = KeyValues()
-    if len(nodes) == 0:  # every row begins with its subject: one column that nobody sees
+    if len(nodes) == 0:  # every row begins with its subject: columns that nobody sees
         nodes = torch.zeros(1, dtype=torch.long, device=device)
+    cache = KeyValues()
     mask = tree.mask[:, :, nodes][:, :, :, nodes]
     model.run(hidden[:, nodes], start, model.depth, tree.positions[:, nodes], mask, cache)
-    cache.recording = False
-    cache.layers = {
+    layers = {
         layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
         for layer, pair in cache.layers.items()
     }
-    return cache, seen
+    return layers, seen

@@ -15,7 +15,7 @@ from modeledit.covariance import CovarianceError
 from modeledit.hooks import leave_before, record
 from modeledit.models import EditableModel
 from modeledit.prompts import Row
-from modeledit.rows import Tree, run_tree, tree_groups
+from modeledit.rows import Tree, run_tree, tree_groups, tree_size
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Rows:
         self.model = model
         self.layer = layer
         texts = [row.ids[: row.subject + 1] for row in rows]
-        self.groups = list(tree_groups(texts, budget))
+        self.groups = list(tree_groups(texts, tree_size(model, budget)))
         self.trees = [Tree(model, [texts[g] for g in group]) for group in self.groups]
         self.hidden = [run_tree(model, tree, 0, layer) for tree in self.trees]
 

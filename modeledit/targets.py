@@ -23,6 +23,8 @@ from modeledit.rows import (
     pack,
     prefix_key_values,
     run_tree,
+    tree_groups,
+    tree_size,
 )
 
 LOSS_STOP = 0.05  # total loss at which a request is done (SPEC A.6)
@@ -121,10 +123,68 @@ def _rows_of(problem: Problem) -> tuple[list[Row], int]:
     return [*rows, kl], len(rows)
 
 
+@dataclass
+class _Fixed:
+    """What no delta changes: see the fields of the same names in `_Chunk`."""
+
+    suffix: torch.Tensor
+    parts: dict[str, torch.Tensor]
+    cache: KeyValues
+    sees_prefix: torch.Tensor  # (rows, prefix) bool
+
+
+def _run_fixed_parts(
+    model: EditableModel, rows: Sequence[Row], layer: int, token_budget: int
+) -> _Fixed:
+    """Run the blocks up to `layer` on all tokens, and those above on what precedes the subjects."""
+    subjects = [row.subject for row in rows]
+    suffix_width = max(len(row.ids) - row.subject for row in rows)
+    prefix_width = max(1, *subjects)
+    whole: dict = {}
+
+    def place(key: object, group: list[int], values: torch.Tensor) -> None:
+        if key not in whole:
+            whole[key] = values.new_zeros(len(rows), *values.shape[1:])
+        whole[key][group] = values
+
+    for group in tree_groups([row.ids for row in rows], tree_size(model, token_budget)):
+        tree = Tree(model, [rows[g].ids for g in group])
+        where = [subjects[g] for g in group]
+        hidden = run_tree(model, tree, 0, layer)
+        place("input", group, tree.at(hidden, where))
+        with (
+            record(model.part(layer, "mlp"), "output") as mlp,
+            record(model.part(layer, "attention_out"), "output") as attention,
+        ):
+            hidden = run_tree(model, tree, layer, layer + 1, hidden)
+        place("mlp", group, tree.at(mlp[0], where))
+        place("attention_out", group, tree.at(attention[0], where))
+        place("block", group, tree.at(hidden, where))
+        suffix = hidden.new_zeros(len(group), suffix_width, hidden.shape[-1])
+        for r, (path, start) in enumerate(zip(tree.paths, where, strict=True)):
+            suffix[r, : len(path) - start] = hidden[0, path[start:]]
+        place("suffix", group, suffix)
+        layers, seen = prefix_key_values(model, tree, hidden, layer + 1, where, prefix_width)
+        place("seen", group, seen)
+        for i, (keys, values) in layers.items():
+            place((i, "keys"), group, keys)
+            place((i, "values"), group, values)
+    above = range(layer + 1, model.depth)
+    cache = KeyValues({i: (whole[i, "keys"], whole[i, "values"]) for i in above})
+    names = ("input", "mlp", "attention_out", "block")
+    parts = {name: whole[name] for name in names}
+    return _Fixed(whole["suffix"], parts, cache, whole["seen"])
+
+
 @torch.no_grad()
-def _prepare(model: EditableModel, problems: Sequence[Problem], settings: TargetSettings) -> _Chunk:
+def _prepare(
+    model: EditableModel,
+    problems: Sequence[Problem],
+    settings: TargetSettings,
+    token_budget: int,
+) -> _Chunk:
     """Everything that stays the same over the steps, for one chunk of requests."""
-    device, cut = model.device, settings.layer + 1
+    device = model.device
     rows: list[Row] = []
     owner, kl_row, row_weight, edit_weight, all_weight, share = [], [], [], [], [], []
     for r, problem in enumerate(problems):
@@ -146,27 +206,12 @@ def _prepare(model: EditableModel, problems: Sequence[Problem], settings: Target
             share.append(1 / max(length, 1))
         rows += own_rows
 
-    tree = Tree(model, [row.ids for row in rows])
-    subjects = [row.subject for row in rows]
-    hidden = run_tree(model, tree, 0, settings.layer)
-    parts = {"input": tree.at(hidden, subjects)}
-    with (
-        record(model.part(settings.layer, "mlp"), "output") as mlp,
-        record(model.part(settings.layer, "attention_out"), "output") as attention,
-    ):
-        hidden = run_tree(model, tree, settings.layer, cut, hidden)
-    parts["mlp"] = tree.at(mlp[0], subjects)
-    parts["attention_out"] = tree.at(attention[0], subjects)
-    parts["block"] = tree.at(hidden, subjects)
-    cache, sees_prefix = prefix_key_values(model, tree, hidden, cut, subjects)
-
-    paths = [path[i:] for path, i in zip(tree.paths, subjects, strict=True)]
-    nodes = torch.nn.utils.rnn.pad_sequence(paths, batch_first=True)  # padding is never looked at
-    width = nodes.shape[1]
+    fixed = _run_fixed_parts(model, rows, settings.layer, token_budget)
+    width = fixed.suffix.shape[1]
     own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-    sees = torch.cat(
-        [sees_prefix[:, None].expand(-1, width, -1), own.expand(len(rows), -1, -1)], dim=2
-    )
+    prefix = fixed.sees_prefix[:, None].expand(-1, width, -1)
+    sees = torch.cat([prefix, own.expand(len(rows), -1, -1)], dim=2)
+    subjects = torch.tensor([row.subject for row in rows], device=device)
     labels = [
         (i, row.first_label - row.subject + j, label, share[i])
         for i, row in enumerate(rows)
@@ -183,12 +228,11 @@ def _prepare(model: EditableModel, problems: Sequence[Problem], settings: Target
     if min(entry[1] for entry in labels) < 0:
         raise ValueError("a label lies before its subject's last token; check the prompt template")
     return _Chunk(
-        suffix=hidden[0, nodes],
-        parts=parts,
-        positions=torch.tensor(subjects, device=device)[:, None]
-        + torch.arange(width, device=device),
+        suffix=fixed.suffix,
+        parts=fixed.parts,
+        positions=subjects[:, None] + torch.arange(width, device=device),
         mask=additive_mask(sees, model.dtype)[:, None],
-        cache=cache,
+        cache=fixed.cache,
         owner=torch.tensor(owner, device=device),
         row_weight=weights(row_weight),
         edit_weight=weights(edit_weight),
@@ -230,11 +274,9 @@ def _forward(
     hidden = model.run(
         hidden, settings.layer + 1, model.depth, chunk.positions, chunk.mask, chunk.cache
     )
-    log_p = model.log_probabilities(
-        torch.cat([hidden[chunk.label_row, chunk.label_position], hidden[chunk.kl_row, 0]])
-    )
-    n_labels = len(chunk.label_row)
-    label_log_p, kl_log_p = log_p[:n_labels], log_p[n_labels:]
+    # Two heads rather than one and a split: the split's gradient would fill whole vocabularies.
+    label_log_p = model.log_probabilities(hidden[chunk.label_row, chunk.label_position])
+    kl_log_p = model.log_probabilities(hidden[chunk.kl_row, 0])
     token_log_p = label_log_p.gather(1, chunk.label_id[:, None])[:, 0]
 
     def per_row(values: torch.Tensor) -> torch.Tensor:
@@ -270,9 +312,10 @@ def _optimize_chunk(
     model: EditableModel,
     problems: Sequence[Problem],
     settings: TargetSettings,
+    token_budget: int,
     on_done: Callable[[int, float], None],
 ) -> Targets:
-    chunk = _prepare(model, problems, settings)
+    chunk = _prepare(model, problems, settings, token_budget)
     n, device = len(problems), model.device
     first_row = torch.searchsorted(chunk.owner, torch.arange(n, device=device))
     init = {site: chunk.parts[site][first_row] for site in settings.sites}
@@ -370,7 +413,9 @@ def optimize(
     order: list[int] = []
     parts: list[Targets] = []
     for group in pack(widths, counts, token_budget):
-        parts.append(_optimize_chunk(model, [problems[g] for g in group], settings, on_done))
+        parts.append(
+            _optimize_chunk(model, [problems[g] for g in group], settings, token_budget, on_done)
+        )
         order += group
     back = torch.tensor(order).argsort()
     reasons = [reason for part in parts for reason in part.stop_reason]

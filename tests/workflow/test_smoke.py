@@ -1,4 +1,4 @@
-"""The whole workflow on the real model, cut down to a few requests; and what a kill leaves behind."""
+"""The whole workflow on the real model, cut down to a few requests; what a kill leaves behind."""
 
 import os
 import shutil
