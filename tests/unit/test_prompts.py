@@ -44,14 +44,16 @@ both_tokenizers = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=
 words = st.text("aeinorst LFP'áß日", min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
-def border_tokenizer(**options):
-    """Four characters and the merge "b " across a word border, as SentencePiece may have it."""
-    vocabulary = {"<unk>": 0, "a": 1, "b": 2, " ": 3, "c": 4, "b ": 5}
-    model = BPE(vocabulary, [("b", " ")], unk_token="<unk>")
-    tokenizer = Tokenizer(model)
-    if options:
-        tokenizer.normalizer = normalizers.Strip(**options)
+def small_tokenizer(*tokens, merges=(), normalizer=None):
+    """Tokenizer of a few characters; what it does not know is `<unk>`, once per stretch."""
+    vocabulary = {token: i for i, token in enumerate(("<unk>", *tokens))}
+    tokenizer = Tokenizer(BPE(vocabulary, list(merges), unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizer
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+# Merges across a word border, as SentencePiece may.
+BORDER = small_tokenizer("a", "b", " ", "c", "b ", merges=[("b", " ")])
 
 
 @both_tokenizers
@@ -96,27 +98,28 @@ def test_legacy_rows_equal_the_reference(tokenizer):
 
 
 def test_legacy_labels_lose_an_opening_unknown_token():
-    tokenizer = border_tokenizer()
-    tokenizer.backend_tokenizer.model = BPE(
-        {"<unk>": 0, "a": 1, "c": 2}, [], unk_token="<unk>", fuse_unk=True
-    )
-    assert tokenizer(" c", add_special_tokens=False)["input_ids"] == [0, 2]
+    tokenizer = small_tokenizer("a", "c")  # no space
+    assert tokenizer(" c")["input_ids"] == [0, 2]
     row = target_row(tokenizer, "aa", "c", tokenization="legacy")
     assert row == Row(ids=(1, 1), labels=(2,))
 
 
 def test_a_target_begins_where_the_tokens_part():
-    tokenizer = border_tokenizer()
-    assert encode(tokenizer, "ab") == [1, 2] and encode(tokenizer, "ab c") == [1, 5, 4]
-    assert target_row(tokenizer, "ab", "c") == Row(ids=(1, 5), labels=(5, 4))
+    assert encode(BORDER, "ab") == [1, 2] and encode(BORDER, "ab c") == [1, 5, 4]
+    assert target_row(BORDER, "ab", "c") == Row(ids=(1, 5), labels=(5, 4))
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "prompt", "target"),
     [
-        pytest.param(border_tokenizer(), "b", "c", id="nothing is left of the prompt"),
+        pytest.param(BORDER, "b", "c", id="nothing is left of the prompt"),
         pytest.param(TOKENIZER, "", "Rome", id="no prompt, no BOS"),
-        pytest.param(border_tokenizer(left=False, right=True), "a", "", id="nothing to predict"),
+        pytest.param(
+            small_tokenizer("a", " ", normalizer=normalizers.Strip(left=False)),
+            "a",
+            "",
+            id="the tokenizer drops the space",
+        ),
     ],
 )
 def test_a_target_without_a_place_is_refused(tokenizer, prompt, target):

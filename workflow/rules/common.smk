@@ -1,5 +1,7 @@
-# What every rule file shares: the checked settings, the output folder, wildcard constraints, and the
-# functions that name inputs. No rules here.
+# What the files of rules share - checked settings, output folder, wildcard constraints, and functions
+# that name inputs and resources. Jobs are described elsewhere.
+
+import shutil
 
 from snakemake.exceptions import WorkflowError
 
@@ -14,9 +16,14 @@ except ConfigError as error:
 
 OUT = f"results/{config['name']}"
 RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
+RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 LAST_ITERATION = config["stop"]["extended"]
 TEXT = config["text"]
 COMPUTE = config["compute"]
+# GPUs of a job that runs a model. Where "auto" finds no driver, jobs must not queue for a GPU.
+GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
+    COMPUTE["device"]
+]
 
 
 wildcard_constraints:
@@ -65,7 +72,7 @@ def already_stopped(wildcards):
 
 def edit_gpus(wildcards):
     """One GPU for an iteration that edits, none for one that only passes the stop on."""
-    return 0 if COMPUTE["device"] == "cpu" or already_stopped(wildcards) else 1
+    return 0 if already_stopped(wildcards) else GPUS
 
 
 def edit_memory(wildcards):
@@ -87,3 +94,58 @@ def model_memory(wildcards):
         * (size["width"] + size["mlp_width"])
     )
     return int(800 + (5 * parameters + covariances + activations) / 1e6)
+
+
+def model_source(wildcards):
+    """What a model is prepared from: its pinned requirement file, or its folder."""
+    source = SETTINGS.models[wildcards.model]["source"]
+    return source["requirements"] if source["kind"] == "wheel" else source["path"]
+
+
+def planned_tables():
+    """{dataset}.{table} for every table that the configured runs can fill."""
+    methods = {}
+    for run in SETTINGS.runs:
+        methods.setdefault(run.dataset, set()).add(
+            METHODS[run.method].neighbor_assisted
+        )
+    names = []
+    for dataset, kinds in methods.items():
+        plain = ["iterative", "all_iterations"] if False in kinds else []
+        names += [
+            f"{dataset}.{table}" for table in plain + ["neighbor"] * (True in kinds)
+        ]
+    return names
+
+
+def planned_figures():
+    """{dataset}.{model}.{method} for every figure."""
+    runs = {f"{r.dataset}.{r.model}.{r.method}": None for r in SETTINGS.runs}
+    return list(runs)
+
+
+def trials_of(pattern):
+    """Input function: `pattern` for all trials of the wildcards' dataset, model and method."""
+    trials = range(1, config["trials"]["count"] + 1)
+
+    def paths(wildcards):
+        return expand(
+            pattern, **wildcards, trial=trials, k=range(1, LAST_ITERATION + 1)
+        )
+
+    return paths
+
+
+def first_trial_requests(wildcards):
+    """Requests of trial 1, from which the one edit of the stages figure is taken."""
+    return requests_file(wildcards.dataset, wildcards.model, 1)
+
+
+def model_titles():
+    """Printed name of every model."""
+    return {name: model["title"] for name, model in SETTINGS.models.items()}
+
+
+def small_models():
+    """Printed names of the models that must not be set against the paper's numbers."""
+    return sorted(m["title"] for m in SETTINGS.models.values() if not m["comparable"])

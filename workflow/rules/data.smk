@@ -87,7 +87,7 @@ rule find_eligible:
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
-        gpu=int(COMPUTE["device"] != "cpu"),
+        gpu=GPUS,
         runtime=120,
     params:
         compute=COMPUTE,

@@ -23,7 +23,7 @@ rule score_unedited:
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
-        gpu=int(COMPUTE["device"] != "cpu"),
+        gpu=GPUS,
         runtime=120,
     params:
         tokenization=SETTINGS.switches["target_tokenization"],
@@ -50,9 +50,9 @@ rule edit:
         edits=f"{RUN}/iter{{k}}/edits.parquet",
         scores=f"{RUN}/iter{{k}}/scores.parquet",
     log:
-        "logs/" + RUN.removeprefix("results/") + "/iter{k}.log",
+        f"{RUN_LOG}/iter{{k}}.log",
     benchmark:
-        "logs/" + RUN.removeprefix("results/") + "/iter{k}.benchmark.tsv"
+        f"{RUN_LOG}/iter{{k}}.benchmark.tsv"
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE["threads"]

@@ -26,7 +26,7 @@ rule evaluate_run:
         metrics=f"{RUN}/metrics.csv",
         requests=f"{RUN}/requests.parquet",
     log:
-        "logs/" + RUN.removeprefix("results/") + "/metrics.log",
+        f"{RUN_LOG}/metrics.log",
     conda:
         "../../envs/paper.yaml"
     params:

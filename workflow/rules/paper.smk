@@ -2,58 +2,7 @@
 # Needs: metrics.csv, per-request values and logs of each run.
 # Makes: tables/*.tex and *.csv, one document of all tables (pdf where LaTeX is present), figures/*.png.
 
-import shutil
-
 FIGURE = f"{OUT}/figures/{{dataset}}.{{model}}.{{method}}"
-
-
-def planned_tables():
-    """{dataset}.{table} for every table that the configured runs can fill."""
-    methods = {}
-    for run in SETTINGS.runs:
-        methods.setdefault(run.dataset, set()).add(
-            METHODS[run.method].neighbor_assisted
-        )
-    names = []
-    for dataset, kinds in methods.items():
-        plain = ["iterative", "all_iterations"] if False in kinds else []
-        names += [
-            f"{dataset}.{table}" for table in plain + ["neighbor"] * (True in kinds)
-        ]
-    return names
-
-
-def planned_figures():
-    """{dataset}.{model}.{method} for every figure."""
-    runs = {f"{r.dataset}.{r.model}.{r.method}": None for r in SETTINGS.runs}
-    return list(runs)
-
-
-def trials_of(pattern):
-    """Input function: `pattern` for all trials of the wildcards' dataset, model and method."""
-    trials = range(1, config["trials"]["count"] + 1)
-
-    def paths(wildcards):
-        return expand(
-            pattern, **wildcards, trial=trials, k=range(1, LAST_ITERATION + 1)
-        )
-
-    return paths
-
-
-def first_trial_requests(wildcards):
-    """Requests of trial 1, from which the one edit of the stages figure is taken."""
-    return requests_file(wildcards.dataset, wildcards.model, 1)
-
-
-def model_titles():
-    """Printed name of every model."""
-    return {name: model["title"] for name, model in SETTINGS.models.items()}
-
-
-def small_models():
-    """Printed names of the models that must not be set against the paper's numbers."""
-    return sorted(m["title"] for m in SETTINGS.models.values() if not m["comparable"])
 
 
 rule tables:

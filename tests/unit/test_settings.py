@@ -1,0 +1,312 @@
+"""The configuration is checked whole, and says everything that is wrong with it at once."""
+
+import json
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from modeledit.geography import AVAILABLE
+from modeledit.settings import (
+    ConfigError,
+    Run,
+    dataset_name,
+    describe_dataset,
+    load_settings,
+    small_model_note,
+)
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+PRESETS = yaml.safe_load((ROOT / "config" / "presets.yaml").read_text(encoding="utf-8"))
+SCHEMAS = {
+    name: yaml.safe_load((ROOT / "workflow/schemas" / f"{name}.schema.yaml").read_text("utf-8"))
+    for name in ("config", "model")
+}
+MODELS = sorted((ROOT / "config" / "models").glob("*.yaml"))
+MODEL = "smollm2-135m"
+
+
+def changed(**parts):
+    """The repository's configuration with some parts replaced; a dict is merged one level deep."""
+    config = deepcopy(CONFIG)
+    for name, value in parts.items():
+        merge = isinstance(value, dict) and isinstance(config.get(name), dict)
+        config[name] = config[name] | value if merge else value
+    return config
+
+
+def without(*names):
+    return {name: value for name, value in CONFIG.items() if name not in names}
+
+
+def block(**parts):
+    """One entry of `runs` that is right but for `parts`."""
+    right = {"dataset": "geography", "requests": "all", "models": [MODEL], "methods": ["MEMIT"]}
+    return right | parts
+
+
+def problems_of(config, root=ROOT):
+    with pytest.raises(ConfigError) as error:
+        load_settings(config, root)
+    return str(error.value).splitlines()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A copy of what is checked, to put other models and data into."""
+    for part in ("config", "workflow/schemas"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    return tmp_path
+
+
+def edit_model(root, change):
+    path = root / "config" / "models" / f"{MODEL}.yaml"
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(description)
+    path.write_text(yaml.safe_dump(description), encoding="utf-8")
+
+
+def test_the_default_configuration():
+    before = deepcopy(CONFIG)
+    settings = load_settings(CONFIG, ROOT)
+    assert settings.config == CONFIG == before
+    assert settings.models.keys() == {m for entry in CONFIG["runs"] for m in entry["models"]}
+    assert settings.switches == PRESETS[CONFIG["preset"]] | CONFIG["switches"]
+
+
+def test_every_combination_is_a_run():
+    blocks = [block(methods=["PMET"]), block(requests="eligible", methods=["MEMIT", "NA_MEMIT"])]
+    settings = load_settings(changed(runs=blocks, trials={"count": 2, "size": 3}), ROOT)
+    assert settings.runs == (
+        Run("geography", MODEL, "PMET", 1),
+        Run("geography", MODEL, "PMET", 2),
+        Run("geography-eligible", MODEL, "MEMIT", 1),
+        Run("geography-eligible", MODEL, "MEMIT", 2),
+        Run("geography-eligible", MODEL, "NA_MEMIT", 1),
+        Run("geography-eligible", MODEL, "NA_MEMIT", 2),
+    )
+
+
+def test_layers_are_those_of_all_methods(root):
+    def other_layers(description):
+        description["algorithms"]["MEMIT"]["layers"] = [7, 3]
+        description["algorithms"]["PMET"]["layers"] = [3, 5]
+
+    edit_model(root, other_layers)
+    for methods, layers in ((["NAP_MEMIT"], [3, 7]), (["MEMIT", "NA_PMET"], [3, 5, 7])):
+        config = changed(runs=[block(requests="eligible", methods=methods)])
+        assert load_settings(config, root).layers(MODEL) == layers
+
+
+@pytest.mark.parametrize("preset", ["published", "corrected"])
+def test_a_switch_overrides_its_preset_alone(preset):
+    assert load_settings(changed(preset=preset), ROOT).switches == PRESETS[preset]
+    config = changed(preset=preset, switches={"accuracy": "token", "round_per_trial": 3})
+    expected = PRESETS[preset] | {"accuracy": "token", "round_per_trial": 3}
+    assert load_settings(config, ROOT).switches == expected
+    assert load_settings(without("switches"), ROOT).switches == PRESETS["corrected"]
+
+
+def test_presets_settle_every_switch():
+    switches = SCHEMAS["config"]["properties"]["switches"]
+    for preset in SCHEMAS["config"]["properties"]["preset"]["enum"]:
+        assert PRESETS[preset].keys() == switches["properties"].keys()
+        assert list(Draft202012Validator(switches).iter_errors(PRESETS[preset])) == []
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_every_model_passes_its_schema(path):
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert list(Draft202012Validator(SCHEMAS["model"]).iter_errors(description)) == []
+    for hyper in description["algorithms"].values():
+        assert max(hyper["layers"]) < description["depth"]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_schemas_are_schemas(schema):
+    Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (changed(sede=1), "config: (top level): unknown key sede; allowed: compute, datasets, "),
+        (without("seed"), "config: (top level): missing seed"),
+        pytest.param(
+            without("seed", "stop"),
+            "config: (top level): missing seed, stop",
+            marks=pytest.mark.xfail(strict=True, reason="said once for each missing key"),
+        ),
+        (
+            changed(preset="corect"),
+            "config: preset = 'corect': allowed: corrected, published",
+        ),
+        (
+            changed(switches={"accuracy": "Exact"}),
+            "config: switches.accuracy = 'Exact': allowed: exact, token",
+        ),
+        (changed(switches={"acuracy": 1}), "config: switches: unknown key acuracy; allowed: acc"),
+        (changed(seed=-1), "config: seed = -1: must be at least 0"),
+        (changed(seed="42"), "config: seed = '42': must be of type integer"),
+        (changed(stop={"epsilon": 0}), "config: stop.epsilon = 0: must be greater than 0"),
+        (changed(name="a/b"), "config: name = 'a/b': must be matching "),
+        (
+            changed(runs=[block(), block(requests="some")]),
+            "config: runs.1.requests = 'some': allowed: all, eligible",
+        ),
+        (changed(runs=[]), "config: runs: "),
+        (changed(datasets={"other": {"source": "counterfact"}}), "config: datasets.other: miss"),
+        (
+            changed(datasets={"geography": {"source": "geography", "path": "x.json"}}),
+            "config: datasets.geography",
+        ),
+    ],
+)
+def test_a_value_out_of_its_schema_is_named(config, line):
+    (problem,) = problems_of(config)
+    assert problem.startswith(line)
+
+
+def test_schema_problems_are_reported_together():
+    config = changed(seed=-1, preset="none", compute={"threads": 0, "device": "tpu"})
+    keys = [problem.split(" = ")[0] for problem in problems_of(config)]
+    assert keys == [
+        "config: compute.device",
+        "config: compute.threads",
+        "config: preset",
+        "config: seed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (
+            changed(runs=[block(dataset="geografy")]),
+            "config: runs.0.dataset = 'geografy': allowed: geography",
+        ),
+        (
+            changed(runs=[block(models=["gpt5"])]),
+            f"config: runs.0.models: 'gpt5': allowed: {', '.join(p.stem for p in MODELS)} "
+            "(config/models/*.yaml)",
+        ),
+        (
+            changed(runs=[block(methods=["FT"])]),
+            "config: runs.0.methods: 'FT': allowed: MEMIT, NA_MEMIT, NAP_MEMIT, PMET, ",
+        ),
+        (
+            changed(runs=[block(methods=["NA_PMET"])]),
+            "config: runs.0.requests = 'all': NA_PMET needs a surviving neighbor per request; "
+            "allowed: eligible",
+        ),
+        (
+            changed(runs=[block(), block(methods=["PMET", "MEMIT"])]),
+            f"config: runs.1: geography / {MODEL} / MEMIT is asked for twice; keep one of the two",
+        ),
+        (
+            changed(trials={"count": 4, "size": 1000}),
+            f"config: trials: 4 trials of 1000 ask for 4000 requests, geography has {AVAILABLE}; "
+            f"allowed: size at most {AVAILABLE // 4}",
+        ),
+        (
+            changed(stop={"iterations": 6, "extended": 5}),
+            "config: stop.extended = 5: must be at least stop.iterations = 6",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_named(config, line):
+    (problem,) = problems_of(config)
+    assert problem.startswith(line)
+
+
+def test_the_same_method_on_other_requests_is_another_run():
+    config = changed(runs=[block(), block(requests="eligible")], trials={"count": 1})
+    datasets = [run.dataset for run in load_settings(config, ROOT).runs]
+    assert datasets == ["geography", "geography-eligible"]
+
+
+def test_all_problems_come_one_a_line():
+    runs = [block(dataset="nowhere", models=["none"], methods=["NA_MEMIT", "FT"]), block()]
+    problems = problems_of(changed(runs=runs, trials={"size": 10**6}, stop={"extended": 1}))
+    starts = [
+        "config: runs.0.dataset = ",
+        "config: runs.0.models: ",
+        "config: runs.0.requests = ",
+        "config: runs.0.methods: ",
+        "config: trials: ",
+        "config: stop.extended = ",
+    ]
+    assert len(problems) == len(starts)
+    assert all(p.startswith(s) for p, s in zip(problems, starts, strict=True)), problems
+
+
+def test_a_model_that_does_not_fit_is_named(root):
+    def break_model(description):
+        description["algorithms"]["MEMIT"]["layers"] = [3, 30]
+        del description["algorithms"]["PMET"]
+
+    edit_model(root, break_model)
+    problems = problems_of(changed(runs=[block(methods=["MEMIT", "PMET"])]), root)
+    assert problems == [
+        f"config/models/{MODEL}.yaml: algorithms.MEMIT.layers = [3, 30]: layer 30 does not exist; "
+        "allowed: 0..29",
+        f"config: runs.0.methods: 'PMET': no hyperparameters in config/models/{MODEL}.yaml; "
+        "allowed: MEMIT",
+    ]
+
+
+def test_a_model_out_of_its_schema_is_named(root):
+    edit_model(root, lambda d: d["algorithms"]["MEMIT"].update(lr=0, stepps=3))
+    assert problems_of(CONFIG, root) == [
+        f"config/models/{MODEL}.yaml: algorithms.MEMIT: unknown key stepps; allowed: clamp, "
+        "covariance_weight, kl_factor, layers, lr, nll_factor, steps, weight_decay",
+        f"config/models/{MODEL}.yaml: algorithms.MEMIT.lr = 0: must be greater than 0",
+    ]
+
+
+def test_data_from_a_file(root):
+    datasets = {"counterfact": {"source": "counterfact", "path": "data/facts.json"}}
+    config = changed(
+        datasets=datasets,
+        runs=[block(dataset="counterfact")],
+        trials={"count": 2, "size": 3},
+    )
+    (problem,) = problems_of(config, root)
+    assert problem.startswith(
+        "config: datasets.counterfact.path = 'data/facts.json': no such file; "
+    )
+    path = root / "data" / "facts.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([{}] * 5), encoding="utf-8")
+    (problem,) = problems_of(config, root)
+    assert problem.endswith("6 requests, counterfact has 5; allowed: size at most 2")
+    path.write_text(json.dumps([{}] * 6), encoding="utf-8")
+    assert len(load_settings(config, root).runs) == 2
+    config["datasets"]["counterfact"]["path"] = str(path)  # absolute, from another root
+    assert len(load_settings(config, ROOT).runs) == 2
+
+
+def test_names_of_datasets():
+    assert dataset_name(block()) == "geography"
+    assert dataset_name(block(requests="eligible")) == "geography-eligible"
+    assert describe_dataset("counterfact") == "CounterFact"
+    assert describe_dataset("counterfact-eligible") == "CounterFact (eligible)"
+    assert describe_dataset("zsre") == "zsRE"
+    assert describe_dataset("geography-eligible") == "geography (eligible)"
+
+
+def test_small_models_carry_a_note():
+    assert small_model_note([]) == ""
+    note = "Measured on SmolLM2-135M, Other; not comparable with the paper's numbers."
+    assert small_model_note(["SmolLM2-135M", "Other"]) == note
+
+
+def test_checking_needs_neither_torch_nor_snakemake():
+    code = "import sys, modeledit.settings; sys.exit(len({'torch', 'snakemake'} & {*sys.modules}))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

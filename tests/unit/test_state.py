@@ -1,0 +1,211 @@
+"""State on disk: atomic files, digests, matrices with provenance, and passing on after the stop."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeledit.scoring import SCHEMA
+from modeledit.state import (
+    StateError,
+    digest,
+    file_digest,
+    finished,
+    pass_on,
+    read_json,
+    read_matrices,
+    read_texts,
+    write_json,
+    write_matrices,
+)
+
+ROOT = Path(__file__).parents[2]
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.text(), values, max_size=5)
+
+
+@given(value=objects)
+def test_json_comes_back(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "json" / "value.json"  # the folder is made
+    write_json(path, value)
+    assert read_json(path) == value
+    assert [p.name for p in path.parent.iterdir()] == ["value.json"]
+
+
+def test_json_on_disk_does_not_depend_on_key_order(tmp_path):
+    write_json(tmp_path / "a", {"x": 1, "y": [1.5, None]})
+    write_json(tmp_path / "b", {"y": [1.5, None], "x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("before", [None, "as it was"])
+def test_an_exception_leaves_nothing_behind(tmp_path, before):
+    path = tmp_path / "file.txt"
+    if before:
+        path.write_text(before)
+    with pytest.raises(RuntimeError, match="halfway"), finished(path) as temporary:
+        assert temporary.parent == path.parent and temporary != path
+        temporary.write_text("half")
+        raise RuntimeError("halfway")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_target(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("as it was")
+    with pytest.raises(FileNotFoundError), finished(path):
+        pass
+    assert path.read_text() == "as it was"
+
+
+def test_a_value_that_is_not_json_keeps_the_target(tmp_path):
+    path = tmp_path / "value.json"
+    write_json(path, {"k": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"k": object()})
+    assert read_json(path) == {"k": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@given(value=objects, data=st.data())
+def test_a_digest_does_not_depend_on_key_order(value, data):
+    def shuffled(part):
+        if isinstance(part, dict):
+            keys = data.draw(st.permutations(list(part)))
+            return {key: shuffled(part[key]) for key in keys}
+        return [shuffled(p) for p in part] if isinstance(part, list) else part
+
+    assert digest(shuffled(value)) == digest(value)
+    assert digest(value | {"one more key": 1}) != digest(value | {"one more key": 2})
+
+
+def test_a_digest_tells_lists_by_their_order():
+    assert digest([1, 2]) != digest([2, 1])
+
+
+def test_a_file_digest_is_sha256(tmp_path):
+    content = np.random.default_rng(0).bytes(100_000)
+    (tmp_path / "file").write_bytes(content)
+    assert file_digest(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def matrices():
+    generator = np.random.default_rng(0)
+    return {
+        "layer3": generator.normal(size=(4, 6)).astype(np.float32),
+        "layer4": generator.normal(size=(3, 5)).T,  # float64, not contiguous
+    }
+
+
+def test_matrices_come_back(tmp_path, matrices):
+    path = tmp_path / "new" / "edited.safetensors"
+    write_matrices(path, matrices, {"base": "abc", "k": "2"})
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    for expected in ({}, {"k": "2"}, {"k": "2", "base": "abc"}):
+        found = read_matrices(path, expected)
+        assert found.keys() == matrices.keys()
+        for name, matrix in matrices.items():
+            assert found[name].dtype == matrix.dtype
+            np.testing.assert_array_equal(found[name], matrix)
+
+
+@pytest.mark.parametrize(
+    ("expected", "message"),
+    [
+        ({"base": "abc", "k": "3"}, "k is '2', this run needs '3'"),
+        ({"method": "MEMIT"}, "method is 'None', this run needs 'MEMIT'"),
+    ],
+)
+def test_matrices_of_another_run_are_refused(tmp_path, matrices, expected, message):
+    path = tmp_path / "edited.safetensors"
+    write_matrices(path, matrices, {"base": "abc", "k": "2"})
+    with pytest.raises(StateError) as error:
+        read_matrices(path, expected)
+    assert str(error.value) == f"{path}: {message}; delete the file to compute it again"
+
+
+def test_matrices_that_cannot_be_written_keep_the_target(tmp_path, matrices):
+    path = tmp_path / "edited.safetensors"
+    write_matrices(path, matrices, {"k": "1"})
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="metadata"):
+        write_matrices(path, matrices, {"k": 2})  # metadata are strings
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_texts_are_one_json_string_a_line(tmp_path):
+    texts = ["one\nline", 'Kraków "quoted"', ""]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(t) + "\n" for t in texts), encoding="utf-8")
+    assert read_texts(path) == texts
+
+
+FILES = {
+    "state": "state.json",
+    "edited": "edited.safetensors",
+    "targets": "targets.safetensors",
+    "edits": "edits.parquet",
+    "scores": "scores.parquet",
+}
+
+
+def files_of(folder):
+    return {name: folder / file for name, file in FILES.items()}
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """Iteration 2 of a run that has stopped there."""
+    files = files_of(tmp_path / "iter2")
+    state = {"k": 2, "held_by": 2, "passed_on": False, "stopped": True, "p_hat": 1.25, "dp": 0.5}
+    write_json(files["state"], state | {"differences": [3.0, 0.5]})
+    write_matrices(files["edited"], {"layer": np.ones((200, 300), np.float32)}, {"k": "2"})
+    write_matrices(files["targets"], {"targets": np.ones((200, 300), np.float32)}, {"k": "2"})
+    edits = pd.DataFrame({"request": [4, 5], "stop_reason": ["loss", "max_steps"]})
+    edits.assign(loss=[0.04, 0.3]).to_parquet(files["edits"], index=False)
+    row = [4, "edit", 0, "new", [1, 2], [-0.5, -1.0], [1, 3]]
+    columns = {field.name: [value] for field, value in zip(SCHEMA, row, strict=True)}
+    pq.write_table(pa.table(columns, schema=SCHEMA), files["scores"])
+    return tmp_path
+
+
+def test_passing_on_leaves_five_small_valid_files_again_and_again(stopped):
+    held = files_of(stopped / "iter2")
+    previous = held["state"]
+    for k in (3, 4, 5):
+        files = files_of(stopped / f"iter{k}")
+        pass_on(previous, files)
+        assert sorted(p.name for p in (stopped / f"iter{k}").iterdir()) == sorted(FILES.values())
+        assert all(path.stat().st_size < 8000 for path in files.values())
+        changed = {"k": k, "passed_on": True}
+        assert read_json(files["state"]) == read_json(held["state"]) | changed
+        for name in ("edited", "targets"):
+            assert read_matrices(files[name], {"held_by": "2"}) == {}
+        for name in ("edits", "scores"):
+            assert pq.read_table(files[name]).num_rows == 0
+            schema = pq.read_schema(files[name])
+            assert schema.equals(pq.read_schema(held[name]), check_metadata=True)
+            found, expected = pd.read_parquet(files[name]), pd.read_parquet(held[name])
+            pd.testing.assert_frame_equal(found, expected.iloc[:0])
+        previous = files["state"]
+
+
+def test_passing_on_needs_no_torch():
+    code = "import sys, modeledit.state; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
