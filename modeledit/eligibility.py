@@ -48,13 +48,17 @@ def select_eligible(
     Needs `n_editing` survivors to edit with and at least one more to evaluate on. A survivor
     without a known subject cannot take a delta, so it can only be evaluated on.
     """
-    alive = verdicts[verdicts["survives"]].groupby("request")["index"].agg(list)
+    alive = verdicts[verdicts["survives"].astype(bool)].groupby("request")["index"].agg(list)
     eligible, summary = [], []
     for request in requests:
         indices = alive.get(request.id, [])
         usable = [j for j in indices if request.neighbors[j].subject is not None][:n_editing]
         ok = len(usable) == n_editing and len(indices) > n_editing
-        reason = "" if ok else f"{len(indices)} of {len(request.neighbors)} neighbors survive"
+        reason = ""
+        if len(indices) <= n_editing:
+            reason = f"{len(indices)} of {len(request.neighbors)} neighbors survive"
+        elif not ok:
+            reason = f"{len(usable)} of {len(indices)} survivors have a known subject"
         summary.append(
             {"request": request.id, "survivors": len(indices), "eligible": ok, "reason": reason}
         )

@@ -56,6 +56,8 @@ def target_row(
         labels = tokenizer(" " + target, add_special_tokens=False)["input_ids"]
         if labels and labels[0] in (tokenizer.bos_token_id, tokenizer.unk_token_id):
             labels = labels[1:]
+        if not labels:
+            raise PromptError(f"target '{target}' has no tokens of its own")
         return Row(
             tuple(encode(tokenizer, prompt + tokenizer.decode(labels[:-1]))), tuple(labels), subject
         )
@@ -155,7 +157,8 @@ def generate_contexts(
     ((5, 2), (10, 2)). Sampling takes the top five tokens; end-of-text does not stop it.
     """
     contexts = ["{}"]
-    with torch.random.fork_rng(devices=[]):
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         for total, per_word in lengths:
             for word in SEED_WORDS:

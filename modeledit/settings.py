@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from modeledit.geography import AVAILABLE
 from modeledit.methods import METHODS
@@ -61,6 +62,8 @@ def _say(error: ValidationError, where: str) -> str:
     if error.validator == "required":
         missing = sorted(set(error.validator_value) - set(value))
         return f"{where}: {key}: missing {', '.join(missing)}"
+    if error.validator == "maxProperties":
+        return f"{where}: {key}: source {value['source']} takes no further key; keep source alone"
     if error.validator == "enum":
         allowed = ", ".join(str(v) for v in error.validator_value)
         return f"{where}: {key} = {value!r}: allowed: {allowed}"
@@ -78,9 +81,17 @@ def _say(error: ValidationError, where: str) -> str:
     return f"{where}: {key}: {error.message}"
 
 
+# JSON counts 3.0 as an integer; the workflow does not.
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+)
+_Validator = extend(Draft202012Validator, type_checker=_TYPES)
+
+
 def _violations(value: dict, schema: dict, where: str) -> list[str]:
-    errors = Draft202012Validator(schema).iter_errors(value)
-    return [_say(e, where) for e in sorted(errors, key=lambda e: [str(p) for p in e.absolute_path])]
+    errors = _Validator(schema).iter_errors(value)
+    ordered = sorted(errors, key=lambda e: [str(part) for part in e.absolute_path])
+    return list(dict.fromkeys(_say(error, where) for error in ordered))
 
 
 def _read_yaml(path: Path) -> dict:
@@ -109,7 +120,7 @@ def _check_runs(config: dict, models: dict[str, dict], known: list[str]) -> Iter
                     f"{at}.requests = {block['requests']!r}: {name} needs a surviving neighbor per "
                     "request; allowed: eligible"
                 )
-            for model in set(block["models"]) & set(models):
+            for model in (m for m in block["models"] if m in models):
                 if method.algorithm not in models[model]["algorithms"]:
                     yield (
                         f"{at}.methods: {name!r}: no hyperparameters in config/models/"

