@@ -23,7 +23,7 @@ with journal(snakemake.log[0]) as log, finished(Path(snakemake.output.status)) a
             if Path(engine).name == "pdflatex":
                 command = [engine, "-interaction=nonstopmode", "-halt-on-error"]
                 command += [f"-output-directory={scratch}", str(folder / "tables.tex")]
-            for _ in range(2):  # longtable settles its widths in the second pass
+            for _ in range(3):  # longtable settles its widths in later passes
                 done = subprocess.run(command, capture_output=True, text=True, errors="replace")
                 log.info("%s", done.stdout + done.stderr)
                 if done.returncode:

@@ -46,7 +46,8 @@ rule compile_tables:
     input:
         expand(f"{OUT}/tables/{{name}}.tex", name=planned_tables()),
     output:
-        f"{OUT}/tables/compiled.txt",
+        status=f"{OUT}/tables/compiled.txt",
+        document=f"{OUT}/tables/tables.tex",
     log:
         f"logs/{config['name']}/tables/compile.log",
     conda:
