@@ -1,7 +1,7 @@
 """Numbers that an edit made when its engine version was raised last.
 
-The version in workflow/rules/editing.smk decides whether finished edits are made again. If this test
-fails because the engine is meant to give other numbers, raise the version there and run
+The version in workflow/rules/editing.smk decides whether finished edits are made again. If this
+test fails because the engine is meant to give other numbers, raise the version there and run
 `python -m tests.unit.test_golden`, which writes golden.json anew.
 """
 
