@@ -88,7 +88,7 @@ def model_memory(wildcards):
     )
     covariances = 2 * 8 * len(SETTINGS.layers(wildcards.model)) * size["mlp_width"] ** 2
     activations = (
-        48
+        16
         * COMPUTE["token_budget"]
         * size["depth"]
         * (size["width"] + size["mlp_width"])
@@ -97,9 +97,35 @@ def model_memory(wildcards):
 
 
 def model_source(wildcards):
+    """Where a model comes from, as its description says."""
+    return SETTINGS.models[wildcards.model]["source"]
+
+
+def model_source_file(wildcards):
     """What a model is prepared from: its pinned requirement file, or its folder."""
-    source = SETTINGS.models[wildcards.model]["source"]
+    source = model_source(wildcards)
     return source["requirements"] if source["kind"] == "wheel" else source["path"]
+
+
+def edited_layers(wildcards):
+    """All layers that some method edits in the model."""
+    return SETTINGS.layers(wildcards.model)
+
+
+def hyperparameters(wildcards):
+    """Hyperparameters of the method's algorithm for the model."""
+    algorithms = SETTINGS.models[wildcards.model]["algorithms"]
+    return algorithms[METHODS[wildcards.method].algorithm]
+
+
+def dataset_description(wildcards):
+    """What the configuration says of a dataset."""
+    return config["datasets"][wildcards.dataset]
+
+
+def dataset_file(wildcards):
+    """The file of a dataset, or nothing where it is built in."""
+    return dataset_description(wildcards).get("path", [])
 
 
 def planned_tables():

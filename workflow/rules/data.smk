@@ -33,7 +33,7 @@ rule write_config:
 
 rule build_requests:
     input:
-        lambda wildcards: config["datasets"][wildcards.dataset].get("path", []),
+        dataset_file,
     output:
         f"{OUT}/{{dataset}}/requests.jsonl",
     log:
@@ -41,7 +41,7 @@ rule build_requests:
     conda:
         "../../envs/paper.yaml"
     params:
-        dataset=lambda wildcards: config["datasets"][wildcards.dataset],
+        dataset=dataset_description,
         seed=config["seed"],
     message:
         "Building the requests of {wildcards.dataset}"

@@ -61,9 +61,7 @@ rule edit:
         gpu=edit_gpus,
         runtime=720,
     params:
-        hyper=lambda wildcards: SETTINGS.models[wildcards.model]["algorithms"][
-            METHODS[wildcards.method].algorithm
-        ],
+        hyper=hyperparameters,
         switches={
             name: SETTINGS.switches[name]
             for name in ("target_tokenization", "neighbor_weight", "neighbor_length")

@@ -5,7 +5,7 @@
 
 rule prepare_model:
     input:
-        source=model_source,
+        source=model_source_file,
     output:
         folder=directory("resources/models/{model}"),
     log:
@@ -18,7 +18,7 @@ rule prepare_model:
         mem_mb=3000,
         runtime=60,
     params:
-        source=lambda wildcards: SETTINGS.models[wildcards.model]["source"],
+        source=model_source,
     message:
         "Preparing a float32 safetensors copy of {wildcards.model}"
     script:

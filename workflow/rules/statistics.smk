@@ -52,7 +52,7 @@ rule gather_covariance:
         gpu=GPUS,
         runtime=600,
     params:
-        layers=lambda wildcards: SETTINGS.layers(wildcards.model),
+        layers=edited_layers,
         max_length=TEXT["covariance_length"],
         compute=COMPUTE,
     message:
