@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from modeledit.geography import build_requests
-
 from modeledit.journal import journal
 from modeledit.requests import read_counterfact, write_requests
 
