@@ -24,6 +24,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeledit.devices import prepare_device
+from modeledit.files import finished
 from modeledit.geography import build_requests
 from modeledit.iteration import spread_settings, target_settings
 from modeledit.methods import METHODS, Method
@@ -32,7 +33,6 @@ from modeledit.prompts import build_problem, generate_contexts, subject_row
 from modeledit.requests import Request
 from modeledit.scoring import score
 from modeledit.spread import spread
-from modeledit.state import finished
 from modeledit.targets import Targets, optimize, perplexities
 from modeledit.trials import split_trials
 from tests.reference import plain

@@ -11,22 +11,21 @@ import pyarrow.parquet as pq
 import torch
 
 from modeledit.devices import prepare_device
+from modeledit.files import (
+    digest,
+    file_digest,
+    finished,
+    read_json,
+    read_texts,
+    write_json,
+)
 from modeledit.iteration import edit_once
 from modeledit.journal import progress
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel, load_model
 from modeledit.requests import read_requests
 from modeledit.scoring import score
-from modeledit.state import (
-    digest,
-    file_digest,
-    finished,
-    read_json,
-    read_matrices,
-    read_texts,
-    write_json,
-    write_matrices,
-)
+from modeledit.state import read_matrices, write_matrices
 from modeledit.stopping import should_continue
 
 log = logging.getLogger(__name__)

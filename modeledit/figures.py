@@ -6,9 +6,7 @@ and a JSON file beside it with every number drawn, so that a figure can be check
 returns that record. The bytes depend on the data only (no dates, no global plotting state).
 """
 
-import json
 import math
-import os
 import textwrap
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ from matplotlib.ticker import NullLocator
 from scipy import special, stats
 
 from modeledit import stopping
+from modeledit.files import finished, write_json
 from modeledit.metrics import underedit
 from modeledit.tables import TEMPLATES
 
@@ -372,20 +371,13 @@ def _note(figure: Figure, text: str) -> None:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
+    with finished(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def _write_record(path: str | Path, record: dict[str, Any]) -> None:
     """JSON beside the figure; numbers that JSON cannot hold become null."""
-    path = Path(path).with_suffix(".json")
-    temporary = path.with_name(f".{path.name}.tmp")
-    text = json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(Path(path).with_suffix(".json"), _plain(record))
 
 
 def _plain(value: Any) -> Any:

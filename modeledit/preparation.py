@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from modeledit.files import file_digest, write_json
 from modeledit.models import EditableModel
-from modeledit.state import file_digest, write_json
 
 
 def prepare_folder(origin: Path, folder: Path) -> dict:

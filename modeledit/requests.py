@@ -13,11 +13,12 @@ own (SPEC E.1).
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from modeledit.files import finished
 
 SLOT = "{}"
 NO_TRUE_OBJECT = "<|endoftext|>"
@@ -112,19 +113,13 @@ def write_requests(path: Path | str, requests: Iterable[Request]) -> None:
     Raises `RequestError` when two requests have the same id.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     seen: set[int] = set()
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            for number, request in enumerate(requests, start=1):
-                if request.id in seen:
-                    raise RequestError(f"{path}, record {number}: id {request.id} occurs twice")
-                seen.add(request.id)
-                file.write(json.dumps(asdict(request), ensure_ascii=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with finished(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for number, request in enumerate(requests, start=1):
+            if request.id in seen:
+                raise RequestError(f"{path}, record {number}: id {request.id} occurs twice")
+            seen.add(request.id)
+            file.write(json.dumps(asdict(request), ensure_ascii=False) + "\n")
 
 
 def read_requests(path: Path | str) -> list[Request]:

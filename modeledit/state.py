@@ -5,11 +5,7 @@ comes after the stop holds nothing of its own: it passes on the name of the iter
 torch is imported here, so that passing on costs milliseconds.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,43 +13,11 @@ import pyarrow.parquet as pq
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from modeledit.files import finished, read_json, write_json
+
 
 class StateError(ValueError):
     """A state that does not belong to the run that asks for it."""
-
-
-@contextmanager
-def finished(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename it into place once the block has ended well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as sorted, indented JSON, atomically."""
-    with finished(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def digest(value: object) -> str:
-    """sha256 of a JSON-serialisable value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_matrices(
@@ -79,12 +43,6 @@ def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarr
                     "delete the file to compute it again"
                 )
         return {name: stream.get_tensor(name) for name in stream.keys()}
-
-
-def read_texts(path: Path) -> list[str]:
-    """Texts of a file with one JSON string a line."""
-    with path.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
 
 
 def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:

@@ -7,7 +7,6 @@ typesets them with booktabs and siunitx. A further table is a further spec.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -359,15 +358,6 @@ def document(fragments: Sequence[str], title: str = "") -> str:
     """A standalone LaTeX document which contains the given fragments (`to_latex`)."""
     template = _environment(TEMPLATES).get_template("document.tex.j2")
     return template.render(fragments=list(fragments), title=title)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file so that it is either complete or absent."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def escape(text: str) -> str:

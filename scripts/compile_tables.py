@@ -5,8 +5,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from modeledit.files import finished
 from modeledit.journal import journal
-from modeledit.state import finished
 from modeledit.tables import document
 
 with journal(snakemake.log[0]) as log, finished(Path(snakemake.output.status)) as status:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from modeledit.files import read_json
 from modeledit.journal import journal
-from modeledit.state import pass_on, read_json
+from modeledit.state import pass_on
 
 with journal(snakemake.log[0]) as log:
     previous = Path(snakemake.input.previous) if snakemake.input.get("previous") else None

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.metrics import read_scores, request_metrics, run_metrics
-from modeledit.state import finished
 
 with journal(snakemake.log[0]):
     switches = snakemake.params.switches

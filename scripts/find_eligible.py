@@ -4,10 +4,10 @@ from pathlib import Path
 
 from modeledit.devices import prepare_device
 from modeledit.eligibility import judge_neighbors, select_eligible
+from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.models import load_model
 from modeledit.requests import read_requests, write_requests
-from modeledit.state import finished
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute

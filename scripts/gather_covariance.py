@@ -4,9 +4,10 @@ from pathlib import Path
 
 from modeledit.covariance import second_moments
 from modeledit.devices import prepare_device
+from modeledit.files import read_json, read_texts
 from modeledit.journal import journal, progress
 from modeledit.models import load_model
-from modeledit.state import read_json, read_texts, write_matrices
+from modeledit.state import write_matrices
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from modeledit.devices import prepare_device
+from modeledit.files import write_json
 from modeledit.journal import journal
 from modeledit.models import load_model
 from modeledit.prompts import generate_contexts
-from modeledit.state import write_json
 
 with journal(snakemake.log[0]):
     device = prepare_device(snakemake.params.compute["device"], snakemake.threads)

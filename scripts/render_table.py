@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.metrics import read_metrics
 from modeledit.settings import describe_dataset, small_model_note
-from modeledit.state import finished
 from modeledit.tables import build, to_csv, to_latex
 
 with journal(snakemake.log[0]):

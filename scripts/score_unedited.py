@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from modeledit.devices import prepare_device
+from modeledit.files import finished, read_texts
 from modeledit.journal import journal
 from modeledit.models import load_model
 from modeledit.requests import read_requests
 from modeledit.scoring import score
-from modeledit.state import finished, read_texts
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute

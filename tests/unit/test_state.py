@@ -14,19 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.scoring import SCHEMA
-from modeledit.state import (
-    StateError,
+from modeledit.files import (
     digest,
     file_digest,
     finished,
-    pass_on,
     read_json,
-    read_matrices,
     read_texts,
     write_json,
-    write_matrices,
 )
+from modeledit.scoring import SCHEMA
+from modeledit.state import StateError, pass_on, read_matrices, write_matrices
 
 ROOT = Path(__file__).parents[2]
 

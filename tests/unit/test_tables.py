@@ -246,13 +246,6 @@ def test_every_row_has_every_cell():
         assert latex.count("{") == latex.count("}")
 
 
-def test_text_is_written_whole(tmp_path):
-    path = tmp_path / "new" / "table.tex"
-    T.write_text(path, "λ\n")
-    T.write_text(path, "second\n")
-    assert path.read_text() == "second\n" and [p.name for p in path.parent.iterdir()] == [path.name]
-
-
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs LaTeX")
 def test_the_document_compiles_without_overfull_boxes(tmp_path):
     note = "Measured on SmolLM2_135M (±), λ ≤ 5 % of <all> {things}; not comparable."

@@ -12,13 +12,14 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from modeledit.files import read_json
 from modeledit.iteration import target_settings
 from modeledit.methods import METHODS
 from modeledit.metrics import COLUMNS, read_scores, request_metrics
 from modeledit.models import load_model
 from modeledit.prompts import build_problem
 from modeledit.requests import read_requests
-from modeledit.state import StateError, read_json, read_matrices
+from modeledit.state import StateError, read_matrices
 from modeledit.targets import optimize
 from tests.reference import plain
 

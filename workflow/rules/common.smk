@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from modeledit.methods import METHODS
 from modeledit.settings import ELIGIBLE, ConfigError, load_settings
-from modeledit.state import read_json
+from modeledit.files import read_json
 
 try:
     SETTINGS = load_settings(config, Path(workflow.basedir))
