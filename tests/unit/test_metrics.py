@@ -288,7 +288,7 @@ def test_harmonic_mean_of_published_cells():
         with pytest.raises(ValueError, match="non-negative"):
             M.harmonic_mean(bad)
     with pytest.raises(ValueError, match="zeros"):
-        M.harmonic_mean([1], "keep")
+        M.harmonic_mean([1], "true")
 
 
 fractions = st.lists(st.floats(0, 1), min_size=1, max_size=5)

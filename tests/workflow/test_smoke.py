@@ -114,6 +114,7 @@ def test_killed_run_resumes_to_the_same_bytes(smoke):
     expected = metrics.read_bytes()
     trial = smoke.folder / CHAIN / "MEMIT/trial1"
     shutil.rmtree(trial)
+    metrics.unlink()
     log = smoke.folder / "logs/smoke/geography-eligible/smollm2-135m/MEMIT/trial1/iter1.log"
     log.unlink(missing_ok=True)
 
