@@ -1,0 +1,39 @@
+"""The conda files hold the same pins as the requirements, and what is pinned is what is installed."""
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ENVS = Path(__file__).parents[2] / "envs"
+
+
+def pins(lines) -> dict[str, str]:
+    """{package: version} of the exact pins among `lines`."""
+    return dict(line.strip().split("==") for line in lines if "==" in line and line[0] != "#")
+
+
+PINNED = pins((ENVS / "requirements.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.name)
+def test_conda_files_agree_with_the_requirements(path):
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    found = pins(next(d["pip"] for d in dependencies if isinstance(d, dict)))
+    assert found
+    assert found.items() <= PINNED.items()
+
+
+@pytest.mark.parametrize("package", sorted(PINNED))
+def test_what_is_pinned_is_installed(package):
+    installed = importlib.metadata.version(package).split("+")[0]  # torch names its build
+    assert installed == PINNED[package]
+
+
+@pytest.mark.parametrize("rules", sorted((ENVS.parent / "workflow/rules").glob("*.smk")))
+def test_every_rule_with_a_script_names_an_environment_log_and_message(rules):
+    for rule in rules.read_text().split("\nrule ")[1:]:
+        if "script:" in rule:
+            for field in ("conda:", "log:", "message:"):
+                assert field in rule, f"{rules.name}: rule {rule.split(':')[0]} has no {field}"
