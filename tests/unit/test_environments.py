@@ -1,4 +1,4 @@
-"""The conda files hold the same pins as the requirements, and what is pinned is what is installed."""
+"""The conda files hold the pins of the requirements, and what is pinned is installed."""
 
 import importlib.metadata
 from pathlib import Path
