@@ -19,7 +19,7 @@ check: $(VENV)/.development  ## formatters and linters
 	$(BIN)/snakemake --lint
 
 unlock:  # a killed run leaves its lock behind; take it away unless another run is alive here
-	@if ls .snakemake/locks/* >/dev/null 2>&1 && ! pgrep -f '[b]in/snakemake ' >/dev/null; then \
+	@if ls .snakemake/locks/* >/dev/null 2>&1 && command -v pgrep >/dev/null && ! pgrep -f '[b]in/snakemake ' >/dev/null; then \
 		echo "Taking away the lock of a run that was killed"; $(BIN)/snakemake --unlock; fi
 
 clean:  ## remove everything that was generated
