@@ -59,11 +59,12 @@ def extend_chain(
     requests = read_requests(inputs["requests"])
     model, tokenizer = load_model(inputs["model"], device)
     base = read_json(inputs["model"] / "prepared.json")["weights_sha256"]
+    contexts = read_json(inputs["contexts"])["templates"][METHODS[method].context_set]
     identity = {
         "base": base,
         "method": method,
         "requests": file_digest(inputs["requests"]),
-        "settings": digest([hyper, switches, read_json(inputs["contexts"])]),
+        "settings": digest([hyper, switches, contexts]),
     }
     differences = []
     if k > 1:
@@ -74,7 +75,6 @@ def extend_chain(
 
     moments = read_matrices(inputs["covariance"], {"base": base})
     covariances = {layer: torch.from_numpy(moments[f"layer{layer}"]) for layer in hyper["layers"]}
-    contexts = read_json(inputs["contexts"])["templates"]
     with progress(len(requests), "request") as bar:
         targets, edits = edit_once(
             model,

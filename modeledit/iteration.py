@@ -15,6 +15,7 @@ from modeledit.methods import Method
 from modeledit.models import EditableModel
 from modeledit.prompts import build_problem, subject_row
 from modeledit.requests import Request
+from modeledit.rome import edit_in_turn
 from modeledit.spread import SpreadSettings, spread
 from modeledit.targets import Targets, TargetSettings, optimize, perplexities
 
@@ -84,26 +85,36 @@ def edit_once(
         progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
         progress.update(count)
 
-    targets = optimize(model, problems, settings, token_budget, on_done)
+    key_rows = [
+        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
+    ]
+    if method.write == "rank_one":
+        covariance = covariances[settings.layer] if switches["rome_covariance"] else None
+        targets = edit_in_turn(
+            model, problems, key_rows, settings, covariance, token_budget, on_done
+        )
+    else:
+        targets = optimize(model, problems, settings, token_budget, on_done)
     log.info(
         "targets found: mean p-bar %.3f, mean steps %.1f",
         np.mean(targets.numbers["p_bar"]),
         np.mean(targets.numbers["steps"]),
     )
-    key_rows = [
-        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
-    ]
-    spread(
-        model,
-        key_rows,
-        targets.state,
-        covariances,
-        spread_settings(method, hyper),
-        token_budget,
-        lambda layer, residual, update: log.info(
-            "layer %d written: mean residual %.3f, relative update %.4f", layer, residual, update
-        ),
-    )
+    if method.write == "spread":
+        spread(
+            model,
+            key_rows,
+            targets.state,
+            covariances,
+            spread_settings(method, hyper),
+            token_budget,
+            lambda layer, residual, update: log.info(
+                "layer %d written: mean residual %.3f, relative update %.4f",
+                layer,
+                residual,
+                update,
+            ),
+        )
     p_hat, p_hat_legacy = perplexities(model, problems, settings, token_budget)
     edits = pd.DataFrame(
         {

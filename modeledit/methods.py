@@ -19,10 +19,17 @@ class Method:
     sharing: str
     argmax_stop: bool = False
     neighbor_prefix: str | None = None  # None: plain; "none": NA_; "first": NAP_ with one prefix
+    write: str = "spread"  # "spread": least squares over all layers; "rank_one": one by one
+    context_lengths: tuple[tuple[int, int], ...] = ((10, 1),)  # (tokens, prefixes per seed word)
 
     @property
     def neighbor_assisted(self) -> bool:
         return self.neighbor_prefix is not None
+
+    @property
+    def context_set(self) -> str:
+        """Name of the context templates it needs: "10x1", or "5x2+10x2" for ROME (SPEC A.3)."""
+        return "+".join(f"{tokens}x{count}" for tokens, count in self.context_lengths)
 
     @property
     def plain_name(self) -> str:
@@ -32,8 +39,17 @@ class Method:
 
 _MEMIT = Method("MEMIT", "MEMIT", ("block",), "block", "linear")
 _PMET = Method("PMET", "PMET", ("mlp", "attention_out"), "mlp", "sqrt", argmax_stop=True)
+_ROME = Method(
+    "ROME",
+    "ROME",
+    ("mlp",),
+    "mlp",
+    "linear",
+    write="rank_one",
+    context_lengths=((5, 2), (10, 2)),
+)
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, Method] = {"ROME": _ROME} | {
     method.name: method
     for plain in (_MEMIT, _PMET)
     for method in (

@@ -61,7 +61,7 @@ def least_squares_update(
     return residual @ torch.cholesky_solve(solved.T, torch.linalg.cholesky(small))
 
 
-class _Rows:
+class KeyRows:
     """Key rows of all requests with the hidden states in front of the block that is next.
 
     A row ends at its subject's last token: nothing after it can change what is read there.
@@ -127,8 +127,8 @@ def spread(
     """
     first, last = settings.layers[0], settings.layers[-1]
     m, n_contexts = len(key_rows), len(key_rows[0])
-    contexts = _Rows(model, [row for rows in key_rows for row in rows], token_budget, first)
-    bare = _Rows(model, [rows[0] for rows in key_rows], token_budget, first)
+    contexts = KeyRows(model, [row for rows in key_rows for row in rows], token_budget, first)
+    bare = KeyRows(model, [rows[0] for rows in key_rows], token_budget, first)
     updates: dict[int, torch.Tensor] = {}
     for i, layer in enumerate(settings.layers):
         keys = contexts.keys(layer).double().view(m, n_contexts, -1)

@@ -396,6 +396,18 @@ def _optimize_chunk(
     return Targets((init[main] + final[main]).cpu(), columns, stop_reason)
 
 
+def join(parts: Sequence[Targets], order: Sequence[int]) -> Targets:
+    """One outcome of several; `order[i]` is the place of their i-th request in the result."""
+    back = torch.tensor(order).argsort()
+    reasons = [reason for part in parts for reason in part.stop_reason]
+    numbers = {}
+    for name in parts[0].numbers:
+        values = [value for part in parts for value in part.numbers[name]]
+        numbers[name] = [values[i] for i in back.tolist()]
+    states = torch.cat([part.state for part in parts])
+    return Targets(states[back], numbers, [reasons[i] for i in back.tolist()])
+
+
 def optimize(
     model: EditableModel,
     problems: Sequence[Problem],
@@ -417,16 +429,7 @@ def optimize(
             _optimize_chunk(model, [problems[g] for g in group], settings, token_budget, on_done)
         )
         order += group
-    back = torch.tensor(order).argsort()
-    reasons = [reason for part in parts for reason in part.stop_reason]
-    return Targets(
-        torch.cat([part.state for part in parts])[back],
-        {
-            name: [[v for part in parts for v in part.numbers[name]][i] for i in back.tolist()]
-            for name in parts[0].numbers
-        },
-        [reasons[i] for i in back.tolist()],
-    )
+    return join(parts, order)
 
 
 def perplexities(

@@ -11,5 +11,9 @@ from modeledit.prompts import generate_contexts
 with journal(snakemake.log[0]):
     device = prepare_device(snakemake.params.compute["device"], snakemake.threads)
     model, tokenizer = load_model(Path(snakemake.input.model), device)
-    templates = generate_contexts(model.model, tokenizer, seed=snakemake.params.seed)
-    write_json(Path(snakemake.output[0]), {"seed": snakemake.params.seed, "templates": templates})
+    seed = snakemake.params.seed
+    templates = {
+        name: generate_contexts(model.model, tokenizer, lengths, seed)
+        for name, lengths in snakemake.params.sets.items()
+    }
+    write_json(Path(snakemake.output[0]), {"seed": seed, "templates": templates})

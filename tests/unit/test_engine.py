@@ -12,6 +12,7 @@ from modeledit.iteration import spread_settings, target_settings
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel, ModelError
 from modeledit.prompts import build_problem, subject_row
+from modeledit.rome import edit_in_turn, rank_one_update
 from modeledit.rows import Tree, pack, tree_groups
 from modeledit.scoring import score
 from modeledit.spread import least_squares_update, spread
@@ -33,6 +34,7 @@ SWITCHES = {
     "neighbor_weight": "sum",
     "neighbor_length": "own",
     "target_tokenization": "continuation",
+    "rome_covariance": False,
 }
 
 
@@ -62,7 +64,7 @@ def plain_settings(method, switches, hyper=HYPER):
     length = {"own": "own", "edit": "legacy"}[switches["neighbor_length"]]
     return plain.Settings(
         method=method.algorithm,
-        layers=hyper["layers"],
+        layers=hyper["layers"][-1:] if method.algorithm == "ROME" else hyper["layers"],
         lr=hyper["lr"],
         steps=hyper["steps"],
         clamp=hyper["clamp"],
@@ -198,6 +200,45 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     untouched = MODELS[family](dtype=torch.float64)
     changed = plain.weight_out_in(plain.locate(untouched).down[2])
     assert not torch.allclose(fast_model.down_weight(2), changed)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_rome_equals_the_plain_loop(family, whiten, tokenizer, requests, contexts):
+    """One after another, each on the model that carries those before it (SPEC A.8)."""
+    slow_model = MODELS[family](dtype=torch.float64)
+    fast_model = EditableModel(deepcopy(slow_model))
+    hyper = HYPER | {"steps": 6}
+    moments, _ = second_moments(fast_model, tokenizer, contexts, [2], 64)
+    covariance = moments[2] + 0.1 * torch.eye(len(moments[2])) if whiten else None
+    settings = target_settings(METHODS["ROME"], hyper, SWITCHES)
+    problems = [build_problem(tokenizer, r, contexts) for r in requests]
+    key_rows = [
+        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
+    ]
+    fast = edit_in_turn(fast_model, problems, key_rows, settings, covariance, 400)
+    slow_settings = plain_settings(METHODS["ROME"], SWITCHES, hyper)
+    slow, weights = plain.rome_sequential(
+        slow_model, tokenizer, requests, contexts, slow_settings, covariance
+    )
+    # An edit starts from the rounding of those before it, so errors grow along the sequence.
+    tolerance = 100 * tolerance_of(slow_model)
+    for state, found in zip(fast.state, slow, strict=True):
+        assert (state - found.target).norm() / found.target.norm() < tolerance
+    assert fast.numbers["steps"] == [found.steps for found in slow]
+    expected = plain.weight_out_in(plain.locate(slow_model).down[2])
+    assert (fast_model.down_weight(2) - expected).norm() / expected.norm() < tolerance
+
+
+def test_rank_one_update_maps_the_key_to_the_target():
+    generator = torch.Generator().manual_seed(0)
+    weight, key, direction, target = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((4, 9), (9,), (9,), (4,))
+    )
+    update = rank_one_update(key, direction, weight @ key, target)
+    torch.testing.assert_close((weight + update) @ key, target)
+    assert torch.linalg.matrix_rank(update) == 1
 
 
 def test_zero_residual_changes_nothing(tokenizer, requests, contexts):

@@ -32,6 +32,7 @@ SWITCHES = {
     "neighbor_weight": "sum",
     "neighbor_length": "own",
     "target_tokenization": "continuation",
+    "rome_covariance": False,
 }
 
 

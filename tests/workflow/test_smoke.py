@@ -145,7 +145,7 @@ def test_targets_on_the_real_model_equal_the_plain_loop(smoke):
     model, tokenizer = load_model(smoke.folder / "resources/models/smollm2-135m")
     folder = smoke.folder / "results/smoke"
     requests = read_requests(folder / "geography/smollm2-135m/eligible/trial1.jsonl")[:2]
-    contexts = read_json(folder / "statistics/smollm2-135m/contexts.json")["templates"]
+    contexts = read_json(folder / "statistics/smollm2-135m/contexts.json")["templates"]["10x1"]
     config = yaml.safe_load((folder / "config.yaml").read_text())
     hyper = config["models"]["smollm2-135m"]["algorithms"]["MEMIT"]
     problems = [build_problem(tokenizer, r, contexts, ["{}"], 1) for r in requests]

@@ -112,6 +112,12 @@ def edited_layers(wildcards):
     return SETTINGS.layers(wildcards.model)
 
 
+def context_sets(wildcards):
+    """{name: lengths} of the context templates that the model's methods need."""
+    methods = [METHODS[r.method] for r in SETTINGS.runs if r.model == wildcards.model]
+    return {method.context_set: method.context_lengths for method in methods}
+
+
 def hyperparameters(wildcards):
     """Hyperparameters of the method's algorithm for the model."""
     algorithms = SETTINGS.models[wildcards.model]["algorithms"]

@@ -64,7 +64,12 @@ rule edit:
         hyper=hyperparameters,
         switches={
             name: SETTINGS.switches[name]
-            for name in ("target_tokenization", "neighbor_weight", "neighbor_length")
+            for name in (
+                "target_tokenization",
+                "neighbor_weight",
+                "neighbor_length",
+                "rome_covariance",
+            )
         },
         stop=config["stop"],
         compute=COMPUTE,

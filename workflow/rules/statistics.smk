@@ -28,6 +28,7 @@ rule make_contexts:
     params:
         compute=COMPUTE,
         seed=config["seed"],
+        sets=context_sets,
     message:
         "Sampling context templates from {wildcards.model}"
     script:
