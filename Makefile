@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test check unlock clean
 
-demo: $(VENV)/.pipeline unlock  ## run everything on the embedded default
+demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
 
 test: $(VENV)/.development  ## run the tests
@@ -18,9 +18,8 @@ check: $(VENV)/.development  ## formatters and linters
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
-unlock:  # a killed run leaves its lock behind; take it away unless another run is alive here
-	@if ls .snakemake/locks/* >/dev/null 2>&1 && command -v pgrep >/dev/null && ! pgrep -f '[b]in/snakemake ' >/dev/null; then \
-		echo "Taking away the lock of a run that was killed"; $(BIN)/snakemake --unlock; fi
+unlock: $(VENV)/.pipeline  # take away what a killed run left locked
+	@$(BIN)/python scripts/unlock.py
 
 clean:  ## remove everything that was generated
 	rm -rf results resources logs .snakemake

@@ -202,7 +202,7 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(runs=[block(methods=["FT"])]),
-            "config: runs.0.methods: 'FT': allowed: MEMIT, NA_MEMIT, NAP_MEMIT, PMET, ",
+            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, NA_MEMIT, NAP_MEMIT, PMET, ",
         ),
         (
             changed(runs=[block(methods=["NA_PMET"])]),
@@ -261,7 +261,7 @@ def test_a_model_that_does_not_fit_is_named(root):
         f"config/models/{MODEL}.yaml: algorithms.MEMIT.layers = [3, 30]: layer 30 does not exist; "
         "allowed: 0..29",
         f"config: runs.0.methods: 'PMET': no hyperparameters in config/models/{MODEL}.yaml; "
-        "allowed: MEMIT",
+        "allowed: MEMIT, ROME",
     ]
 
 

@@ -1,0 +1,29 @@
+"""Take away the lock that a killed run left in this folder, unless something of it is still alive."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+
+def alive(folder: Path) -> list[int]:
+    """Process ids of Snakemake and its jobs that work in `folder`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        line = " ".join(process.info["cmdline"] or [])
+        here = process.info["cwd"] and Path(process.info["cwd"]) == folder
+        if here and "snakemake" in line and process.pid not in (os.getpid(), os.getppid()):
+            found.append(process.pid)
+    return found
+
+
+if any(Path(".snakemake/locks").glob("*")):
+    if running := alive(Path.cwd()):
+        sys.exit(
+            f"A run is still alive in {Path.cwd()} (process {', '.join(map(str, running))}); "
+            "wait for it, or kill it and start again"
+        )
+    print("Taking away the lock of a run that was killed")
+    subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], check=True)
