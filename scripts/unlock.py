@@ -1,4 +1,4 @@
-"""Take away the lock that a killed run left in this folder, unless something of it is still alive."""
+"""Take away the lock of a killed run, unless something of that run is still alive here."""
 
 import os
 import subprocess
