@@ -31,11 +31,6 @@ class Method:
         """Name of the context templates it needs: "10x1", or "5x2+10x2" for ROME (SPEC A.3)."""
         return "+".join(f"{tokens}x{count}" for tokens, count in self.context_lengths)
 
-    @property
-    def plain_name(self) -> str:
-        """The method without neighbors: the other half of the paper's Table 2 pairs."""
-        return self.algorithm
-
 
 _MEMIT = Method("MEMIT", "MEMIT", ("block",), "block", "linear")
 _PMET = Method("PMET", "PMET", ("mlp", "attention_out"), "mlp", "sqrt", argmax_stop=True)

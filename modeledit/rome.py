@@ -58,6 +58,6 @@ def edit_in_turn(
             target = found.state[0].to(model.device)
             update = rank_one_update(keys[0], direction, output, target)
             weight = model.down_weight(layer)
-            model.write_down_weight(layer, (weight.double() + update).to(model.dtype))
+            model.write_down_weight(layer, weight.double() + update)
         parts.append(found)
     return join(parts, range(len(parts)))

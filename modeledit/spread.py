@@ -118,18 +118,17 @@ def spread(
     settings: SpreadSettings,
     token_budget: int = 4096,
     on_layer: Callable[[int, float, float], None] = lambda layer, residual, update: None,
-) -> dict[int, torch.Tensor]:
-    """Write `targets` (m, d) into the model, layer by layer, and return the update matrices.
+) -> None:
+    """Write `targets` (m, d) into the model, layer by layer.
 
     `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
-    half the mean of the prefixed ones (SPEC A.7, step 1). Updates are (d, d_mlp) float64 on the
-    CPU. `on_layer(layer, mean residual norm, relative update norm)` reports progress.
+    half the mean of the prefixed ones (SPEC A.7, step 1). `on_layer(layer, mean residual norm,
+    relative update norm)` reports progress.
     """
     first, last = settings.layers[0], settings.layers[-1]
     m, n_contexts = len(key_rows), len(key_rows[0])
     contexts = KeyRows(model, [row for rows in key_rows for row in rows], token_budget, first)
     bare = KeyRows(model, [rows[0] for rows in key_rows], token_budget, first)
-    updates: dict[int, torch.Tensor] = {}
     for i, layer in enumerate(settings.layers):
         keys = contexts.keys(layer).double().view(m, n_contexts, -1)
         key = keys[:, 0] if n_contexts == 1 else (keys[:, 0] + keys[:, 1:].mean(dim=1)) / 2
@@ -144,10 +143,8 @@ def spread(
         )
         old = model.down_weight(layer)
         on_layer(layer, float(residual.norm(dim=1).mean()), float(update.norm() / old.norm()))
-        updates[layer] = update.cpu()
-        model.write_down_weight(layer, (old.double() + update).to(model.dtype))
+        model.write_down_weight(layer, old.double() + update)
         if layer != last:
             following = settings.layers[i + 1]
             contexts.advance(following)
             bare.advance(following)
-    return updates

@@ -420,8 +420,9 @@ def optimize(
     `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
     beyond rounding. `on_done(count, mean loss)` is called as requests finish.
     """
-    widths = [max(len(r.ids) - r.subject for r in _rows_of(p)[0]) for p in problems]
-    counts = [len(_rows_of(p)[0]) for p in problems]
+    rows = [_rows_of(problem)[0] for problem in problems]
+    widths = [max(len(row.ids) - row.subject for row in own) for own in rows]
+    counts = [len(own) for own in rows]
     order: list[int] = []
     parts: list[Targets] = []
     for group in pack(widths, counts, token_budget):
