@@ -24,8 +24,8 @@ from modeledit.journal import progress
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel, load_model
 from modeledit.requests import read_requests
-from modeledit.scoring import score
-from modeledit.state import read_matrices, write_matrices
+from modeledit.scoring import ScoringSettings, own_objects, score
+from modeledit.state import LazyMatrices, read_matrices, write_matrices
 from modeledit.stopping import should_continue
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,22 @@ def load_edited(model: EditableModel, path: Path, expected: Mapping[str, str]) -
     names = {model.down_name(layer): layer for layer in range(model.depth)}
     for name, matrix in matrices.items():
         model.write_down_weight(names[name], torch.from_numpy(matrix))
+
+
+class _AsTensors(Mapping):
+    """Factors by layer as torch tensors, each read from disk when it is asked for."""
+
+    def __init__(self, matrices: LazyMatrices):
+        self.matrices = matrices
+
+    def __getitem__(self, layer: int) -> torch.Tensor:
+        return torch.from_numpy(self.matrices[layer])
+
+    def __iter__(self):
+        return iter(self.matrices)
+
+    def __len__(self) -> int:
+        return len(self.matrices)
 
 
 def extend_chain(
@@ -52,8 +68,9 @@ def extend_chain(
 ) -> None:
     """Run iteration `k` of `method` and write its five files.
 
-    `inputs`: requests, texts, model (folder), contexts, covariance, and for k > 1 previous (the
-    state.json before). `outputs`: state, edited, targets, edits, scores.
+    `inputs`: requests, texts, model (folder), contexts, and where they are needed factors (of the
+    covariance), unedited (scores, for specificity on the model's own answers) and for k > 1
+    previous (the state.json before). `outputs`: state, edited, targets, edits, scores.
     """
     device = prepare_device(compute["device"], threads)
     requests = read_requests(inputs["requests"])
@@ -64,7 +81,7 @@ def extend_chain(
         "base": base,
         "method": method,
         "requests": file_digest(inputs["requests"]),
-        "settings": digest([hyper, switches, contexts]),
+        "settings": digest([hyper, switches, contexts, compute["precision"]]),
     }
     differences = []
     if k > 1:
@@ -73,22 +90,27 @@ def extend_chain(
         load_edited(model, edited, identity | {"k": str(k - 1)})
         differences = before["differences"]
 
-    moments = read_matrices(inputs["covariance"], {"base": base})
-    covariances = {layer: torch.from_numpy(moments[f"layer{layer}"]) for layer in hyper["layers"]}
+    factors = {}
+    if "factors" in inputs:
+        width = model.down_weight(hyper["layers"][0]).shape[1]
+        stored = LazyMatrices(inputs["factors"], {"base": base}, "layer", hyper["layers"], width)
+        factors = _AsTensors(stored)
     with progress(len(requests), "request") as bar:
         targets, edits = edit_once(
             model,
             tokenizer,
             requests,
             contexts,
-            covariances,
+            factors,
             METHODS[method],
             hyper,
             switches,
             compute["token_budget"],
             bar,
+            compute["precision"],
         )
-    p_bar, p_hat = float(edits["p_bar"].mean()), float(edits["p_hat"].mean())
+    legacy = "_legacy" if switches["perplexity"] == "legacy" else ""
+    p_bar, p_hat = (float(edits[f"{name}{legacy}"].mean()) for name in ("p_bar", "p_hat"))
     differences = [*differences, abs(p_hat - p_bar)]
     stopped = not should_continue(
         k, differences, stop["mode"], stop["epsilon"], stop["iterations"], stop["extended"]
@@ -96,8 +118,11 @@ def extend_chain(
     log.info("iteration %d: |dp| %.4g, %s", k, differences[-1], "stop" if stopped else "go on")
 
     texts = read_texts(inputs["texts"])
-    tokenization = switches["target_tokenization"]
-    scores = score(model, tokenizer, requests, texts, compute["token_budget"], tokenization)
+    how = ScoringSettings.of(switches)
+    own = None
+    if "unedited" in inputs:
+        own = own_objects(pq.read_table(inputs["unedited"]), tokenizer)
+    scores = score(model, tokenizer, requests, texts, compute["token_budget"], how, own)
     identity["k"] = str(k)
     matrices = {
         model.down_name(layer): model.down_weight(layer).contiguous().cpu().numpy()
@@ -119,6 +144,7 @@ def extend_chain(
             "p_bar": p_bar,
             "p_hat": p_hat,
             "dp": differences[-1],
+            "precision": compute["precision"],
             "differences": differences,
         },
     )

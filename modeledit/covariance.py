@@ -18,6 +18,22 @@ class CovarianceError(ValueError):
     """Statistics that do not fit the model or cannot be inverted."""
 
 
+def factorize(covariance: torch.Tensor, layer: int) -> torch.Tensor:
+    """Cholesky factor of C_l in float64, lower triangular, (d_mlp, d_mlp).
+
+    SPREAD solves with lambda C, so this one factor serves every lambda, method, trial and
+    iteration. Raises CovarianceError when C is not positive definite, as happens when it has seen
+    fewer tokens than d_mlp.
+    """
+    try:
+        return torch.linalg.cholesky(covariance.double())
+    except torch.linalg.LinAlgError as error:
+        raise CovarianceError(
+            f"the covariance of layer {layer} is not positive definite: gather it from more tokens "
+            f"than the {len(covariance)} rows of the key"
+        ) from error
+
+
 @torch.no_grad()
 def second_moments(
     model: EditableModel,

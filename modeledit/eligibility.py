@@ -14,14 +14,27 @@ from modeledit.models import EditableModel
 from modeledit.prompts import target_row
 from modeledit.requests import Request
 from modeledit.rows import label_log_probabilities
+from modeledit.scoring import left_padded
 
 
 def judge_neighbors(
-    model: EditableModel, tokenizer, requests: Sequence[Request], token_budget: int = 4096
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    token_budget: int = 4096,
+    eval_positions: str = "mask_aware",
 ) -> pd.DataFrame:
-    """One verdict per neighbor: request, index, prompt, object, predicted, survives."""
+    """One verdict per neighbor: request, index, prompt, object, predicted, survives.
+
+    With `eval_positions` "hf_default" a request's neighbors are one left-padded batch, as in the
+    authors' code (I14).
+    """
     asked = [(r.id, j, n) for r in requests for j, n in enumerate(r.neighbors)]
-    rows = [target_row(tokenizer, n.text, n.target) for _, _, n in asked]
+    rows = []
+    for request in requests:
+        batch = [target_row(tokenizer, n.text, n.target) for n in request.neighbors]
+        padded = eval_positions == "hf_default" and model.counts_padding
+        rows += left_padded(batch) if padded else batch
     outputs = label_log_probabilities(model, rows, token_budget)
     verdicts = []
     for (request, index, neighbor), (_, argmax) in zip(asked, outputs, strict=True):

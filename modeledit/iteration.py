@@ -13,7 +13,7 @@ import torch
 
 from modeledit.methods import Method
 from modeledit.models import EditableModel
-from modeledit.prompts import build_problem, subject_row
+from modeledit.prompts import Tokenization, build_problem, subject_row
 from modeledit.requests import Request
 from modeledit.rome import edit_in_turn
 from modeledit.spread import SpreadSettings, spread
@@ -22,7 +22,9 @@ from modeledit.targets import Targets, TargetSettings, optimize, perplexities
 log = logging.getLogger(__name__)
 
 
-def target_settings(method: Method, hyper: Mapping, switches: Mapping) -> TargetSettings:
+def target_settings(
+    method: Method, hyper: Mapping, switches: Mapping, precision: str = "float32"
+) -> TargetSettings:
     """OPTIMIZATION's settings from a method, a model's hyperparameters and the switches."""
     return TargetSettings(
         layer=max(hyper["layers"]),
@@ -36,7 +38,15 @@ def target_settings(method: Method, hyper: Mapping, switches: Mapping) -> Target
         nll_factor=hyper.get("nll_factor", 1.0),
         neighbor_weight=switches["neighbor_weight"],
         neighbor_length=switches["neighbor_length"],
+        precision=precision,
     )
+
+
+def tokenization_of(method: Method, model: EditableModel, kind: str) -> Tokenization:
+    """How a method's targets become labels on a model (SPEC A.4)."""
+    gpt = model.family.startswith("gpt")
+    space = method.legacy_space == "always" or gpt
+    return Tokenization(kind, space=space, drops=method.legacy_drop)
 
 
 def spread_settings(method: Method, hyper: Mapping) -> SpreadSettings:
@@ -54,19 +64,21 @@ def edit_once(
     tokenizer,
     requests: Sequence[Request],
     contexts: Sequence[str],
-    covariances: Mapping[int, torch.Tensor],
+    factors: Mapping[int, torch.Tensor],
     method: Method,
     hyper: Mapping,
     switches: Mapping,
     token_budget: int,
     progress,
+    precision: str = "float32",
 ) -> tuple[Targets, pd.DataFrame]:
     """Edit `model` in place with all `requests` once; return the targets and the per-request log.
 
-    `contexts` starts with the bare one. `progress` offers update(n) and set_postfix(loss=...), as
-    tqdm does. The log has one row per request with the columns of SPEC J.1.
+    `contexts` starts with the bare one; `factors[layer]` are Cholesky factors of C_l. `progress`
+    offers update(n) and set_postfix(loss=...), as tqdm does. The log has one row per request with
+    the columns of SPEC J.1.
     """
-    tokenization = switches["target_tokenization"]
+    tokenization = tokenization_of(method, model, switches["target_tokenization"])
     neighbor_contexts = {"none": ["{}"], "first": list(contexts[1:2])}
     problems = [
         build_problem(
@@ -79,7 +91,7 @@ def edit_once(
         )
         for request in requests
     ]
-    settings = target_settings(method, hyper, switches)
+    settings = target_settings(method, hyper, switches, precision)
 
     def on_done(count: int, loss: float) -> None:
         progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -89,10 +101,8 @@ def edit_once(
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
     if method.write == "rank_one":
-        covariance = covariances[settings.layer] if switches["rome_covariance"] else None
-        targets = edit_in_turn(
-            model, problems, key_rows, settings, covariance, token_budget, on_done
-        )
+        factor = factors[settings.layer] if switches["rome_covariance"] else None
+        targets = edit_in_turn(model, problems, key_rows, settings, factor, token_budget, on_done)
     else:
         targets = optimize(model, problems, settings, token_budget, on_done)
     log.info(
@@ -105,7 +115,7 @@ def edit_once(
             model,
             key_rows,
             targets.state,
-            covariances,
+            factors,
             spread_settings(method, hyper),
             token_budget,
             lambda layer, residual, update: log.info(

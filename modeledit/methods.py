@@ -21,10 +21,19 @@ class Method:
     neighbor_prefix: str | None = None  # None: plain; "none": NA_; "first": NAP_ with one prefix
     write: str = "spread"  # "spread": least squares over all layers; "rank_one": one by one
     context_lengths: tuple[tuple[int, int], ...] = ((10, 1),)  # (tokens, prefixes per seed word)
+    legacy_space: str = (
+        "always"  # where legacy tokenisation puts a space before o*: "always", "gpt"
+    )
+    legacy_drop: bool = False  # whether it drops a BOS or unknown mark that comes first (SPEC A.4)
 
     @property
     def neighbor_assisted(self) -> bool:
         return self.neighbor_prefix is not None
+
+    @property
+    def n_contexts(self) -> int:
+        """Number of contexts, the bare one and those of the five seed words."""
+        return 1 + sum(5 * per_word for _, per_word in self.context_lengths)
 
     @property
     def context_set(self) -> str:
@@ -32,8 +41,16 @@ class Method:
         return "+".join(f"{tokens}x{count}" for tokens, count in self.context_lengths)
 
 
-_MEMIT = Method("MEMIT", "MEMIT", ("block",), "block", "linear")
-_PMET = Method("PMET", "PMET", ("mlp", "attention_out"), "mlp", "sqrt", argmax_stop=True)
+_MEMIT = Method("MEMIT", "MEMIT", ("block",), "block", "linear", legacy_drop=True)
+_PMET = Method(
+    "PMET",
+    "PMET",
+    ("mlp", "attention_out"),
+    "mlp",
+    "sqrt",
+    argmax_stop=True,
+    legacy_space="gpt",
+)
 _ROME = Method(
     "ROME",
     "ROME",

@@ -27,6 +27,7 @@ from modeledit import stopping
 Accuracy = Literal["exact", "token"]
 Success = Literal["sum", "mean"]
 Zeros = Literal["keep", "drop"]
+Perplexity = Literal["edit_rows", "legacy"]
 TrialAgg = Literal["mean_of_scores", "mean_of_rounded_scores", "hm_of_means"]
 
 
@@ -107,14 +108,18 @@ def request_metrics(
     gives the fraction of them (I17). Success of a prompt: log p(o*) > log p(o), strictly, reversed
     for neighbors; ``sum`` compares whole objects, ``mean`` their mean per token (I16). A
     neighbor's accuracy is agreement of the whole argmax sequence with that of the ``unedited``
-    scores (I18), so it is NaN when ``unedited`` is None, i.e. for the unedited model itself. A
-    request's value is the mean over its prompts, NaN where it has none of that kind.
+    scores (I18), so it is NaN when ``unedited`` is None, i.e. for the unedited model itself. Where
+    the scores hold a neighbor's object "own", what the unedited model said, it takes the place of
+    "true" (F.2, I19). A request's value is the mean over its prompts, NaN where it has none of that
+    kind.
 
     Returns one row per request, sorted by id: ``request`` and the six columns REQUEST_METRICS.
     Raises ValueError for unknown options and for incomplete scores.
     """
     _choice("accuracy", accuracy, ("exact", "token"))
     _choice("success", success, ("sum", "mean"))
+    scores = _with_own_objects(scores)
+    unedited = None if unedited is None else _with_own_objects(unedited)
     prompts = _prompts(scores, success)
     requests = pd.Index(np.unique(prompts.index.get_level_values("request")), name="request")
     result = pd.DataFrame(index=requests, columns=list(REQUEST_METRICS), dtype=float)
@@ -195,15 +200,18 @@ def run_metrics(
     success: Success = "sum",
     zeros: Zeros = "keep",
     round_specificity: int | None = None,
-    legacy_perplexity: bool = False,
+    perplexity: Perplexity = "edit_rows",
+    sequential: bool = False,
 ) -> pd.DataFrame:
     """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
 
     ``scores[0]`` are the unedited model's; iterations whose scores are empty (the run had stopped
     before) are left out. p_bar and p_hat are means over requests, |dp_k| is the difference of these
     means and not the mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of
-    iteration 1. ``round_specificity=2`` rounds specificity before the score and
-    ``legacy_perplexity`` takes the released code's p (SPEC F.3, I5, I6).
+    iteration 1. ``round_specificity=2`` rounds specificity before the score (SPEC F.3).
+    ``perplexity="legacy"`` takes the released code's p, with PMET's factor and the neighbor rows in
+    it (I5, I6); of a ``sequential`` method, ROME, its p_hat is the next iteration's first value on
+    the moving model, which the last iteration does not have (I7, I8).
 
     Raises ValueError when k = 0 or an iteration in between is missing.
     """
@@ -217,7 +225,9 @@ def run_metrics(
             f"{dataset}/{model}/{method}/trial{trial}: iterations {done} with edits of"
             f" {sorted(edits)} are not a chain without gaps; run the missing ones"
         )
-    bar, hat = ("p_bar_legacy", "p_hat_legacy") if legacy_perplexity else ("p_bar", "p_hat")
+    _choice("perplexity", perplexity, ("edit_rows", "legacy"))
+    legacy = "_legacy" if perplexity == "legacy" else ""
+    bar, hat, init = f"p_bar{legacy}", f"p_hat{legacy}", f"p_init{legacy}"
     rows = []
     for k in done:
         requests = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
@@ -231,10 +241,13 @@ def run_metrics(
         row |= {"k": k, "n_requests": len(requests), "me_ppl": me_perplexity(scores[k])}
         if k > 0:
             row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}
-            row["dp"] = _distance(row["p_hat"], row["p_bar"])
+            if legacy and sequential:
+                row["p_hat"] = _mean_p(edits[k + 1], init) if k < done[-1] else math.nan
+            if not math.isnan(row["p_hat"]):
+                row["dp"] = _distance(row["p_hat"], row["p_bar"])
         elif 1 in edits:
-            row["p_hat"] = _mean_p(edits[1], "p_init")
-        if k > 1:
+            row["p_hat"] = _mean_p(edits[1], init)
+        if k > 1 and not math.isnan(row["p_hat"]):
             row["dp2"] = _distance(row["p_hat"], rows[-1]["p_hat"])
         rows.append(row)
     run = {"dataset": dataset, "model": model, "method": method, "trial": trial}
@@ -431,6 +444,17 @@ def _prompts(scores: pd.DataFrame, success: Success) -> pd.DataFrame:
         where = lone[0] if len(lone) else sorted(set(objects) - {"new", "true"})
         raise ValueError(f"scores: every prompt needs the objects 'new' and 'true'; see {where}")
     return new.add_suffix("_new").join(true[["value"]].add_suffix("_true"))
+
+
+def _with_own_objects(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores with each neighbor's object "own", where there is one, in the place of "true"."""
+    own = scores["object"] == "own"
+    if not own.any():
+        return scores
+    keys = ["request", "kind", "index"]
+    replaced = pd.MultiIndex.from_frame(scores.loc[own, keys])
+    dropped = (scores["object"] == "true") & pd.MultiIndex.from_frame(scores[keys]).isin(replaced)
+    return scores[~dropped].assign(object=scores["object"].where(~own, "true"))
 
 
 def _agreement(

@@ -113,6 +113,7 @@ class EditableModel:
         if kind not in ARCHITECTURES:
             known = ", ".join(sorted(ARCHITECTURES))
             raise ModelError(f"model_type '{kind}' is not supported; supported are: {known}")
+        self.family = kind
         self.model = model.eval().requires_grad_(False)
         self.architecture = ARCHITECTURES[kind]
         self.inner = model.get_submodule(self.architecture.inner)
@@ -132,6 +133,11 @@ class EditableModel:
     @property
     def dtype(self) -> torch.dtype:
         return self.embedding.weight.dtype
+
+    @property
+    def counts_padding(self) -> bool:
+        """Whether a prompt's numbers depend on the position it starts at (absolute positions)."""
+        return self.architecture.positions == "absolute"
 
     def part(self, layer: int, name: str) -> nn.Module:
         """A part of block `layer`: "down", "mlp", "mlp_norm", "attention_out" or "block"."""

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -21,12 +21,13 @@ class Row:
     """One teacher-forced row of tokens.
 
     `labels` are the targets of the last len(labels) positions; `subject` is the index of the
-    subject's last token, or -1 where a row has none.
+    subject's last token, or -1 where a row has none; `offset` is the position of the first token.
     """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...] = ()
     subject: int = -1
+    offset: int = 0
 
     @property
     def first_label(self) -> int:
@@ -39,22 +40,34 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, verbose=False)["input_ids"]
 
 
+@dataclass(frozen=True)
+class Tokenization:
+    """How a target becomes labels (SPEC A.4; switch target_tokenization, I11-I13).
+
+    "continuation": what encode(prompt + " " + target) has after the prompt's own ids. "legacy":
+    encode(" " + target) alone, on the last positions of encode(prompt + decode(labels[:-1])), as in
+    the code behind the published tables; there PMET adds the `space` on GPT models only, and MEMIT
+    alone `drops` a BOS or unknown mark that comes first.
+    """
+
+    kind: str = "continuation"
+    space: bool = True
+    drops: bool = True
+
+
 def target_row(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     target: str,
     subject: int = -1,
-    tokenization: str = "continuation",
+    tokenization: Tokenization = Tokenization(),
 ) -> Row:
-    """Teacher-forced row for `target` after `prompt` (SPEC A.4).
-
-    "continuation": the labels are what encode(prompt + " " + target) has after the prompt's own
-    ids. "legacy": the labels are encode(" " + target) alone, on the last positions of
-    encode(prompt + decode(labels[:-1])), as in the code behind the published tables (I11-I13).
-    """
-    if tokenization == "legacy":
-        labels = tokenizer(" " + target, add_special_tokens=False)["input_ids"]
-        if labels and labels[0] in (tokenizer.bos_token_id, tokenizer.unk_token_id):
+    """Teacher-forced row for `target` after `prompt`."""
+    if tokenization.kind == "legacy":
+        text = " " + target if tokenization.space else target
+        labels = tokenizer(text, add_special_tokens=False)["input_ids"]
+        special = (tokenizer.bos_token_id, tokenizer.unk_token_id)
+        if tokenization.drops and labels and labels[0] in special:
             labels = labels[1:]
         if not labels:
             raise PromptError(f"target '{target}' has no tokens of its own")
@@ -84,7 +97,7 @@ def subject_row(
     prompt: str,
     subject: str,
     target: str | None = None,
-    tokenization: str = "continuation",
+    tokenization: Tokenization = Tokenization(),
 ) -> Row:
     """Row for `prompt` (a template) inside `context`, with or without a target to predict.
 
@@ -114,9 +127,12 @@ def build_problem(
     contexts: Sequence[str],
     neighbor_contexts: Sequence[str] = ("{}",),
     n_neighbors: int = 0,
-    tokenization: str = "continuation",
+    tokenization: Tokenization = Tokenization(),
 ) -> Problem:
-    """Rows for o* in every context, for o of the editing neighbors, and for the KL prompt."""
+    """Rows for o* in every context, for o of the editing neighbors, and for the KL prompt.
+
+    The legacy code puts a space before a neighbor's object on every model (SPEC D.1).
+    """
     if n_neighbors > len(request.editing_neighbors):
         raise PromptError(
             f"request {request.id} has {len(request.editing_neighbors)} editing neighbors, "
@@ -126,8 +142,9 @@ def build_problem(
         subject_row(tokenizer, c, request.prompt, request.subject, request.target_new, tokenization)
         for c in contexts
     ]
+    spaced = replace(tokenization, space=True)
     neighbor_rows = [
-        subject_row(tokenizer, c, n.prompt, n.subject, n.target, tokenization)
+        subject_row(tokenizer, c, n.prompt, n.subject, n.target, spaced)
         for n in request.editing_neighbors[:n_neighbors]
         for c in neighbor_contexts
     ]

@@ -233,13 +233,12 @@ def read_eligible(path: Path | str) -> list[Request]:
     return _unique(path, requests)
 
 
-def read_zsre(path: Path | str, tokenizer: Any) -> list[Request]:
-    """Read zsRE records (SPEC E.2); `tokenizer` is any `transformers` tokenizer.
+def read_zsre(path: Path | str) -> list[Request]:
+    """Read zsRE records (SPEC E.2).
 
-    The edit prompt is the question, o* the first answer, o the string `<|endoftext|>`. The
-    locality answer a_1..a_T (its ids without special tokens) becomes T neighbors: prompt
-    `loc + "?" + decode(a_1..a_{j-1})`, target `decode(a_j)`. They depend on the tokenizer, so the
-    file must be read once per model. Ids are positions in the file, since records carry none.
+    The edit prompt is the question, o* the first answer, o the string `<|endoftext|>`, and the one
+    neighbor asks `loc` + "?" for `loc_ans`. Ids are positions in the file, since records carry
+    none.
     """
     path = Path(path)
     requests = []
@@ -249,6 +248,13 @@ def read_zsre(path: Path | str, tokenizer: Any) -> list[Request]:
             answers = _texts(record, "answers")
             if not answers:
                 raise RequestError("field 'answers': empty list; o* is its first entry")
+            answer = _get(record, "loc_ans", str)
+            _check_text(answer, "loc_ans")
+            locality = Neighbor(
+                prompt=_get(record, "loc", str) + "?",
+                subject=None,
+                target=answer,
+            )
             requests.append(
                 Request(
                     id=number - 1,
@@ -257,9 +263,7 @@ def read_zsre(path: Path | str, tokenizer: Any) -> list[Request]:
                     target_new=answers[0],
                     target_true=NO_TRUE_OBJECT,
                     paraphrases=(_get(record, "rephrase", str),),
-                    neighbors=_locality_pieces(
-                        _get(record, "loc", str), _get(record, "loc_ans", str), tokenizer
-                    ),
+                    neighbors=(locality,),
                 )
             )
     return requests
@@ -275,23 +279,6 @@ def read_me_ppl(path: Path | str) -> list[str]:
             _check_text(text, "Text")
             texts.append(text)
     return texts
-
-
-def _locality_pieces(question: str, answer: str, tokenizer: Any) -> tuple[Neighbor, ...]:
-    ids = tokenizer.encode(answer, add_special_tokens=False)
-    # SPEC A.4, E.2: SentencePiece tokenizers may put BOS or an unknown mark first.
-    if ids and ids[0] in {tokenizer.bos_token_id, tokenizer.unk_token_id}:
-        ids = ids[1:]
-    if not ids:
-        raise RequestError(f"field 'loc_ans': no tokens in {_show(answer)}")
-    return tuple(
-        Neighbor(
-            prompt=f"{question}?{tokenizer.decode(ids[:j])}",
-            subject=None,
-            target=tokenizer.decode([token]),
-        )
-        for j, token in enumerate(ids)
-    )
 
 
 def _neighbor(text: str, sample: Any, target: str, where: str) -> Neighbor:

@@ -1,7 +1,8 @@
 """ROME: find and write one request after another, each by an exact rank-one update (SPEC A.8).
 
-Request j is optimised on the model that already carries requests 1..j-1 of the same iteration, so
-nothing can be shared between requests; within one, all contexts run together.
+Request j is optimised on the model that already carries requests 1..j-1 of the same iteration. What
+those cannot have changed - everything in front of the edited matrix - is computed for many requests
+together; the edited block and those above it run for each request by itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +11,11 @@ import torch
 
 from modeledit.models import EditableModel
 from modeledit.prompts import Problem, Row
+from modeledit.rows import Below
 from modeledit.spread import KeyRows
-from modeledit.targets import Targets, TargetSettings, join, optimize
+from modeledit.targets import Targets, TargetSettings, join, optimize, rows_of
+
+TOGETHER = 32  # requests whose lower blocks run together: their hidden states stay in memory
 
 
 def rank_one_update(
@@ -31,33 +35,38 @@ def edit_in_turn(
     problems: Sequence[Problem],
     key_rows: Sequence[Sequence[Row]],
     settings: TargetSettings,
-    covariance: torch.Tensor | None,
+    factor: torch.Tensor | None,
     token_budget: int,
     on_done: Callable[[int, float], None] = lambda count, loss: None,
 ) -> Targets:
     """Edit `model` in place with one request after another; return what each was edited to.
 
     `key_rows[i]` holds request i's rows, the bare context first. The direction is the mean key over
-    the contexts, as in the code behind the paper's tables, or C^-1 times it where `covariance` C
-    (d_mlp, d_mlp) is given, as in ROME's derivation (switch I9).
+    the contexts, as in the code behind the paper's tables, or C^-1 times it where the Cholesky
+    `factor` of C (d_mlp, d_mlp) is given, as in ROME's derivation (switch I9).
     """
     layer = settings.layer
-    factor = None
-    if covariance is not None:
-        factor = torch.linalg.cholesky(covariance.to(model.device).double())
+    down = model.part(layer, "down")
+    if factor is not None:
+        factor = factor.to(model.device).double()
     parts = []
-    for problem, rows in zip(problems, key_rows, strict=True):
-        found = optimize(model, [problem], settings, token_budget, on_done)
+    for start in range(0, len(problems), TOGETHER):
+        chosen = range(start, min(start + TOGETHER, len(problems)))
+        rows = [[row.ids for row in rows_of(problems[i])[0]] for i in chosen]
         with torch.no_grad():
-            contexts = KeyRows(model, rows, token_budget, layer)
-            keys = contexts.keys(layer)
-            output = contexts.values(layer, "mlp")[0]
-            direction = keys.double().mean(dim=0)
-            if factor is not None:
-                direction = torch.cholesky_solve(direction[:, None], factor)[:, 0]
-            target = found.state[0].to(model.device)
-            update = rank_one_update(keys[0], direction, output, target)
-            weight = model.down_weight(layer)
-            model.write_down_weight(layer, weight.double() + update)
-        parts.append(found)
+            below = Below(model, [ids for own in rows for ids in own], token_budget, layer)
+            contexts = KeyRows(model, [r for i in chosen for r in key_rows[i]], token_budget, layer)
+            keys = contexts.keys(layer).split([len(key_rows[i]) for i in chosen])
+        first = 0
+        for i, own, key in zip(chosen, rows, keys, strict=True):
+            found = optimize(model, [problems[i]], settings, token_budget, on_done, below, first)
+            first += len(own)
+            with torch.no_grad():
+                direction = key.double().mean(dim=0)
+                if factor is not None:
+                    direction = torch.cholesky_solve(direction[:, None], factor)[:, 0]
+                target = found.state[0].to(model.device)
+                update = rank_one_update(key[0], direction, down(key[0]), target)
+                model.write_down_weight(layer, model.down_weight(layer).double() + update)
+            parts.append(found)
     return join(parts, range(len(parts)))

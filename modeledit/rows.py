@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from modeledit.batches import in_batches
 from modeledit.models import EditableModel, KeyValues
 from modeledit.prompts import Row
 
@@ -20,21 +21,27 @@ class Tree:
     """The distinct prefixes of some token rows.
 
     `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
-    lists the nodes of row r from its first token to its last.
+    lists the nodes of row r from its first token to its last. `offsets` are the positions of the
+    rows' first tokens where they are not 0; only rows of one offset share nodes.
     """
 
-    def __init__(self, model: EditableModel, rows: Sequence[Sequence[int]]):
-        nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+    def __init__(
+        self,
+        model: EditableModel,
+        rows: Sequence[Sequence[int]],
+        offsets: Sequence[int] | None = None,
+    ):
+        nodes: dict[tuple[int, int, int], int] = {}  # (offset, parent, token) -> node
         parents: list[int] = []
         tokens: list[int] = []
         depths: list[int] = []
         paths = []
-        for row in rows:
+        for row, offset in zip(rows, offsets or [0] * len(rows), strict=True):
             node, path = -1, []
-            for depth, token in enumerate(row):
-                following = nodes.get((node, token))
+            for depth, token in enumerate(row, start=offset):
+                following = nodes.get((offset, node, token))
                 if following is None:
-                    following = nodes[node, token] = len(tokens)
+                    following = nodes[offset, node, token] = len(tokens)
                     parents.append(node)
                     tokens.append(token)
                     depths.append(depth)
@@ -80,27 +87,77 @@ def tree_size(model: EditableModel, budget: int) -> int:
     return min(budget, model.embedding.weight.shape[1])
 
 
-def tree_groups(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
+def tree_groups(
+    rows: Sequence[Sequence[int]], budget: int, offsets: Sequence[int] | None = None
+) -> Iterator[list[int]]:
     """Index lists of rows whose tree has at most `budget` nodes (or that are a single row).
 
-    Rows are taken in the order of their tokens, so that those which share a beginning meet.
+    Rows are taken in the order of their offsets and tokens, so that those which share a beginning
+    meet.
     """
+    offsets = offsets or [0] * len(rows)
     group: list[int] = []
-    nodes, last = 0, ()
-    for i in sorted(range(len(rows)), key=lambda i: rows[i]):
-        row = rows[i]
-        shared = next(
-            (n for n, (a, b) in enumerate(zip(row, last, strict=False)) if a != b),
-            min(len(row), len(last)),
-        )
+    nodes = 0
+    for i in sorted(range(len(rows)), key=lambda i: (offsets[i], rows[i])):
+        row, shared = rows[i], 0
+        if group and offsets[group[-1]] == offsets[i]:
+            last = rows[group[-1]]
+            shared = next(
+                (n for n, (a, b) in enumerate(zip(row, last, strict=False)) if a != b),
+                min(len(row), len(last)),
+            )
         if group and nodes + len(row) - shared > budget:
             yield group
             group, nodes, shared = [], 0, 0
         group.append(i)
         nodes += len(row) - shared
-        last = row
     if group:
         yield group
+
+
+class Below:
+    """Rows with their hidden states in front of the block that is next."""
+
+    def __init__(
+        self, model: EditableModel, rows: Sequence[Sequence[int]], budget: int, layer: int
+    ):
+        self.model = model
+        self.layer = layer
+        self.groups: list[list[int]] = []
+        self.trees: list[Tree] = []
+        self.hidden: list[torch.Tensor] = []
+
+        def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
+            for group in tree_groups([rows[i] for i in some], tree_size(model, limit)):
+                yield [some[g] for g in group]
+
+        def run(group: list[int]) -> tuple[Tree, torch.Tensor]:
+            tree = Tree(model, [rows[i] for i in group])
+            return tree, run_tree(model, tree, 0, layer)
+
+        for group, (tree, hidden) in in_batches(range(len(rows)), split, run, budget):
+            self.groups.append(group)
+            self.trees.append(tree)
+            self.hidden.append(hidden)
+
+    def hidden_of(self, rows: Sequence[int], tree: Tree) -> torch.Tensor:
+        """The states of some rows at the nodes of a tree of just those rows, (1, nodes, d)."""
+        place = {
+            row: (number, path)
+            for number, (group, own) in enumerate(zip(self.groups, self.trees, strict=True))
+            for row, path in zip(group, own.paths, strict=True)
+        }
+        hidden = self.hidden[0].new_empty(1, tree.ids.shape[1], self.hidden[0].shape[-1])
+        for row, path in zip(rows, tree.paths, strict=True):
+            number, held = place[row]
+            hidden[0, path] = self.hidden[number][0, held]
+        return hidden
+
+    def advance(self, to: int) -> None:
+        """Move the hidden states to the front of block `to`."""
+        for i, tree in enumerate(self.trees):
+            self.hidden[i] = run_tree(self.model, tree, self.layer, to, self.hidden[i])
+        self.layer = to
 
 
 def pack(
@@ -137,8 +194,14 @@ def label_log_probabilities(
     The head runs once on each node that predicts a label.
     """
     results: list = [None] * len(rows)
-    for group in tree_groups([row.ids for row in rows], tree_size(model, budget)):
-        tree = Tree(model, [rows[g].ids for g in group])
+
+    def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
+        ids, offsets = [rows[i].ids for i in some], [rows[i].offset for i in some]
+        for group in tree_groups(ids, tree_size(model, limit), offsets):
+            yield [some[g] for g in group]
+
+    def run(group: list[int]) -> None:
+        tree = Tree(model, [rows[g].ids for g in group], [rows[g].offset for g in group])
         hidden = run_tree(model, tree, 0, model.depth)[0]
         where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
         nodes, index = torch.cat(where).unique(return_inverse=True)
@@ -147,6 +210,9 @@ def label_log_probabilities(
         for span, g in zip(index.split([len(w) for w in where]), group, strict=True):
             labels = torch.tensor(rows[g].labels, device=model.device)
             results[g] = (log_p[span, labels].cpu(), argmax[span].cpu())
+
+    for _ in in_batches(range(len(rows)), split, run, budget):
+        pass
     return results
 
 

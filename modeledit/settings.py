@@ -44,9 +44,17 @@ class Settings:
     models: dict[str, dict]
     runs: tuple[Run, ...]
 
+    def needs_covariance(self, method: str) -> bool:
+        """Whether a method's write uses C: all do but ROME without it (I9)."""
+        return METHODS[method].write == "spread" or self.switches["rome_covariance"]
+
     def layers(self, model: str) -> list[int]:
-        """All layers that any method of this configuration edits in `model`, ascending."""
-        algorithms = {METHODS[run.method].algorithm for run in self.runs if run.model == model}
+        """All layers of `model` whose covariance some method of this configuration needs."""
+        algorithms = {
+            METHODS[run.method].algorithm
+            for run in self.runs
+            if run.model == model and self.needs_covariance(run.method)
+        }
         return sorted(
             {i for a in algorithms for i in self.models[model]["algorithms"][a]["layers"]}
         )

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from modeledit.covariance import CovarianceError
 from modeledit.hooks import leave_before, record
 from modeledit.models import EditableModel
 from modeledit.prompts import Row
-from modeledit.rows import Tree, run_tree, tree_groups, tree_size
+from modeledit.rows import Below, run_tree
 
 
 @dataclass(frozen=True)
@@ -34,46 +33,33 @@ class SpreadSettings:
 
 
 def least_squares_update(
-    covariance: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
+    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
 ) -> torch.Tensor:
     """DeltaW = R K^T (weight C + K K^T)^-1, (d, d_mlp), float64 (SPEC A.7, step 4).
 
-    `covariance` C is (d_mlp, d_mlp), `keys` K (d_mlp, m), `residual` R (d, m). With fewer requests
-    than d_mlp the inverse is taken in the m x m space (Woodbury). Raises CovarianceError when
-    weight C is not positive definite, as happens when C has seen fewer tokens than d_mlp.
+    `factor` is the Cholesky factor of C, (d_mlp, d_mlp), `keys` K (d_mlp, m), `residual` R (d, m).
+    With fewer requests than d_mlp the inverse is taken in the m x m space (Woodbury), where nothing
+    of the size of C has to be factorised again.
     """
-    keys, residual = keys.double(), residual.double()
-    moments = covariance.double() * weight
+    factor, keys, residual = factor.double(), keys.double(), residual.double()
     d_mlp, m = keys.shape
-    try:
-        if m >= d_mlp:
-            factor = torch.linalg.cholesky(moments + keys @ keys.T)
-            return torch.cholesky_solve(keys @ residual.T, factor).T
-        factor = torch.linalg.cholesky(moments)
-    except torch.linalg.LinAlgError as error:
-        raise CovarianceError(
-            "the covariance is not positive definite: gather it from more tokens than the "
-            f"{d_mlp} rows of the key"
-        ) from error
-    solved = torch.cholesky_solve(keys, factor)  # (lambda C)^-1 K
+    if m >= d_mlp:
+        whole = torch.linalg.cholesky(weight * (factor @ factor.T) + keys @ keys.T)
+        return torch.cholesky_solve(keys @ residual.T, whole).T
+    solved = torch.cholesky_solve(keys, factor) / weight  # (weight C)^-1 K
     small = keys.T @ solved
     small.diagonal().add_(1.0)
     return residual @ torch.cholesky_solve(solved.T, torch.linalg.cholesky(small))
 
 
-class KeyRows:
-    """Key rows of all requests with the hidden states in front of the block that is next.
+class KeyRows(Below):
+    """Key rows of requests with the hidden states in front of the block that is next.
 
     A row ends at its subject's last token: nothing after it can change what is read there.
     """
 
     def __init__(self, model: EditableModel, rows: Sequence[Row], budget: int, layer: int):
-        self.model = model
-        self.layer = layer
-        texts = [row.ids[: row.subject + 1] for row in rows]
-        self.groups = list(tree_groups(texts, tree_size(model, budget)))
-        self.trees = [Tree(model, [texts[g] for g in group]) for group in self.groups]
-        self.hidden = [run_tree(model, tree, 0, layer) for tree in self.trees]
+        super().__init__(model, [row.ids[: row.subject + 1] for row in rows], budget, layer)
 
     def at_subject(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """(rows, width) values at each row's subject, in the rows' own order."""
@@ -102,19 +88,13 @@ class KeyRows:
             seen += outputs
         return self.at_subject(seen)
 
-    def advance(self, to: int) -> None:
-        """Move the hidden states to the front of block `to`."""
-        for i, tree in enumerate(self.trees):
-            self.hidden[i] = run_tree(self.model, tree, self.layer, to, self.hidden[i])
-        self.layer = to
-
 
 @torch.no_grad()
 def spread(
     model: EditableModel,
     key_rows: Sequence[Sequence[Row]],
     targets: torch.Tensor,
-    covariances: Mapping[int, torch.Tensor],
+    factors: Mapping[int, torch.Tensor],
     settings: SpreadSettings,
     token_budget: int = 4096,
     on_layer: Callable[[int, float, float], None] = lambda layer, residual, update: None,
@@ -122,8 +102,9 @@ def spread(
     """Write `targets` (m, d) into the model, layer by layer.
 
     `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
-    half the mean of the prefixed ones (SPEC A.7, step 1). `on_layer(layer, mean residual norm,
-    relative update norm)` reports progress.
+    half the mean of the prefixed ones (SPEC A.7, step 1). `factors[layer]` is the Cholesky factor
+    of C_l; it is asked for once per layer, so it may be read from disk then. `on_layer(layer, mean
+    residual norm, relative update norm)` reports progress.
     """
     first, last = settings.layers[0], settings.layers[-1]
     m, n_contexts = len(key_rows), len(key_rows[0])
@@ -136,7 +117,7 @@ def spread(
             targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
         )
         update = least_squares_update(
-            covariances[layer].to(model.device),
+            factors[layer].to(model.device),
             key.T,
             residual.T / settings.share(i),
             settings.covariance_weight,

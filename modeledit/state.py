@@ -5,7 +5,7 @@ comes after the stop holds nothing of its own: it passes on the name of the iter
 torch is imported here, so that passing on costs milliseconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +29,60 @@ def write_matrices(
         save_file(arrays, temporary, metadata=dict(metadata))
 
 
+def check_metadata(
+    path: Path, found: Mapping[str, str] | None, expected: Mapping[str, str]
+) -> None:
+    """Raise StateError, naming the field and both values, unless `found` says what is expected."""
+    for field, value in expected.items():
+        if (found or {}).get(field) != value:
+            raise StateError(
+                f"{path}: {field} is '{(found or {}).get(field)}', this run needs '{value}'; "
+                "delete the file to compute it again"
+            )
+
+
 def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Read the arrays of `path` after checking that its metadata says what `expected` says.
 
     Raises StateError naming the file, the field and both values when they differ.
     """
     with safe_open(path, framework="numpy") as stream:
-        found = stream.metadata() or {}
-        for field, value in expected.items():
-            if found.get(field) != value:
-                raise StateError(
-                    f"{path}: {field} is '{found.get(field)}', this run needs '{value}'; "
-                    "delete the file to compute it again"
-                )
+        check_metadata(path, stream.metadata(), expected)
         return {name: stream.get_tensor(name) for name in stream.keys()}
+
+
+class LazyMatrices(Mapping):
+    """The matrices `{prefix}{layer}` of a file by layer, each read when it is asked for.
+
+    Raises StateError where the file's metadata, a layer or a shape is not the expected one.
+    """
+
+    def __init__(
+        self, path: Path, expected: Mapping[str, str], prefix: str, layers: list[int], width: int
+    ):
+        self.path, self.prefix, self.layers = path, prefix, layers
+        with safe_open(path, framework="numpy") as stream:
+            check_metadata(path, stream.metadata(), expected)
+            for layer in layers:
+                name = f"{prefix}{layer}"
+                if name not in stream.keys():
+                    raise StateError(f"{path}: no {name}; delete the file to compute it again")
+                shape = stream.get_slice(name).get_shape()
+                if shape != [width, width]:
+                    raise StateError(
+                        f"{path}: {name} has shape {shape}, the model's keys need "
+                        f"[{width}, {width}]; delete the file to compute it again"
+                    )
+
+    def __getitem__(self, layer: int) -> np.ndarray:
+        with safe_open(self.path, framework="numpy") as stream:
+            return stream.get_tensor(f"{self.prefix}{layer}")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
 
 
 def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:

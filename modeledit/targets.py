@@ -7,16 +7,19 @@ every position before the subject's last token. The head runs only where a label
 needs it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from modeledit.batches import in_batches
+from modeledit.devices import matrix_precision
 from modeledit.hooks import record
 from modeledit.models import EditableModel, KeyValues
 from modeledit.prompts import Problem, Row
 from modeledit.rows import (
+    Below,
     Tree,
     additive_mask,
     label_log_probabilities,
@@ -47,6 +50,7 @@ class TargetSettings:
     nll_factor: float = 1.0  # PMET
     neighbor_weight: str = "sum"  # "sum" (the equation) or "row_mean" (the released code), I1
     neighbor_length: str = "own"  # divide a neighbor's NLL by its "own" length or o*'s ("edit"), I2
+    precision: str = "float32"  # of the matrix products; "tf32" and "bf16" change the targets
 
 
 @dataclass
@@ -55,7 +59,8 @@ class Targets:
 
     `state` (m, d) is the target state at the first site (PMET's attention target is discarded, SPEC
     A.2). `numbers` holds per-request columns: steps, loss, nll, kl, weight_decay, p_init, p_bar,
-    p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl or max_steps.
+    p_init_legacy, p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl or
+    max_steps.
     """
 
     state: torch.Tensor
@@ -109,7 +114,7 @@ class _Chunk:
         )
 
 
-def _rows_of(problem: Problem) -> tuple[list[Row], int]:
+def rows_of(problem: Problem) -> tuple[list[Row], int]:
     """All rows of a problem, and which of them carries the KL distribution.
 
     The KL prompt is read at the subject's last token, so a bare prompt that begins with the same
@@ -134,9 +139,17 @@ class _Fixed:
 
 
 def _run_fixed_parts(
-    model: EditableModel, rows: Sequence[Row], layer: int, token_budget: int
+    model: EditableModel,
+    rows: Sequence[Row],
+    layer: int,
+    token_budget: int,
+    below: Below | None,
+    first: int,
 ) -> _Fixed:
-    """Run the blocks up to `layer` on all tokens, and those above on what precedes the subjects."""
+    """Run the blocks up to `layer` on all tokens, and those above on what precedes the subjects.
+
+    What `below` holds of rows first, first + 1, ... saves the blocks in front of `layer`.
+    """
     subjects = [row.subject for row in rows]
     suffix_width = max(len(row.ids) - row.subject for row in rows)
     prefix_width = max(1, *subjects)
@@ -150,7 +163,10 @@ def _run_fixed_parts(
     for group in tree_groups([row.ids for row in rows], tree_size(model, token_budget)):
         tree = Tree(model, [rows[g].ids for g in group])
         where = [subjects[g] for g in group]
-        hidden = run_tree(model, tree, 0, layer)
+        if below is None:
+            hidden = run_tree(model, tree, 0, layer)
+        else:
+            hidden = below.hidden_of([first + g for g in group], tree)
         place("input", group, tree.at(hidden, where))
         with (
             record(model.part(layer, "mlp"), "output") as mlp,
@@ -182,13 +198,15 @@ def _prepare(
     problems: Sequence[Problem],
     settings: TargetSettings,
     token_budget: int,
+    below: Below | None,
+    first: int,
 ) -> _Chunk:
     """Everything that stays the same over the steps, for one chunk of requests."""
     device = model.device
     rows: list[Row] = []
     owner, kl_row, row_weight, edit_weight, all_weight, share = [], [], [], [], [], []
     for r, problem in enumerate(problems):
-        own_rows, kl = _rows_of(problem)
+        own_rows, kl = rows_of(problem)
         kl_row.append(len(rows) + kl)
         n_edit, n_neighbor = len(problem.edit_rows), len(problem.neighbor_rows)
         n_all = n_edit + n_neighbor
@@ -206,7 +224,7 @@ def _prepare(
             share.append(1 / max(length, 1))
         rows += own_rows
 
-    fixed = _run_fixed_parts(model, rows, settings.layer, token_budget)
+    fixed = _run_fixed_parts(model, rows, settings.layer, token_budget, below, first)
     width = fixed.suffix.shape[1]
     own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     prefix = fixed.sees_prefix[:, None].expand(-1, width, -1)
@@ -257,6 +275,13 @@ class _Losses:
     all_argmax: torch.Tensor  # every target token of every row is the argmax
 
 
+def _log_probabilities_at(
+    model: EditableModel, hidden: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor:
+    """The head's log-probabilities, (n, vocabulary), at n places of `hidden` (rows, width, d)."""
+    return model.log_probabilities(hidden[rows, positions])
+
+
 def _forward(
     model: EditableModel,
     chunk: _Chunk,
@@ -275,8 +300,8 @@ def _forward(
         hidden, settings.layer + 1, model.depth, chunk.positions, chunk.mask, chunk.cache
     )
     # Two heads rather than one and a split: the split's gradient would fill whole vocabularies.
-    label_log_p = model.log_probabilities(hidden[chunk.label_row, chunk.label_position])
-    kl_log_p = model.log_probabilities(hidden[chunk.kl_row, 0])
+    label_log_p = _log_probabilities_at(model, hidden, chunk.label_row, chunk.label_position)
+    kl_log_p = _log_probabilities_at(model, hidden, chunk.kl_row, torch.zeros_like(chunk.kl_row))
     token_log_p = label_log_p.gather(1, chunk.label_id[:, None])[:, 0]
 
     def per_row(values: torch.Tensor) -> torch.Tensor:
@@ -314,8 +339,10 @@ def _optimize_chunk(
     settings: TargetSettings,
     token_budget: int,
     on_done: Callable[[int, float], None],
+    below: Below | None,
+    first: int,
 ) -> Targets:
-    chunk = _prepare(model, problems, settings, token_budget)
+    chunk = _prepare(model, problems, settings, token_budget, below, first)
     n, device = len(problems), model.device
     first_row = torch.searchsorted(chunk.owner, torch.arange(n, device=device))
     init = {site: chunk.parts[site][first_row] for site in settings.sites}
@@ -325,7 +352,8 @@ def _optimize_chunk(
     final = {site: torch.zeros_like(value) for site, value in init.items()}
     factor = torch.full((n,), settings.nll_factor, dtype=model.dtype, device=device)
     active = torch.arange(n, device=device)
-    names = ("loss", "nll", "kl", "weight_decay", "p_init", "p_bar", "p_bar_legacy")
+    names = ("loss", "nll", "kl", "weight_decay", "p_init", "p_bar")
+    names += ("p_init_legacy", "p_bar_legacy")
     numbers = {name: torch.zeros(n, dtype=torch.float64) for name in names}
     steps = [0] * n
     stop_reason = ["max_steps"] * n
@@ -353,7 +381,8 @@ def _optimize_chunk(
             for name, value in values.items():
                 numbers[name][at] = value.detach().double().cpu()
             if step == 0:
-                numbers["p_init"][at] = numbers["p_bar"][at]
+                for name in ("p_init", "p_init_legacy"):
+                    numbers[name][at] = numbers[name.replace("init", "bar")][at]
             low = losses.total < LOSS_STOP
             done = low | (step == settings.steps - 1)
             if settings.argmax_stop:
@@ -414,22 +443,35 @@ def optimize(
     settings: TargetSettings,
     token_budget: int = 1024,
     on_done: Callable[[int, float], None] = lambda count, loss: None,
+    below: Below | None = None,
+    first: int = 0,
 ) -> Targets:
     """Target states of all `problems` on the model as it is.
 
     `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
-    beyond rounding. `on_done(count, mean loss)` is called as requests finish.
+    beyond rounding. `on_done(count, mean loss)` is called as requests finish. `below` may hold the
+    states in front of the edited layer of a single problem's rows, `first` being its first row.
     """
-    rows = [_rows_of(problem)[0] for problem in problems]
+    if below is not None and len(problems) != 1:
+        raise ValueError(f"`below` goes with one problem, not {len(problems)}")
+    rows = [rows_of(problem)[0] for problem in problems]
     widths = [max(len(row.ids) - row.subject for row in own) for own in rows]
     counts = [len(own) for own in rows]
+
+    def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
+        for group in pack([widths[i] for i in some], [counts[i] for i in some], limit):
+            yield [some[g] for g in group]
+
+    def run(group: list[int]) -> Targets:
+        chosen = [problems[g] for g in group]
+        return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, first)
+
     order: list[int] = []
     parts: list[Targets] = []
-    for group in pack(widths, counts, token_budget):
-        parts.append(
-            _optimize_chunk(model, [problems[g] for g in group], settings, token_budget, on_done)
-        )
-        order += group
+    with matrix_precision(settings.precision, model.device.type):
+        for group, part in in_batches(range(len(problems)), split, run, token_budget):
+            parts.append(part)
+            order += group
     return join(parts, order)
 
 

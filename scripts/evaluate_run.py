@@ -6,6 +6,7 @@ import pandas as pd
 
 from modeledit.files import finished
 from modeledit.journal import journal
+from modeledit.methods import METHODS
 from modeledit.metrics import read_scores, request_metrics, run_metrics
 
 with journal(snakemake.log[0]):
@@ -24,6 +25,8 @@ with journal(snakemake.log[0]):
         success=switches["success"],
         zeros=switches["score_zeros"],
         round_specificity=switches["round_per_trial"],
+        perplexity=switches["perplexity"],
+        sequential=METHODS[snakemake.wildcards.method].write == "rank_one",
     )
     per_request = []
     for k in metrics["k"]:

@@ -14,7 +14,8 @@ with journal(snakemake.log[0]) as log:
     device = prepare_device(compute["device"], snakemake.threads)
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
-    verdicts = judge_neighbors(model, tokenizer, requests, compute["token_budget"])
+    positions = snakemake.params.eval_positions
+    verdicts = judge_neighbors(model, tokenizer, requests, compute["token_budget"], positions)
     eligible, summary = select_eligible(requests, verdicts)
     log.info(
         "%d of %d neighbors survive, %d of %d requests are eligible",

@@ -9,7 +9,7 @@ from modeledit.files import finished, read_texts
 from modeledit.journal import journal
 from modeledit.models import load_model
 from modeledit.requests import read_requests
-from modeledit.scoring import score
+from modeledit.scoring import ScoringSettings, score_unedited
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute
@@ -17,8 +17,9 @@ with journal(snakemake.log[0]) as log:
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     texts = read_texts(Path(snakemake.input.texts))
-    budget, tokenization = compute["token_budget"], snakemake.params.tokenization
-    table = score(model, tokenizer, requests, texts, budget, tokenization)
+    settings = ScoringSettings.of(snakemake.params.switches)
+    budget = compute["token_budget"]
+    table = score_unedited(model, tokenizer, requests, texts, budget, settings)
     log.info("%d rows of scores", table.num_rows)
     with finished(Path(snakemake.output[0])) as path:
         pq.write_table(table, path)

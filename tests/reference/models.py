@@ -18,9 +18,11 @@ from transformers import (
     GPT2Config,
     GPTJConfig,
     LlamaConfig,
+    MistralConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
 )
 
 EOS = "<|endoftext|>"
@@ -98,11 +100,11 @@ def _special_ids() -> dict[str, int]:
     }
 
 
-def tiny_llama(
-    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+def _llama_like(
+    kind: type[PretrainedConfig], seed: int, dtype: torch.dtype, layers: int, tied: bool
 ) -> PreTrainedModel:
-    """Llama with grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
-    config = LlamaConfig(
+    """Grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
+    config = kind(
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=layers,
@@ -110,10 +112,31 @@ def tiny_llama(
         num_key_value_heads=2,
         max_position_embeddings=256,
         initializer_range=0.25,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         **_special_ids(),
     )
     return _build(config, seed, dtype)
+
+
+def tiny_llama(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """Llama (RMSNorm, gated MLP, rotary) with a head of its own."""
+    return _llama_like(LlamaConfig, seed, dtype, layers, tied=False)
+
+
+def tiny_mistral(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """Mistral: Llama's shape."""
+    return _llama_like(MistralConfig, seed, dtype, layers, tied=False)
+
+
+def tiny_qwen2(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+) -> PreTrainedModel:
+    """Qwen2: Llama's shape with biases in the attention, and a tied head."""
+    return _llama_like(Qwen2Config, seed, dtype, layers, tied=True)
 
 
 def tiny_gpt2(

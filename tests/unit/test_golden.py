@@ -33,6 +33,7 @@ SWITCHES = {
     "neighbor_length": "own",
     "target_tokenization": "continuation",
     "rome_covariance": False,
+    "perplexity": "edit_rows",
 }
 
 
@@ -58,13 +59,13 @@ def measured() -> dict[str, dict[str, float]]:
         model = EditableModel(tiny.tiny_gpt2(dtype=torch.float64))
         before = {layer: model.down_weight(layer).clone() for layer in HYPER["layers"]}
         usable = [r for r in tiny.tiny_requests() if r.editing_neighbors]
-        covariances = {layer: torch.eye(128, dtype=torch.float64) for layer in HYPER["layers"]}
+        factors = {layer: torch.eye(128, dtype=torch.float64) for layer in HYPER["layers"]}
         _, edits = edit_once(
             model,
             tiny.tiny_tokenizer(),
             usable,
             tiny.tiny_contexts(),
-            covariances,
+            factors,
             METHODS[name],
             HYPER,
             SWITCHES,

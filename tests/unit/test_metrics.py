@@ -77,6 +77,7 @@ def edits(p_bar, p_hat, p_init=(100.0, 300.0)):
             "p_hat": p_hat,
             "p_bar_legacy": np.multiply(p_bar, 0.5),
             "p_hat_legacy": np.multiply(p_hat, 0.5),
+            "p_init_legacy": np.multiply(p_init, 0.25),
         }
     )
 
@@ -339,8 +340,8 @@ def test_run_metrics_rows_and_columns():
     assert got.loc[0, ["spec_acc", "score_acc", "p_bar", "dp", "dp2"]].isna().all()
     assert got["dp"].tolist()[1:] == [15.0, 0.5]
     assert math.isnan(got["dp2"][1]) and got["dp2"][2] == 15.0
-    legacy = M.run_metrics({0: before, 1: after}, logs, legacy_perplexity=True, **RUN)
-    assert legacy["p_hat"].tolist() == [200.0, 8.25]
+    legacy = M.run_metrics({0: before, 1: after}, logs, perplexity="legacy", **RUN)
+    assert legacy["p_hat"].tolist() == [50.0, 8.25]
 
 
 def test_dp_is_the_difference_of_means_not_the_mean_difference():

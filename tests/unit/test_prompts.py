@@ -14,6 +14,7 @@ from modeledit.prompts import (
     SEED_WORDS,
     PromptError,
     Row,
+    Tokenization,
     build_problem,
     clean_context,
     encode,
@@ -27,6 +28,7 @@ from tests.reference import plain
 
 TOKENIZERS = {"no BOS": tiny.tiny_tokenizer(), "BOS": tiny.tiny_tokenizer(bos=True)}
 TOKENIZER = TOKENIZERS["no BOS"]
+OLD = Tokenization("legacy")
 REQUESTS = tiny.tiny_requests()
 CONTEXTS = tiny.tiny_contexts()
 LEGACY = plain.Settings(
@@ -89,7 +91,7 @@ def test_legacy_rows_equal_the_reference(tokenizer):
                 tokenizer, context, request.prompt, request.subject, request.target_new, LEGACY
             )
             row = subject_row(
-                tokenizer, context, request.prompt, request.subject, request.target_new, "legacy"
+                tokenizer, context, request.prompt, request.subject, request.target_new, OLD
             )
             assert list(row.ids) == expected.ids
             assert list(row.labels) == expected.labels
@@ -100,7 +102,7 @@ def test_legacy_rows_equal_the_reference(tokenizer):
 def test_legacy_labels_lose_an_opening_unknown_token():
     tokenizer = small_tokenizer("a", "c")  # no space
     assert tokenizer(" c")["input_ids"] == [0, 2]
-    row = target_row(tokenizer, "aa", "c", tokenization="legacy")
+    row = target_row(tokenizer, "aa", "c", tokenization=OLD)
     assert row == Row(ids=(1, 1), labels=(2,))
 
 

@@ -24,6 +24,7 @@ from modeledit.requests import (
     read_zsre,
     write_requests,
 )
+from modeledit.scoring import locality_pieces
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))
@@ -339,7 +340,7 @@ def test_a_bad_eligible_record_is_named(tmp_path, changes, message):
 
 def test_zsre_record(tmp_path, tokenizer):
     records = [zsre_record(), zsre_record(loc_ans="night")]
-    first, second = read_zsre(dump(tmp_path / "zsre.json", records), tokenizer)
+    first, second = read_zsre(dump(tmp_path / "zsre.json", records))
     assert (first.id, second.id) == (0, 1)
     assert first.prompt == "The designer for {} was?"
     assert first.target_new == "Daniel Libeskind"
@@ -347,36 +348,40 @@ def test_zsre_record(tmp_path, tokenizer):
     assert first.paraphrases == ("What architect did Life Electric design?",)
 
 
+def test_zsre_locality_is_one_question(tmp_path):
+    (request,) = read_zsre(dump(tmp_path / "zsre.json", [zsre_record()]))
+    (neighbor,) = request.neighbors
+    assert neighbor.text == "nq question: who sang the theme song?"
+    assert neighbor.target == "Gladys Knight" and neighbor.subject is None
+
+
 @given(answer=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20))
-def test_zsre_locality_is_the_answer_in_pieces(tmp_path_factory, tokenizer, answer):
-    path = tmp_path_factory.mktemp("zsre") / "zsre.json"
-    (request,) = read_zsre(dump(path, [zsre_record(loc_ans=answer)]), tokenizer)
-    pieces = [n.target for n in request.neighbors]
+def test_zsre_locality_in_pieces_gives_back_the_answer(tokenizer, answer):
+    question = "nq question: who sang the theme song?"
+    found = locality_pieces(Neighbor(question, None, answer), tokenizer)
+    pieces = [n.target for n in found]
     assert "".join(pieces) == answer
     assert len(pieces) == len(tokenizer.encode(answer, add_special_tokens=False))
-    question = "nq question: who sang the theme song?"
-    assert [n.text for n in request.neighbors] == [
-        question + "".join(pieces[:j]) for j in range(len(pieces))
-    ]
+    assert [n.text for n in found] == [question + "".join(pieces[:j]) for j in range(len(pieces))]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"answers": []}, "field 'answers': empty list"),
-        ({"loc_ans": ""}, "field 'loc_ans': no tokens in ''"),
+        ({"loc_ans": ""}, "field 'loc_ans': expected non-empty text"),
         ({"subject": "Life"}, None),
         ({"src": "Who designed it?"}, "field 'src': .*'Life Electric' .* found 0"),
         ({"rephrase": 5}, "field 'rephrase': expected text, got 5"),
     ],
 )
-def test_a_bad_zsre_record_is_named(tmp_path, tokenizer, changes, message):
+def test_a_bad_zsre_record_is_named(tmp_path, changes, message):
     path = dump(tmp_path / "zsre.json", [zsre_record(**changes)])
     if message is None:
-        assert read_zsre(path, tokenizer)[0].prompt == "The designer for {} Electric was?"
+        assert read_zsre(path)[0].prompt == "The designer for {} Electric was?"
         return
     with pytest.raises(RequestError, match=f"zsre.json, record 1: {message}"):
-        read_zsre(path, tokenizer)
+        read_zsre(path)
 
 
 def test_me_ppl_keeps_leading_spaces(tmp_path):
@@ -422,8 +427,8 @@ def test_published_eligible_files(count, mean):
 
 
 @needs_data
-def test_published_zsre(tokenizer):
-    trials = [read_zsre(DATA / f"zsre/random_subset_{n}.json", tokenizer) for n in (0, 10, 15)]
+def test_published_zsre():
+    trials = [read_zsre(DATA / f"zsre/random_subset_{n}.json") for n in (0, 10, 15)]
     assert [len(trial) for trial in trials] == [1000, 1000, 1000]
     requests = [r for trial in trials for r in trial]
     assert len({r.text for r in requests}) == 3000
@@ -444,11 +449,11 @@ def test_published_me_ppl():
 
 
 @needs_data
-def test_published_requests_survive_the_file_format(tmp_path, tokenizer):
+def test_published_requests_survive_the_file_format(tmp_path):
     for name, requests in {
         "cf": read_counterfact(DATA / "counterfact/random_subset_1.json"),
         "el": read_eligible(DATA / "neighbors/random_subset_739.json"),
-        "zsre": read_zsre(DATA / "zsre/random_subset_0.json", tokenizer),
+        "zsre": read_zsre(DATA / "zsre/random_subset_0.json"),
     }.items():
         write_requests(tmp_path / name, requests)
         assert read_requests(tmp_path / name) == requests

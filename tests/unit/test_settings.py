@@ -120,14 +120,6 @@ def test_presets_settle_every_switch():
         assert list(Draft202012Validator(switches).iter_errors(PRESETS[preset])) == []
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
-def test_every_model_passes_its_schema(path):
-    description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert list(Draft202012Validator(SCHEMAS["model"]).iter_errors(description)) == []
-    for hyper in description["algorithms"].values():
-        assert max(hyper["layers"]) < description["depth"]
-
-
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_schemas_are_schemas(schema):
     Draft202012Validator.check_schema(schema)
@@ -272,6 +264,36 @@ def test_a_model_out_of_its_schema_is_named(root):
         "covariance_weight, kl_factor, layers, lr, nll_factor, steps, weight_decay",
         f"config/models/{MODEL}.yaml: algorithms.MEMIT.lr = 0: must be greater than 0",
     ]
+
+
+HUB = {"kind": "hub", "repo": "some/model", "revision": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (HUB | {"revision": "main"}, "source.revision = 'main': must be matching ^[0-9a-f]{40}$"),
+        (HUB | {"repo": "model"}, "source.repo = 'model': must be matching "),
+        (HUB | {"weights": "bin"}, "source.weights = 'bin': allowed: safetensors, torch"),
+        (HUB | {"path": "x"}, "source: unknown key path; allowed: gated, kind, repo, revision, "),
+        ({"kind": "hub"}, "source: missing repo, revision"),
+        ({"kind": "folder"}, "source: missing path"),
+        ({"kind": "web"}, "source.kind = 'web': allowed: wheel, folder, hub"),
+        ({"path": "x"}, "source: missing kind"),
+    ],
+)
+def test_a_source_out_of_its_schema_is_named(root, source, line):
+    edit_model(root, lambda d: d.update(source=source))
+    (problem,) = problems_of(CONFIG, root)
+    assert problem.startswith(f"config/models/{MODEL}.yaml: {line}")
+
+
+@pytest.mark.parametrize(
+    "source", [HUB, HUB | {"gated": True}, {"kind": "folder", "path": "x", "weights": "torch"}]
+)
+def test_a_source_may_be_the_hub_or_a_folder(root, source):
+    edit_model(root, lambda d: d.update(source=source))
+    assert load_settings(CONFIG, root).models[MODEL]["source"] == source
 
 
 def test_data_from_a_file(root):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from modeledit import memory
 from modeledit.files import read_json
 from modeledit.iteration import target_settings
 from modeledit.methods import METHODS
@@ -141,6 +142,36 @@ def test_killed_run_resumes_to_the_same_bytes(smoke):
     done = smoke.snakemake(*OPTIONS)
     assert done.returncode == 0, done.stdout[-3000:]
     assert metrics.read_bytes() == expected
+
+
+def measured_peaks(folder, pattern):
+    """Peak memory in MB of the jobs whose benchmark files match `pattern`."""
+    frames = [pd.read_csv(p, sep="\t") for p in (folder / "logs").rglob(pattern)]
+    assert frames, pattern
+    return [float(frame["max_rss"].iloc[0]) * 2**20 / 1e6 for frame in frames]
+
+
+def test_memory_estimates_hold_the_measured_peaks(smoke):
+    """No job takes more than was estimated for it, and no estimate is idle talk."""
+    config = yaml.safe_load((smoke.folder / OUT / "config.yaml").read_text())
+    model, settings = config["models"]["smollm2-135m"], config["config"]
+    budget, text = settings["compute"]["token_budget"], settings["text"]
+    requests, layers = settings["trials"]["size"], len(model["algorithms"]["MEMIT"]["layers"])
+    contexts = METHODS["MEMIT"].n_contexts
+    for pattern, peak in {
+        "iter1.benchmark.tsv": memory.editing(model, budget, requests, contexts),
+        "unedited/trial1.benchmark.tsv": memory.scoring(model, budget),
+        "covariance.benchmark.tsv": memory.gathering(model, layers, text["covariance_length"]),
+        "factors.benchmark.tsv": memory.factorizing(model, layers),
+    }.items():
+        estimate = peak.host_mb(gpu=False)
+        for measured in measured_peaks(smoke.folder, pattern):
+            assert measured <= estimate <= 3 * measured, (pattern, measured, estimate)
+    disk = memory.disk(model, layers, iterations=1)
+    prepared = smoke.folder / "resources/models/smollm2-135m/model.safetensors"
+    assert 0.8 < prepared.stat().st_size / disk["model"] < 1.1
+    edited = smoke.folder / CHAIN / "MEMIT/trial1/iter1/edited.safetensors"
+    assert edited.stat().st_size == pytest.approx(disk["run"], rel=0.01)
 
 
 def test_targets_on_the_real_model_equal_the_plain_loop(smoke):

@@ -5,6 +5,7 @@ import shutil
 
 from snakemake.exceptions import WorkflowError
 
+from modeledit import memory
 from modeledit.methods import METHODS
 from modeledit.settings import ELIGIBLE, ConfigError, load_settings
 from modeledit.files import read_json
@@ -77,23 +78,41 @@ def edit_gpus(wildcards):
 
 def edit_memory(wildcards):
     """Memory of an iteration, in MB."""
-    return 200 if already_stopped(wildcards) else model_memory(wildcards)
+    if already_stopped(wildcards):
+        return 200
+    method = METHODS[wildcards.method]
+    peak = memory.editing(
+        SETTINGS.models[wildcards.model],
+        COMPUTE["token_budget"],
+        config["trials"]["size"],
+        method.n_contexts,
+    )
+    return peak.host_mb(bool(GPUS))
 
 
-def model_memory(wildcards):
-    """Memory of a job that holds a model in float32, in MB: parameters, covariances, activations."""
-    size = SETTINGS.models[wildcards.model]
-    parameters = size["depth"] * (
-        4 * size["width"] ** 2 + 3 * size["width"] * size["mlp_width"]
-    )
-    covariances = 2 * 8 * len(SETTINGS.layers(wildcards.model)) * size["mlp_width"] ** 2
-    activations = (
-        16
-        * COMPUTE["token_budget"]
-        * size["depth"]
-        * (size["width"] + size["mlp_width"])
-    )
-    return int(800 + (5 * parameters + covariances + activations) / 1e6)
+def scoring_memory(wildcards):
+    """Memory of a job that runs prompts through a model, in MB."""
+    peak = memory.scoring(SETTINGS.models[wildcards.model], COMPUTE["token_budget"])
+    return peak.host_mb(bool(GPUS))
+
+
+def covariance_memory(wildcards):
+    """Memory of gathering the covariance, in MB."""
+    layers = len(SETTINGS.layers(wildcards.model))
+    model, tokens = SETTINGS.models[wildcards.model], TEXT["covariance_length"]
+    return memory.gathering(model, layers, tokens).host_mb(bool(GPUS))
+
+
+def factor_memory(wildcards):
+    """Memory of the factorisation, in MB."""
+    layers = len(SETTINGS.layers(wildcards.model))
+    peak = memory.factorizing(SETTINGS.models[wildcards.model], layers)
+    return peak.host_mb(bool(GPUS))
+
+
+def preparation_memory(wildcards):
+    """Memory of a model's preparation, in MB."""
+    return memory.preparing(SETTINGS.models[wildcards.model]).host_mb(False)
 
 
 def model_source(wildcards):
@@ -102,9 +121,39 @@ def model_source(wildcards):
 
 
 def model_source_file(wildcards):
-    """What a model is prepared from: its pinned requirement file, or its folder."""
+    """What a model is prepared from: a pinned requirement file, a folder, or no file (the hub)."""
     source = model_source(wildcards)
-    return source["requirements"] if source["kind"] == "wheel" else source["path"]
+    return source.get("requirements") or source.get("path") or []
+
+
+def model_shape(wildcards):
+    """Family and size of a model, as its description says."""
+    model = SETTINGS.models[wildcards.model]
+    return {key: model[key] for key in ("family", "depth", "width", "mlp_width")}
+
+
+def covariance_factors(wildcards):
+    """The covariance's factors, or nothing for ROME where it writes without them."""
+    if SETTINGS.needs_covariance(wildcards.method):
+        return f"{OUT}/statistics/{wildcards.model}/factors.safetensors"
+    return []
+
+
+def every_factor():
+    """The factors of every model that some method needs them for."""
+    models = {
+        run.model for run in SETTINGS.runs if SETTINGS.needs_covariance(run.method)
+    }
+    return [f"{OUT}/statistics/{model}/factors.safetensors" for model in sorted(models)]
+
+
+def unedited_answers(wildcards):
+    """The unedited model's scores where specificity is judged on its own answers, else nothing."""
+    if SETTINGS.switches["specificity_gt"] == "dataset":
+        return []
+    return f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet".format(
+        **wildcards
+    )
 
 
 def edited_layers(wildcards):

@@ -86,11 +86,12 @@ rule find_eligible:
         "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=model_memory,
+        mem_mb=scoring_memory,
         gpu=GPUS,
         runtime=120,
     params:
         compute=COMPUTE,
+        eval_positions=SETTINGS.switches["eval_positions"],
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
     script:

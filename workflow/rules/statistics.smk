@@ -1,6 +1,7 @@
 # Statistics of the unedited model, shared by every run.
 # Needs: a prepared model, the covariance text.
-# Makes: context templates, and the covariance of the keys of all edited layers in one pass.
+# Makes: context templates, the covariance of the keys of all edited layers in one pass, and its
+# Cholesky factors.
 
 STATISTICS = f"{OUT}/statistics/{{model}}"
 
@@ -8,7 +9,7 @@ STATISTICS = f"{OUT}/statistics/{{model}}"
 rule statistics:
     input:
         expand(f"{STATISTICS}/contexts.json", model=sorted(SETTINGS.models)),
-        expand(f"{STATISTICS}/covariance.safetensors", model=sorted(SETTINGS.models)),
+        every_factor(),
 
 
 rule make_contexts:
@@ -22,7 +23,7 @@ rule make_contexts:
         "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=model_memory,
+        mem_mb=scoring_memory,
         gpu=GPUS,
         runtime=30,
     params:
@@ -40,7 +41,7 @@ rule gather_covariance:
         model="resources/models/{model}",
         text=f"{OUT}/text/covariance.jsonl",
     output:
-        f"{STATISTICS}/covariance.safetensors",
+        covariance=f"{STATISTICS}/covariance.safetensors",
     log:
         f"logs/{config['name']}/statistics/{{model}}/covariance.log",
     benchmark:
@@ -49,7 +50,7 @@ rule gather_covariance:
         "../../envs/editing.yaml"
     threads: COMPUTE["threads"]
     resources:
-        mem_mb=model_memory,
+        mem_mb=covariance_memory,
         gpu=GPUS,
         runtime=600,
     params:
@@ -60,3 +61,28 @@ rule gather_covariance:
         "Gathering the covariance of layers {params.layers} of {wildcards.model}"
     script:
         "../../scripts/gather_covariance.py"
+
+
+rule factorize_covariance:
+    input:
+        covariance=f"{STATISTICS}/covariance.safetensors",
+        model="resources/models/{model}",
+    output:
+        f"{STATISTICS}/factors.safetensors",
+    log:
+        f"logs/{config['name']}/statistics/{{model}}/factors.log",
+    benchmark:
+        f"logs/{config['name']}/statistics/{{model}}/factors.benchmark.tsv"
+    conda:
+        "../../envs/editing.yaml"
+    threads: COMPUTE["threads"]
+    resources:
+        mem_mb=factor_memory,
+        gpu=GPUS,
+        runtime=60,
+    params:
+        compute=COMPUTE,
+    message:
+        "Factorising the covariance of {wildcards.model}"
+    script:
+        "../../scripts/factorize_covariance.py"

@@ -1,0 +1,49 @@
+"""Work that runs in batches under a token budget, and goes on with less when memory runs out."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that a device, or the host, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch's CPU allocator raises a plain RuntimeError
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def in_batches(
+    items: Sequence[int],
+    split: Callable[[Sequence[int], int], Iterable[list[int]]],
+    run: Callable[[list[int]], Result],
+    budget: int,
+) -> Iterator[tuple[list[int], Result]]:
+    """Yield (group, run(group)) for all `items`, grouped by `split(items, budget)`.
+
+    When a group does not fit into memory, it and all that follow are split again under half the
+    budget; what was done before stays. A single item that does not fit is an error.
+    """
+    left = list(items)
+    while left:
+        groups = list(split(left, budget))
+        left = []
+        for number, group in enumerate(groups):
+            try:
+                result = run(group)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out_of_memory(error) or len(group) == 1 or budget <= 1:
+                    raise
+                left = [item for rest in groups[number:] for item in rest]
+            if left:  # outside the handler: the error holds on to what the failed run allocated
+                budget = max(1, budget // 2)
+                log.warning("out of memory; going on with a token budget of %d", budget)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                break
+            yield group, result

@@ -1,0 +1,102 @@
+"""Running out of memory: real failures of the allocator, and what is kept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeledit.batches import in_batches, ran_out_of_memory
+from modeledit.iteration import target_settings
+from modeledit.methods import METHODS
+from modeledit.models import EditableModel
+from modeledit.prompts import build_problem
+from modeledit.targets import _optimize_chunk, optimize
+from tests.reference import models as tiny
+from tests.unit.test_engine import HYPER, SWITCHES
+
+ROOT = Path(__file__).parents[2]
+
+
+def halves(items, budget):
+    """Groups of `budget` items."""
+    return [list(items[i : i + budget]) for i in range(0, len(items), budget)]
+
+
+def test_a_group_that_does_not_fit_is_split_and_nothing_runs_twice():
+    done, tried = [], []
+
+    def run(group):
+        tried.append(len(group))
+        if len(group) > 3:
+            torch.empty(10**15)  # the real allocator's real refusal
+        done.extend(group)
+        return len(group)
+
+    groups = list(in_batches(range(10), halves, run, 8))
+    assert done == [item for group, _ in groups for item in group] == list(range(10))
+    assert tried == [8, 4, 2, 2, 2, 2, 2]
+
+
+def test_a_single_item_that_does_not_fit_is_an_error():
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        list(in_batches(range(4), halves, lambda group: torch.empty(10**15), 2))
+
+
+def test_other_errors_are_not_taken_for_memory():
+    assert not ran_out_of_memory(RuntimeError("shapes do not match"))
+    with pytest.raises(ZeroDivisionError):
+        list(in_batches(range(4), halves, lambda group: 1 / 0, 4))
+
+
+def test_targets_are_the_same_when_memory_runs_out(monkeypatch):
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    tokenizer, contexts = tiny.tiny_tokenizer(), tiny.tiny_contexts()
+    problems = [build_problem(tokenizer, r, contexts) for r in tiny.tiny_requests()]
+    settings = target_settings(METHODS["MEMIT"], HYPER | {"steps": 4}, SWITCHES)
+    expected = optimize(model, problems, settings, 10_000)
+    sizes = []
+
+    def crowded(model, chosen, *rest):
+        sizes.append(len(chosen))
+        if len(chosen) > 2:
+            torch.empty(10**15)
+        return _optimize_chunk(model, chosen, *rest)
+
+    monkeypatch.setattr("modeledit.targets._optimize_chunk", crowded)
+    found = optimize(model, problems, settings, 10_000)
+    assert sizes[0] == 7 and max(sizes[-3:]) <= 2
+    torch.testing.assert_close(found.state, expected.state, rtol=1e-9, atol=1e-9)
+    assert found.numbers["steps"] == expected.numbers["steps"]
+
+
+LIMITED = """
+import logging, resource, torch
+import modeledit.rows
+from modeledit.models import EditableModel
+from modeledit.prompts import Row
+from tests.reference import models as tiny
+
+logging.basicConfig(format="%(message)s")
+torch.set_num_threads(1)
+modeledit.rows.tree_size = lambda model, budget: budget  # trees wide enough to matter
+model = EditableModel(tiny.tiny_llama())
+rows = [Row(tuple([i + 1] * 200), tuple([3] * 200)) for i in range(60)]
+score = modeledit.rows.label_log_probabilities
+score(model, rows[:2], 400)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 300 * 2**20  # a mask of 12,000 nodes takes 576 MB
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+assert all(torch.isfinite(log_p).all() for log_p, _ in score(model, rows, 12000))
+"""
+
+
+def test_scoring_under_a_real_memory_limit_goes_on_with_less():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "out of memory; going on with a token budget of 6000" in done.stderr

@@ -1,0 +1,369 @@
+"""Every switch: a case made for it on which its two behaviours differ, each as it should be."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from modeledit import metrics
+from modeledit.covariance import factorize
+from modeledit.iteration import edit_once, target_settings
+from modeledit.methods import METHODS
+from modeledit.models import EditableModel
+from modeledit.prompts import Tokenization, build_problem, target_row
+from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request
+from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.targets import optimize
+from tests.reference import models as tiny
+from tests.unit.test_golden import Silent
+
+ROOT = Path(__file__).parents[2]
+TOKENIZER = tiny.tiny_tokenizer()
+CONTEXTS = tiny.tiny_contexts()
+HYPER = {
+    "layers": [1, 2],
+    "lr": 1.0,
+    "steps": 4,
+    "clamp": 4.0,
+    "weight_decay": 0.001,
+    "kl_factor": 0.001,
+    "covariance_weight": 5.0,
+}
+CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
+
+
+def request_of(request_id):
+    return next(r for r in tiny.tiny_requests() if r.id == request_id)
+
+
+def edited(name, requests, model=None, **switches):
+    """The per-request log of one iteration, and the model after it."""
+    model = model or EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    width = model.down_weight(0).shape[1]
+    skewed = torch.eye(width, dtype=torch.float64) + torch.ones(width, width)
+    factors = {layer: factorize(skewed, layer) for layer in HYPER["layers"]}
+    _, edits = edit_once(
+        model,
+        TOKENIZER,
+        requests,
+        CONTEXTS,
+        factors,
+        METHODS[name],
+        HYPER,
+        CORRECTED | switches,
+        400,
+        Silent(),
+    )
+    return edits, model
+
+
+def test_every_switch_has_its_test():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
+    switches = set(schema["properties"]["switches"]["properties"])
+    presets = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))
+    assert switches == set(presets["published"]) == set(presets["corrected"])
+    tested = {name.removeprefix("test_") for name in globals()}
+    assert switches <= tested, switches - tested
+
+
+# --- OPTIMIZATION and the write
+
+
+def spaced_tokenizer():
+    """Like SentencePiece: a space alone is a token, and so is a word with one in front."""
+    words = ["<unk>", "<s>", "\u2581", "\u2581in", "\u2581Apple", "Apple", "Peru", "\u2581Peru"]
+    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>")
+
+
+def test_target_tokenization():
+    """I11-I13: after a prompt the object is one token; alone it may lose or gain its space."""
+    tokenizer = spaced_tokenizer()
+    continued = target_row(tokenizer, "Peru in", "Apple")
+    assert continued.labels == (4,)
+    glued = target_row(
+        tokenizer, "Peru in", "Apple", tokenization=Tokenization("legacy", space=False)
+    )
+    assert glued.ids == continued.ids
+    # byte-level: without the space PMET trains another token than the one that is scored
+    first = target_row(TOKENIZER, "Lyon is in", "France").labels
+    no_space = Tokenization("legacy", space=False)
+    second = target_row(TOKENIZER, "Lyon is in", "France", tokenization=no_space).labels
+    assert TOKENIZER.decode(first) == " France" and TOKENIZER.decode(second) == "France"
+    assert first != second
+    # and the whole method shows it: PMET without a space on Llama, with one on GPT
+    for build, same in ((tiny.tiny_gpt2, True), (tiny.tiny_llama, False)):
+        values = [
+            edited(
+                "PMET",
+                [request_of(0)],
+                EditableModel(build(dtype=torch.float64)),
+                target_tokenization=kind,
+            )[0]["p_init"][0]
+            for kind in ("continuation", "legacy")
+        ]
+        assert (values[0] == pytest.approx(values[1])) == same
+
+
+def test_neighbor_weight():
+    """I1: the first loss is NLL + NLL of the neighbor, or the mean over all rows."""
+    request = request_of(0)
+    problem = build_problem(TOKENIZER, request, CONTEXTS, n_neighbors=1)
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    loss, nll = {}, {}
+    for weight in ("sum", "row_mean"):
+        switches = CORRECTED | {"neighbor_weight": weight}
+        settings = target_settings(METHODS["NA_MEMIT"], HYPER | {"steps": 1}, switches)
+        numbers = optimize(model, [problem], settings).numbers
+        loss[weight], nll[weight] = numbers["loss"][0], numbers["nll"][0]
+    n, neighbor = len(CONTEXTS), loss["sum"] - nll["sum"]
+    assert loss["row_mean"] == pytest.approx((n * nll["sum"] + neighbor) / (n + 1))
+    assert loss["row_mean"] != pytest.approx(loss["sum"])
+
+
+def test_neighbor_length():
+    """I2: a neighbor of several tokens is divided by their number, or by that of o*."""
+    request = request_of(1)
+    problem = build_problem(TOKENIZER, request, CONTEXTS, n_neighbors=1)
+    own, edit = len(problem.neighbor_rows[0].labels), len(problem.edit_rows[0].labels)
+    assert own != edit
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    terms = []
+    for length in ("own", "edit"):
+        switches = CORRECTED | {"neighbor_length": length}
+        settings = target_settings(METHODS["NA_MEMIT"], HYPER | {"steps": 1}, switches)
+        numbers = optimize(model, [problem], settings).numbers
+        terms.append(numbers["loss"][0] - numbers["nll"][0])
+    assert terms[1] / terms[0] == pytest.approx(own / edit)
+
+
+def test_rome_covariance():
+    """I9: along C^-1 k or along k; both map the key to the target, elsewhere they differ."""
+    weights = []
+    for used in (True, False):
+        _, model = edited("ROME", [request_of(0)], rome_covariance=used)
+        weights.append(model.down_weight(2).clone())
+    before = EditableModel(tiny.tiny_llama(dtype=torch.float64)).down_weight(2)
+    first, second = (weight - before for weight in weights)
+    assert first.norm() > 0 and second.norm() > 0
+    assert (first - second).norm() > 0.01 * first.norm()
+
+
+def synthetic_edits(**columns):
+    names = ("p_init", "p_bar", "p_hat")
+    base = {f"{name}{end}": [1.0] for name in names for end in ("", "_legacy")}
+    return pd.DataFrame({"request": [0]} | base | {k: [v] for k, v in columns.items()})
+
+
+def synthetic_scores(value=-1.0):
+    rows = [
+        (0, kind, 0, name, [1], [value], [1])
+        for kind in ("edit", "paraphrase", "neighbor")
+        for name in ("new", "true")
+    ]
+    return pd.DataFrame(rows, columns=list(metrics.SCORE_COLUMNS))
+
+
+def test_perplexity():
+    """I5-I8: neighbor rows and PMET's factor stay out of p, or are in it; ROME's p-hat moves."""
+    eased, _ = edited("NA_PMET", [request_of(0)])
+    assert eased["p_bar"][0] != pytest.approx(eased["p_bar_legacy"][0])
+    assert eased["p_hat"][0] != pytest.approx(eased["p_hat_legacy"][0])
+    assert eased["p_init"][0] != pytest.approx(eased["p_init_legacy"][0])
+
+    scores = dict.fromkeys(range(3), synthetic_scores())
+    edits = {
+        1: synthetic_edits(p_hat=5.0, p_hat_legacy=7.0, p_init_legacy=20.0),
+        2: synthetic_edits(p_hat=2.0, p_hat_legacy=3.0, p_init_legacy=11.0),
+    }
+    run = {"dataset": "d", "model": "m", "method": "x", "trial": 1}
+    true = metrics.run_metrics(scores, edits, **run)
+    legacy = metrics.run_metrics(scores, edits, perplexity="legacy", **run)
+    moving = metrics.run_metrics(scores, edits, perplexity="legacy", sequential=True, **run)
+    assert true["p_hat"].tolist() == [1.0, 5.0, 2.0]
+    assert legacy["p_hat"].tolist() == [20.0, 7.0, 3.0]
+    # what iteration 2 saw first; the last iteration has none, and so no |dp|
+    assert moving["p_hat"].tolist()[:2] == [20.0, 11.0]
+    assert moving["dp"][1] == 10.0
+    assert moving.loc[2, ["p_hat", "dp", "dp2"]].isna().all()
+
+
+# --- what is scored
+
+
+def scored(model, requests, **switches):
+    table = score(
+        EditableModel(model), TOKENIZER, requests, settings=ScoringSettings(**switches)
+    ).to_pandas()
+    return table.set_index(["kind", "index", "object"])
+
+
+@pytest.mark.parametrize("build", [tiny.tiny_gpt2, tiny.tiny_gptj, tiny.tiny_llama])
+def test_eval_positions(build):
+    """I14: as Hugging Face scores a left-padded batch without position ids; only GPT-2 minds."""
+    model = build(dtype=torch.float64)
+    request = request_of(1)
+    clean = scored(model, [request])
+    shifted = scored(model, [request], eval_positions="hf_default")
+    texts = [f"{n.text} {n.target}" for n in request.neighbors]
+    tokenizer = deepcopy(TOKENIZER)
+    tokenizer.padding_side = "left"
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    # released code: generation counts padding in, so positions are 0..L-1 of the padded row
+    positions = torch.arange(batch["input_ids"].shape[1])[None].expand(len(texts), -1)
+    with torch.no_grad():
+        logits = model(**batch, position_ids=positions).logits.log_softmax(-1)
+    for j in range(len(texts)):
+        row = shifted.loc[("neighbor", j, "true")]
+        n = len(row["token_ids"])
+        ids = torch.tensor(row["token_ids"])
+        expected = logits[j, -n - 1 : -1].gather(1, ids[:, None])[:, 0]
+        assert row["logprobs"].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    differs = [
+        not np.allclose(clean.loc[key, "logprobs"], shifted.loc[key, "logprobs"], rtol=1e-4)
+        for key in clean.index
+    ]
+    assert any(differs) == (model.config.model_type == "gpt2")
+
+
+def zsre_request():
+    return Request(
+        id=0,
+        subject="Lyon",
+        prompt="What country is {} in?",
+        target_new="Peru",
+        target_true=NO_TRUE_OBJECT,
+        paraphrases=("Which country has Lyon?",),
+        neighbors=(Neighbor("who sang the river song?", None, "People of Japan"),),
+    )
+
+
+def test_competitor():
+    """I15: of prompt + " <|endoftext|>" the space's log-probability counts, or is lost."""
+    whole, cut = (
+        scored(tiny.tiny_gpt2(), [zsre_request()], competitor=name)
+        for name in ("whole", "after_pad")
+    )
+    competitor = whole.loc[("edit", 0, "true")]
+    assert len(competitor["token_ids"]) == 2
+    assert competitor["token_ids"][1] == TOKENIZER.eos_token_id
+    assert cut.loc[("edit", 0, "true"), "token_ids"].tolist() == [TOKENIZER.eos_token_id]
+    assert cut.loc[("edit", 0, "true"), "logprobs"].tolist() == [competitor["logprobs"][1]]
+    same = whole.loc[("edit", 0, "new"), "logprobs"], cut.loc[("edit", 0, "new"), "logprobs"]
+    assert same[0].tolist() == same[1].tolist()
+
+
+def test_specificity_gt():
+    """I18, I19: a neighbor is held to the dataset's object, or to what the unedited model said."""
+    requests = tiny.tiny_requests()
+    base = EditableModel(tiny.tiny_llama(seed=6))
+    changed = EditableModel(tiny.tiny_llama(seed=26))
+    success, agreement = {}, {}
+    for name in ("dataset", "model_output", "model_output_everywhere"):
+        settings = ScoringSettings(specificity_gt=name)
+        before = score_unedited(base, TOKENIZER, requests, [], 400, settings)
+        own = None if name == "dataset" else own_objects(before, TOKENIZER)
+        after = score(changed, TOKENIZER, requests, [], 400, settings, own)
+        same = score(base, TOKENIZER, requests, [], 400, settings, own)
+        for k, table in enumerate((before, after, same)):
+            unedited = before.to_pandas() if k else None
+            found = metrics.request_metrics(table.to_pandas(), unedited, success="mean")
+            success[name, k] = found["spec_succ"].mean()
+            agreement[name, k] = found["spec_acc"].mean()
+    # the unedited row: the dataset's objects, unless the answers count everywhere
+    assert success["dataset", 0] == success["model_output", 0]
+    assert success["model_output_everywhere", 0] > success["dataset", 0]
+    assert success["dataset", 2] < success["model_output", 2]
+    assert success["model_output", 1] != success["dataset", 1]
+    # asked the same again, the model agrees with itself; an answer of another length does not count
+    assert agreement["dataset", 2] == agreement["model_output_everywhere", 2] == 1
+    assert agreement["model_output", 2] < 1
+
+
+def test_zsre_locality():
+    """I20: one object after a space, or one prompt per token, the first glued to the question."""
+    whole, pieces = (
+        scored(tiny.tiny_gpt2(), [zsre_request()], zsre_locality=name)
+        for name in ("whole", "pieces")
+    )
+    tokens = TOKENIZER("People of Japan")["input_ids"]
+    assert whole.loc["neighbor"].index.get_level_values("index").max() == 0
+    assert pieces.loc["neighbor"].index.get_level_values("index").max() == len(tokens) - 1
+    assert TOKENIZER.decode(whole.loc[("neighbor", 0, "true"), "token_ids"]) == " People of Japan"
+    assert len(tokens) > 1
+    # other facts keep their neighbors
+    kept = scored(tiny.tiny_gpt2(), [request_of(1)], zsre_locality="pieces")
+    assert kept.loc["neighbor"].index.get_level_values("index").max() == 2
+
+
+# --- metrics from the same scores
+
+
+def one_request(new, true, kind="edit"):
+    rows = []
+    for each in ("edit", "paraphrase", "neighbor"):
+        pair = (new, true) if each == kind else (([1], [-1.0], [1]), ([2], [-2.0], [1]))
+        named = zip(("new", "true"), pair, strict=True)
+        rows += [(0, each, 0, name, *values) for name, values in named]
+    return pd.DataFrame(rows, columns=list(metrics.SCORE_COLUMNS))
+
+
+def test_accuracy():
+    """I17: two of three tokens right are 0, or 2/3."""
+    frame = one_request(([1, 2, 3], [-1.0] * 3, [1, 2, 9]), ([4], [-1.0], [1]))
+    assert metrics.request_metrics(frame, None, accuracy="exact")["eff_acc"][0] == 0
+    assert metrics.request_metrics(frame, None, accuracy="token")["eff_acc"][0] == 2 / 3
+
+
+def test_success():
+    """I16: -3 in all loses against -2, while -1 a token wins."""
+    frame = one_request(([1, 2, 3], [-1.0] * 3, [1, 2, 3]), ([4], [-2.0], [1]))
+    assert metrics.request_metrics(frame, None, success="sum")["eff_succ"][0] == 0
+    assert metrics.request_metrics(frame, None, success="mean")["eff_succ"][0] == 1
+
+
+def test_score_zeros():
+    """I21: the published 13, 10, 0 give 11 where the zero is dropped (SPEC F.4)."""
+    assert metrics.harmonic_mean([0.13, 0.10, 0.0], "keep") == 0
+    assert round(metrics.harmonic_mean([0.13, 0.10, 0.0], "drop"), 2) == 0.11
+
+
+def trials(*scores):
+    frame = pd.DataFrame({name: [0.5] * len(scores) for name in metrics.METRICS})
+    keys = {"dataset": "d", "model": "m", "method": "x", "k": 1, "n_requests": 9}
+    return frame.assign(**keys, trial=range(1, len(scores) + 1), score_acc=scores)
+
+
+def test_trial_score():
+    """F.4: 0.444 and 0.555 average to 0.4995, to 0.5 where each is rounded first."""
+    rows = trials(0.444, 0.556)
+    plain, rounded, of_means = (
+        metrics.aggregate(rows, ("k",), name)["score_acc"][0]
+        for name in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
+    )
+    assert plain == pytest.approx(0.5) and rounded == pytest.approx((0.44 + 0.56) / 2)
+    rows = trials(0.444, 0.444)
+    plain, rounded = (
+        metrics.aggregate(rows, ("k",), name)["score_acc"][0]
+        for name in ("mean_of_scores", "mean_of_rounded_scores")
+    )
+    assert plain == pytest.approx(0.444) and rounded == pytest.approx(0.44)
+    assert of_means == pytest.approx(0.5)
+
+
+def test_round_per_trial():
+    """F.3: each trial's fractions are rounded before they are averaged."""
+    rows = trials(0.5).assign(eff_acc=1 / 3)
+    assert metrics.aggregate(rows, ("k",))["eff_acc"][0] == pytest.approx(1 / 3)
+    assert metrics.aggregate(rows, ("k",), round_per_trial=2)["eff_acc"][0] == 0.33
+    assert not math.isnan(rows["eff_acc"][0])
