@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
+SUFFIX_TOKENS = 8  # tokens from a subject's last one on
 LABELS = 2  # label positions a row
 GATED = ("llama", "mistral", "qwen2")  # three MLP matrices, the others have two
 
@@ -43,11 +44,12 @@ def scoring(model: Mapping, token_budget: int) -> Peak:
     return Peak(4 * (parameters(model) + logits + hidden))
 
 
-def optimization(model: Mapping, token_budget: int, contexts: int) -> Peak:
+def optimization(model: Mapping, token_budget: int, requests: int, contexts: int) -> Peak:
     """OPTIMIZATION of one chunk: what backward needs, kept keys and values, and the head."""
     width, mlp, depth = model["width"], model["mlp_width"], model["depth"]
-    rows = max(token_budget / 2, contexts + 2)  # suffixes are two tokens or longer
-    tokens = max(token_budget, 8 * (contexts + 2))
+    own = contexts + 2  # rows of one request: its contexts, a neighbor, the KL prompt
+    tokens = max(min(token_budget, requests * own * SUFFIX_TOKENS), own * SUFFIX_TOKENS)
+    rows = min(tokens / 2, requests * own)  # a suffix has two tokens or more
     saved = depth * tokens * (12 * width + 4 * mlp)
     prefix = depth * rows * PREFIX_TOKENS * 4 * width  # kept, and joined to a step's own
     logits = 4 * rows * LABELS * model["vocabulary"]
@@ -68,7 +70,7 @@ def editing(model: Mapping, token_budget: int, requests: int, contexts: int) -> 
     """One iteration: the worst of its stages."""
     stages = (
         scoring(model, token_budget),
-        optimization(model, token_budget, contexts),
+        optimization(model, token_budget, requests, contexts),
         writing(model, requests, contexts),
     )
     return Peak(max(s.device for s in stages), max(s.host for s in stages))
