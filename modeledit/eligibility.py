@@ -5,6 +5,7 @@ and stripped, is its object o exactly. A request with two or more survivors is e
 ones join the edit, the rest are the only ones it is evaluated on.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -54,18 +55,26 @@ def judge_neighbors(
 
 
 def select_eligible(
-    requests: Sequence[Request], verdicts: pd.DataFrame, n_editing: int = 1
+    requests: Sequence[Request],
+    verdicts: pd.DataFrame,
+    n_editing: int = 1,
+    choice: str = "first",
+    seed: int = 0,
 ) -> tuple[list[Request], pd.DataFrame]:
     """Eligible requests, and one row per request: survivors, eligible, reason.
 
-    Needs `n_editing` survivors to edit with and at least one more to evaluate on. A survivor
-    without a known subject cannot take a delta, so it can only be evaluated on.
+    Needs `n_editing` survivors to edit with - the "first" or, seeded, "random" ones (I33) - and at
+    least one more to evaluate on. A survivor without a known subject cannot take a delta, so it can
+    only be evaluated on.
     """
     alive = verdicts[verdicts["survives"].astype(bool)].groupby("request")["index"].agg(list)
     eligible, summary = [], []
     for request in requests:
         indices = alive.get(request.id, [])
-        usable = [j for j in indices if request.neighbors[j].subject is not None][:n_editing]
+        usable = [j for j in indices if request.neighbors[j].subject is not None]
+        if choice == "random":
+            random.Random(f"{seed} {request.id}").shuffle(usable)
+        usable = usable[:n_editing]
         ok = len(usable) == n_editing and len(indices) > n_editing
         reason = ""
         if len(indices) <= n_editing:
@@ -80,3 +89,37 @@ def select_eligible(
             editing = tuple(request.neighbors[j] for j in usable)
             eligible.append(replace(request, neighbors=rest, editing_neighbors=editing))
     return eligible, pd.DataFrame(summary, columns=["request", "survivors", "eligible", "reason"])
+
+
+def yields(
+    requests: Sequence[Request], verdicts: dict[str, pd.DataFrame], n_editing: int
+) -> dict[str, dict]:
+    """How many neighbors and requests pass, per reading of the positions (I14), and why not.
+
+    `verdicts` maps eval_positions to that reading's verdicts.
+    """
+    result = {}
+    for positions, frame in verdicts.items():
+        eligible, summary = select_eligible(requests, frame, n_editing)
+        fallen = summary.loc[~summary["eligible"], "reason"]
+        result[positions] = {
+            "neighbors": len(frame),
+            "surviving_neighbors": int(frame["survives"].sum()),
+            "requests": len(requests),
+            "eligible_requests": len(eligible),
+            "fallen": {reason: int(n) for reason, n in fallen.value_counts().items()},
+        }
+    return result
+
+
+def compare_sets(ours: Sequence[Request], theirs: Sequence[Request]) -> dict[str, list[str]]:
+    """Edits in both sets, only in ours and only in theirs, by prompt and objects."""
+    first, second = (
+        {f"{r.text} -> {r.target_new} (was {r.target_true})" for r in requests}
+        for requests in (ours, theirs)
+    )
+    return {
+        "both": sorted(first & second),
+        "only_ours": sorted(first - second),
+        "only_theirs": sorted(second - first),
+    }

@@ -1,9 +1,10 @@
 """The paper's figures from per-edit logs and per-request metrics.
 
 `figure_perplexity_stages` follows one edit through the stages of every iteration (paper, Figure 3);
-`figure_underedit` follows the edits that the first iteration missed (Figure 4). Each writes a PNG
-and a JSON file beside it with every number drawn, so that a figure can be checked, and
-returns that record. The bytes depend on the data only (no dates, no global plotting state).
+`figure_underedit` follows the edits that the first iteration missed (Figure 4);
+`figure_neighbor_count` asks what more neighbors in the loss do (section 6). Each writes a PNG and a
+JSON file beside it with every number drawn, so that a figure can be checked, and returns that
+record. The bytes depend on the data only (no dates, no global plotting state).
 """
 
 import math
@@ -23,6 +24,7 @@ from scipy import special, stats
 
 from modeledit import stopping
 from modeledit.files import finished, write_json
+from modeledit.methods import METHODS
 from modeledit.metrics import underedit
 from modeledit.tables import TEMPLATES
 
@@ -42,6 +44,16 @@ COLOURS = {
     "p_hat": "#0072B2",
     "All": "#0072B2",
     "UnderEdit": "#D55E00",
+    "eff_acc": "#0072B2",
+    "gen_acc": "#E69F00",
+    "spec_acc": "#009E73",
+    "score_acc": "#000000",
+}
+NEIGHBOR_COUNT = {  # metric: label, marker, line
+    "eff_acc": ("efficacy", "o", ":"),
+    "gen_acc": ("generalization", "s", "--"),
+    "spec_acc": ("specificity", "^", "-"),
+    "score_acc": ("score", "D", "-."),
 }
 MARKERS = {"All": "o", "UnderEdit": "s"}
 LINES = {"All": "-", "UnderEdit": "--"}
@@ -263,6 +275,65 @@ def figure_underedit(
         "underedit_ids": chosen,
         "log_axis": log,
         "series": series,
+    }
+    _write_record(path, record)
+    return record
+
+
+def figure_neighbor_count(
+    stops: pd.DataFrame,
+    path: str | Path,
+    *,
+    algorithm: str,
+    title: str = "",
+    note: str = "",
+) -> dict[str, Any]:
+    """Accuracies at the stop against the number of neighbors in the loss (paper, section 6).
+
+    ``stops`` are `metrics.at_stop` rows of one dataset and model; the plain method is 0 neighbors.
+    Bars show the standard deviation over trials where there are several. Returns the record, which
+    is also written to ``path`` with the ending .json. Raises ValueError if there is nothing to
+    compare.
+    """
+    counts = {
+        m.name: m.n_neighbors
+        for m in METHODS.values()
+        if m.algorithm == algorithm and not m.neighbor_prefixed
+    }
+    rows = stops[stops["method"].isin(counts)]
+    rows = rows.assign(n=rows["method"].map(counts)).sort_values("n")
+    if len(rows) < 2:
+        raise ValueError(f"figure: {algorithm} was run with {len(rows)} numbers of neighbors only")
+    with matplotlib.style.context(STYLE):
+        figure = _figure(3.3, 2.35)
+        axes = figure.subplots()
+        ticks = list(range(len(rows)))  # 0, 1, 2, 4, 8 evenly spaced
+        for name, (label, marker, line) in NEIGHBOR_COUNT.items():
+            spread = 100 * rows[f"{name}_sd"].to_numpy(dtype=float)
+            axes.errorbar(
+                ticks,
+                100 * rows[name],
+                yerr=np.nan_to_num(spread) if np.isfinite(spread).any() else None,
+                label=label,
+                marker=marker,
+                linestyle=line,
+                color=COLOURS[name],
+                capsize=2,
+            )
+        axes.set_xticks(ticks, [str(n) for n in rows["n"]])
+        axes.set_xlabel("neighbors in the loss")
+        axes.set_ylabel("accuracy (%)")
+        _heading(figure, axes, title, 2)
+        _note(figure, note)
+        _save(figure, path)
+    record = {
+        "figure": "neighbor_count",
+        "algorithm": algorithm,
+        "n_neighbors": rows["n"].tolist(),
+        "k": rows["k_text"].tolist(),
+        "n_requests": rows["n_requests"].tolist(),
+        "series": {name: rows[name].astype(float).tolist() for name in NEIGHBOR_COUNT},
+        "sd": {name: rows[f"{name}_sd"].astype(float).tolist() for name in NEIGHBOR_COUNT},
     }
     _write_record(path, record)
     return record

@@ -79,14 +79,14 @@ def edit_once(
     the columns of SPEC J.1.
     """
     tokenization = tokenization_of(method, model, switches["target_tokenization"])
-    neighbor_contexts = {"none": ["{}"], "first": list(contexts[1:2])}
+    neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
     problems = [
         build_problem(
             tokenizer,
             request,
             contexts,
-            neighbor_contexts.get(method.neighbor_prefix, ()),
-            int(method.neighbor_assisted),
+            neighbor_contexts,
+            method.n_neighbors,
             tokenization,
         )
         for request in requests
@@ -134,8 +134,9 @@ def edit_once(
             **targets.numbers,
             "p_hat": p_hat,
             "p_hat_legacy": p_hat_legacy,
-            "neighbor": [
-                r.editing_neighbors[0].text if method.neighbor_assisted else "" for r in requests
+            "neighbors": [
+                " | ".join(n.text for n in r.editing_neighbors[: method.n_neighbors])
+                for r in requests
             ],
         }
     )

@@ -5,6 +5,7 @@ it among the layers, and whether neighbors join the loss. Nothing here imports t
 workflow can check a configuration without it.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -18,7 +19,9 @@ class Method:
     residual_site: str
     sharing: str
     argmax_stop: bool = False
-    neighbor_prefix: str | None = None  # None: plain; "none": NA_; "first": NAP_ with one prefix
+    n_neighbors: int = 0  # neighbors in the loss
+    neighbor_prefixed: bool = False  # NAP_: they carry generated prefixes; NA_: they do not
+    in_paper: bool = True
     write: str = "spread"  # "spread": least squares over all layers; "rank_one": one by one
     context_lengths: tuple[tuple[int, int], ...] = ((10, 1),)  # (tokens, prefixes per seed word)
     legacy_space: str = (
@@ -28,7 +31,13 @@ class Method:
 
     @property
     def neighbor_assisted(self) -> bool:
-        return self.neighbor_prefix is not None
+        return self.n_neighbors > 0
+
+    def neighbor_contexts(self, contexts: Sequence[str], prefixes: str) -> list[str]:
+        """Contexts of a neighbor's rows: bare, or the "first" prefix or "all" of them (I3)."""
+        if not self.neighbor_prefixed:
+            return ["{}"]
+        return list(contexts[1:2] if prefixes == "first" else contexts[1:])
 
     @property
     def n_contexts(self) -> int:
@@ -61,12 +70,27 @@ _ROME = Method(
     context_lengths=((5, 2), (10, 2)),
 )
 
-METHODS: dict[str, Method] = {"ROME": _ROME} | {
-    method.name: method
-    for plain in (_MEMIT, _PMET)
-    for method in (
-        plain,
-        replace(plain, name=f"NA_{plain.name}", neighbor_prefix="none"),
-        replace(plain, name=f"NAP_{plain.name}", neighbor_prefix="first"),
-    )
+MOST_NEIGHBORS = 9  # of CounterFact's ten; one is left to be evaluated on
+
+
+def _variants(plain: Method) -> Iterator[Method]:
+    """A plain method, then with 1, 2, ... neighbors: NA_, NAP_, NA2_, NAP2_, ..."""
+    yield plain
+    for n in range(1, MOST_NEIGHBORS + 1):
+        for prefix in ("NA", "NAP"):
+            yield replace(
+                plain,
+                name=f"{prefix}{n if n > 1 else ''}_{plain.name}",
+                n_neighbors=n,
+                neighbor_prefixed=prefix == "NAP",
+                in_paper=n == 1 and plain.name != "ROME",  # SPEC D.5
+            )
+
+
+METHODS: dict[str, Method] = {
+    method.name: method for plain in (_ROME, _MEMIT, _PMET) for method in _variants(plain)
 }
+NAMES = (
+    f"{', '.join(name for name, method in METHODS.items() if not method.neighbor_assisted)}; each "
+    f"with neighbors as NA_..., NAP_..., NA2_..., NAP2_... up to NAP{MOST_NEIGHBORS}_..."
+)

@@ -119,6 +119,7 @@ class Problem:
     edit_rows: tuple[Row, ...]
     kl_row: Row
     neighbor_rows: tuple[Row, ...] = ()
+    neighbor_contexts: int = 1  # rows of each neighbor
 
 
 def build_problem(
@@ -152,6 +153,7 @@ def build_problem(
         tuple(edit_rows),
         subject_row(tokenizer, "{}", "{} is a", request.subject),
         tuple(neighbor_rows),
+        max(1, len(neighbor_contexts)),
     )
 
 

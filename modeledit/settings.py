@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from modeledit.geography import AVAILABLE
-from modeledit.methods import METHODS
+from modeledit.methods import METHODS, NAMES
 
 ELIGIBLE = "-eligible"  # suffix of a dataset whose requests passed the neighbor filter
 
@@ -115,18 +115,30 @@ def _check_runs(config: dict, models: dict[str, dict], known: list[str]) -> Iter
                 f"{at}.dataset = {block['dataset']!r}: "
                 f"allowed: {', '.join(sorted(config['datasets']))}"
             )
+        elif block["requests"] == "eligible":
+            if config["datasets"][block["dataset"]]["source"] == "zsre":
+                yield (
+                    f"{at}.requests = 'eligible': zsRE has one neighbor per record, the filter and "
+                    "neighbor-assisted methods need two (SPEC D.4); allowed: all, and plain methods"
+                )
         for model in block["models"]:
             if model not in known:
                 yield f"{at}.models: {model!r}: allowed: {', '.join(known)} (config/models/*.yaml)"
         for name in block["methods"]:
             if name not in METHODS:
-                yield f"{at}.methods: {name!r}: allowed: {', '.join(METHODS)}"
+                yield f"{at}.methods: {name!r}: allowed: {NAMES}"
                 continue
             method = METHODS[name]
             if method.neighbor_assisted and block["requests"] != "eligible":
                 yield (
                     f"{at}.requests = {block['requests']!r}: {name} needs a surviving neighbor per "
                     "request; allowed: eligible"
+                )
+            most = config["eligible"]["editing_neighbors"]
+            if method.n_neighbors > most:
+                yield (
+                    f"{at}.methods: {name!r} needs {method.n_neighbors} neighbors per request, "
+                    f"eligible.editing_neighbors = {most} keeps fewer; raise it"
                 )
             for model in (m for m in block["models"] if m in models):
                 if method.algorithm not in models[model]["algorithms"]:

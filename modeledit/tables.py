@@ -17,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from modeledit import stopping
+from modeledit.methods import METHODS
 from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, TrialAgg, Zeros
 from modeledit.metrics import at_stop as metrics_at_stop
 from modeledit.metrics import by_iteration as metrics_by_iteration
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "workflow" / "templates"
-METHODS = ("ROME", "MEMIT", "NA_MEMIT", "NAP_MEMIT", "PMET", "NA_PMET", "NAP_PMET")
-PLAIN = ("ROME", "MEMIT", "PMET")
-PAIRED = ("MEMIT", "NA_MEMIT", "PMET", "NA_PMET")
+PLAIN = tuple(m.name for m in METHODS.values() if not m.neighbor_assisted)
+BARE = tuple(m.name for m in METHODS.values() if not m.neighbor_prefixed)  # plain, NA_, NA2_, ...
+PAPER = tuple(m.name for m in METHODS.values() if m.in_paper)
+PAIRED = tuple(name for name in PAPER if name in BARE and name != "ROME")
 SCIENTIFIC_FROM = 1e5  # perplexities from here on are printed as powers of ten
 COLOURS = {"green": "D5EFDF", "red": "F9DCD2"}  # row colours, RGB
 
@@ -80,6 +82,17 @@ SPECS: dict[str, TableSpec] = {
         r" ($|\Delta p_k| \le << epsilon >>$). The higher value of a pair is \textbf{bold}. \#:"
         r" number of requests; only requests whose neighbors the unedited model completes"
         r" correctly take part, so the rows compare with each other only.",
+        show_requests=True,
+    ),
+    # the study that the paper's section 6 announces
+    "neighbor_count": TableSpec(
+        rows="stops",
+        bold="family",
+        columns=("eff_acc", "gen_acc", "spec_acc", "score_acc", "me_ppl", "dp"),
+        methods=BARE,
+        caption=r"Number of neighbors in the loss on << dataset >> (\texttt{NA2\_}: two), each"
+        r" method at its own stop ($|\Delta p_k| \le << epsilon >>$), on the same requests and the"
+        r" same neighbors to evaluate on. The highest value is \textbf{bold}.",
         show_requests=True,
     ),
 }
@@ -306,7 +319,7 @@ def _sort_key(value: float) -> float:
 
 
 def _family(method: str) -> str:
-    return method.rsplit("_", 1)[-1]
+    return METHODS[method].algorithm if method in METHODS else method
 
 
 # --------------------------------------------------------------------------------------------

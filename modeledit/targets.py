@@ -218,7 +218,9 @@ def _prepare(
             if settings.neighbor_weight == "row_mean":
                 row_weight.append(all_weight[-1])
             else:
-                row_weight.append(1 / n_edit if is_edit else float(is_label))
+                # the equation adds each neighbor's loss with weight 1 (D.1), prefixes averaged
+                beside = is_label / problem.neighbor_contexts
+                row_weight.append(1 / n_edit if is_edit else beside)
             legacy = not is_edit and settings.neighbor_length == "edit"
             length = len(problem.edit_rows[0].labels) if legacy else len(row.labels)
             share.append(1 / max(length, 1))

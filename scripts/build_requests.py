@@ -4,12 +4,14 @@ from pathlib import Path
 
 from modeledit.geography import build_requests
 from modeledit.journal import journal
-from modeledit.requests import read_counterfact, write_requests
+from modeledit.requests import read_counterfact, read_zsre, write_requests
+
+READERS = {"counterfact": read_counterfact, "zsre": read_zsre}
 
 with journal(snakemake.log[0]) as log:
     if snakemake.params.dataset["source"] == "geography":
         requests = build_requests(snakemake.params.seed)
     else:
-        requests = read_counterfact(Path(snakemake.input[0]))
+        requests = READERS[snakemake.params.dataset["source"]](Path(snakemake.input[0]))
     log.info("%d requests", len(requests))
     write_requests(Path(snakemake.output[0]), requests)

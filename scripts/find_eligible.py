@@ -3,33 +3,41 @@
 from pathlib import Path
 
 from modeledit.devices import prepare_device
-from modeledit.eligibility import judge_neighbors, select_eligible
-from modeledit.files import finished
+from modeledit.eligibility import compare_sets, judge_neighbors, select_eligible, yields
+from modeledit.files import finished, write_json
 from modeledit.journal import journal
 from modeledit.models import load_model
-from modeledit.requests import read_requests, write_requests
+from modeledit.requests import read_eligible, read_requests, write_requests
 
 with journal(snakemake.log[0]) as log:
-    compute = snakemake.params.compute
+    compute, filtering = snakemake.params.compute, snakemake.params.eligible
     device = prepare_device(compute["device"], snakemake.threads)
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
-    positions = snakemake.params.eval_positions
-    verdicts = judge_neighbors(model, tokenizer, requests, compute["token_budget"], positions)
-    eligible, summary = select_eligible(requests, verdicts)
-    log.info(
-        "%d of %d neighbors survive, %d of %d requests are eligible",
-        verdicts["survives"].sum(),
-        len(verdicts),
-        len(eligible),
-        len(requests),
+    # Only absolute positions notice left padding (I14): there, both readings are counted.
+    readings = {snakemake.params.eval_positions}
+    readings |= {"mask_aware", "hf_default"} if model.counts_padding else set()
+    verdicts = {
+        name: judge_neighbors(model, tokenizer, requests, compute["token_budget"], name)
+        for name in sorted(readings)
+    }
+    chosen = verdicts[snakemake.params.eval_positions]
+    n_editing = filtering["editing_neighbors"]
+    eligible, summary = select_eligible(
+        requests, chosen, n_editing, filtering["choice"], snakemake.params.seed
     )
-    if not eligible:
-        raise ValueError(
-            f"{snakemake.input.requests}: no request has two neighbors that the model knows; "
-            "take larger trials, other facts or another model"
-        )
-    write_requests(Path(snakemake.output.requests), eligible)
-    for frame, path in ((verdicts, snakemake.output.verdicts), (summary, snakemake.output.summary)):
+    counts = yields(requests, verdicts, n_editing)
+    log.info("%s", counts)
+    report = {"positions": snakemake.params.eval_positions, "yields": counts}
+    if snakemake.input.get("authors"):
+        report["authors"] = compare_sets(eligible, read_eligible(Path(snakemake.input.authors)))
+    write_json(Path(snakemake.output.yields), report)
+    for frame, path in ((chosen, snakemake.output.verdicts), (summary, snakemake.output.summary)):
         with finished(Path(path)) as temporary:
             frame.to_csv(temporary, index=False)
+    if not eligible:
+        raise ValueError(
+            f"{snakemake.input.requests}: no request has {n_editing + 1} neighbors that the model "
+            "knows; take larger trials, other facts or another model"
+        )
+    write_requests(Path(snakemake.output.requests), eligible)

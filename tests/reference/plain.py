@@ -447,7 +447,7 @@ def optimize(
             )
             all_nll = torch.cat([edit_nll, other_nll])
         if others and settings.neighbor_weight == "sum":
-            nll_term = edit_nll.mean() + other_nll.sum()
+            nll_term = edit_nll.mean() + other_nll.sum() / len(neighbor_contexts)
         else:
             nll_term = all_nll.mean()
 
@@ -665,14 +665,17 @@ def rome_sequential(
     contexts: Sequence[str],
     settings: Settings,
     covariance: Tensor | None = None,
+    n_neighbors: int = 0,
 ) -> tuple[list[Optimized], dict[int, Tensor]]:
     """One iteration of ROME: optimise and write one request after another, in place (A.8).
 
-    Returns what was found for each request, in order, and the final weight by layer.
+    With `n_neighbors` a request's first editing neighbors join its loss; the paper has no such
+    ROME. Returns what was found for each request, in order, and the final weight by layer.
     """
     found, weights = [], {}
     for request in requests:
-        found.append(optimize(model, tokenizer, request, contexts, settings))
+        neighbors = request.editing_neighbors[:n_neighbors]
+        found.append(optimize(model, tokenizer, request, contexts, settings, neighbors))
         weights[settings.layers[-1]] = rome_write(
             model, tokenizer, request, found[-1].target, contexts, settings, covariance
         )

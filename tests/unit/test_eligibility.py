@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.eligibility import judge_neighbors, select_eligible
+from modeledit.eligibility import compare_sets, judge_neighbors, select_eligible, yields
 from modeledit.models import EditableModel
 from modeledit.requests import Neighbor, Request
 from tests.reference import models as tiny
@@ -180,3 +180,62 @@ def test_survivors_are_split_in_their_order(drawn, n_editing):
         named = [j for j in alive[r.id] if r.neighbors[j].subject is not None]
         enough = len(named) >= n_editing and len(alive[r.id]) > n_editing
         assert enough == (r.id in {c.id for c in eligible})
+
+
+def judged(survivors):
+    """Verdicts in which the listed neighbors of each request survive."""
+    rows = [
+        {"request": r.id, "index": j, "survives": j in survivors.get(r.id, ())}
+        for r in REQUESTS
+        for j in range(len(r.neighbors))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_random_choice_is_seeded_and_keeps_the_rest_for_evaluation():
+    wide = replace(
+        REQUESTS[0],
+        neighbors=tuple(Neighbor("{} is in", f"City {j}", "France") for j in range(9)),
+    )
+    verdicts = pd.DataFrame([{"request": 0, "index": j, "survives": True} for j in range(9)])
+    chosen = set()
+    for seed in range(8):
+        (request,), _ = select_eligible([wide], verdicts, 2, "random", seed)
+        (again,), _ = select_eligible([wide], verdicts, 2, "random", seed)
+        assert request == again
+        assert len(request.editing_neighbors) == 2 and len(request.neighbors) == 7
+        assert set(request.editing_neighbors).isdisjoint(request.neighbors)
+        chosen.add(request.editing_neighbors)
+    assert len(chosen) > 3
+    (first,), _ = select_eligible([wide], verdicts, 2)
+    assert first.editing_neighbors == wide.neighbors[:2]
+
+
+def test_yields_say_how_many_and_why_the_others_fell():
+    some = judged({0: (0, 1), 1: (0,), 4: ()})
+    more = judged({0: (0, 1), 1: (0, 2)})
+    counts = yields(REQUESTS, {"hf_default": some, "mask_aware": more}, 1)
+    assert counts["hf_default"]["eligible_requests"] == 1
+    assert counts["mask_aware"]["eligible_requests"] == 2
+    assert counts["hf_default"]["surviving_neighbors"] == 3
+    assert counts["hf_default"]["fallen"]["1 of 3 neighbors survive"] == 1
+    assert sum(counts["hf_default"]["fallen"].values()) == len(REQUESTS) - 1
+
+
+def test_sets_are_compared_by_what_they_edit():
+    other = replace(REQUESTS[1], id=99, target_new="Peru")
+    found = compare_sets([REQUESTS[0], REQUESTS[1]], [replace(REQUESTS[0], id=5), other])
+    assert found["both"] == [f"{REQUESTS[0].text} -> Japan (was France)"]
+    assert len(found["only_ours"]) == len(found["only_theirs"]) == 1
+    assert "-> Peru" in found["only_theirs"][0]
+
+
+def test_left_padding_changes_the_verdicts_of_absolute_positions_only():
+    tokenizer = TOKENIZERS["no BOS"]
+    for family, changes in (("gpt2", True), ("gptj", False)):
+        model = EditableModel(talking(MODELS[family](dtype=torch.float64), tokenizer))
+        clean, padded = (
+            judge_neighbors(model, tokenizer, REQUESTS, 300, positions)["predicted"].tolist()
+            for positions in ("mask_aware", "hf_default")
+        )
+        assert (clean != padded) == changes, family

@@ -1,6 +1,7 @@
 """The fast engine against the plain per-request loop, on every architecture (A.6, A.7, C.3)."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +37,9 @@ SWITCHES = {
     "target_tokenization": "continuation",
     "rome_covariance": False,
     "perplexity": "edit_rows",
+    "nap_prefixes": "first",
 }
+PLAIN_AND_ONE = sorted(name for name, method in METHODS.items() if method.n_neighbors <= 1)
 
 
 def tolerance_of(model):
@@ -82,8 +85,8 @@ def plain_settings(method, switches, hyper=HYPER, legacy_space=True):
 def compare_optimization(model, tokenizer, requests, contexts, name, switches, budget):
     """Optimise with both and assert that everything they report is the same."""
     method = METHODS[name]
-    neighbor_contexts = {None: [], "none": ["{}"], "first": contexts[1:2]}[method.neighbor_prefix]
-    usable = [r for r in requests if r.editing_neighbors or not method.neighbor_assisted]
+    neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
+    usable = [r for r in requests if len(r.editing_neighbors) >= method.n_neighbors]
     assert usable
     problems = [
         build_problem(
@@ -91,7 +94,7 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
             request,
             contexts,
             neighbor_contexts,
-            int(method.neighbor_assisted),
+            method.n_neighbors,
             tokenization_of(method, EditableModel(model), switches["target_tokenization"]),
         )
         for request in usable
@@ -101,7 +104,7 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
     tolerance = tolerance_of(model)
     p_hat, p_hat_legacy = perplexities(EditableModel(model), problems, settings, budget)
     for i, request in enumerate(usable):
-        neighbors = request.editing_neighbors[: int(method.neighbor_assisted)]
+        neighbors = request.editing_neighbors[: method.n_neighbors]
         gpt = model.config.model_type.startswith("gpt")
         space = method.algorithm != "PMET" or gpt
         slow_settings = plain_settings(method, switches, legacy_space=space)
@@ -136,7 +139,7 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
     return fast
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", PLAIN_AND_ONE)
 @pytest.mark.parametrize("family", sorted(MODELS))
 def test_targets_equal_the_plain_loop(family, name, tokenizer, requests, contexts):
     model = MODELS[family](dtype=torch.float64)
@@ -226,6 +229,40 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     untouched = MODELS[family](dtype=torch.float64)
     changed = plain.weight_out_in(plain.locate(untouched).down[2])
     assert not torch.allclose(fast_model.down_weight(2), changed)
+
+
+@pytest.mark.parametrize("weight", ["sum", "row_mean"])
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_several_neighbors_equal_the_plain_loop(family, weight, tokenizer, requests, contexts):
+    """Three neighbors, bare and with every prefix, for both weights (D.1, I1, I3)."""
+    model = MODELS[family](dtype=torch.float64)
+    several = [
+        replace(r, editing_neighbors=r.editing_neighbors + r.neighbors)
+        for r in requests[:3]
+        if all(n.subject for n in r.neighbors)
+    ]
+    several.append(replace(requests[3], editing_neighbors=requests[0].neighbors * 2))
+    for name, prefixes in (("NA3_MEMIT", "first"), ("NAP3_PMET", "all")):
+        switches = SWITCHES | {"neighbor_weight": weight, "nap_prefixes": prefixes}
+        compare_optimization(model, tokenizer, several, contexts, name, switches, budget=400)
+
+
+def test_rome_with_a_neighbor_equals_the_plain_loop(tokenizer, requests, contexts):
+    slow_model = tiny.tiny_gpt2(dtype=torch.float64)
+    fast_model = EditableModel(deepcopy(slow_model))
+    hyper = HYPER | {"steps": 5}
+    settings = target_settings(METHODS["NA_ROME"], hyper, SWITCHES)
+    problems = [build_problem(tokenizer, r, contexts, ["{}"], 1) for r in requests]
+    key_rows = [
+        [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
+    ]
+    fast = edit_in_turn(fast_model, problems, key_rows, settings, None, 400)
+    slow_settings = plain_settings(METHODS["NA_ROME"], SWITCHES, hyper)
+    slow, _ = plain.rome_sequential(
+        slow_model, tokenizer, requests, contexts, slow_settings, n_neighbors=1
+    )
+    for state, found in zip(fast.state, slow, strict=True):
+        assert (state - found.target).norm() / found.target.norm() < 1e-6
 
 
 @pytest.mark.parametrize("whiten", [False, True])

@@ -194,8 +194,25 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
 
 
 def test_every_method_and_series_has_a_colour_of_its_own():
-    assert set(T.METHODS) <= set(F.COLOURS)
-    assert len({F.COLOURS[m] for m in T.METHODS}) == len(T.METHODS)
+    assert set(T.PAPER) <= set(F.COLOURS)
+    assert len({F.COLOURS[m] for m in T.PAPER}) == len(T.PAPER)
     for name in ("All", "UnderEdit"):
         assert name in F.COLOURS and name in F.MARKERS and name in F.LINES
     assert set(F.STAGES) <= set(F.COLOURS) and set(F.STAGES) == set(F.HATCHES)
+
+
+def test_neighbor_count_draws_what_it_was_given(tmp_path):
+    rows = []
+    for n, method in enumerate(("MEMIT", "NA_MEMIT", "NA2_MEMIT", "NAP_MEMIT", "PMET")):
+        values = {name: 0.5 + 0.1 * n for name in F.NEIGHBOR_COUNT}
+        spread = {f"{name}_sd": 0.01 for name in F.NEIGHBOR_COUNT}
+        rows.append({"method": method, "k_text": "2", "n_requests": 9.0} | values | spread)
+    path = tmp_path / "study.png"
+    stops = pd.DataFrame(rows).iloc[::-1]
+    record = F.figure_neighbor_count(stops, path, algorithm="MEMIT", title="t")
+    assert record["n_neighbors"] == [0, 1, 2]
+    assert record["series"]["spec_acc"] == [0.5, 0.6, 0.7]
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(path.with_suffix(".json").read_text()) == record
+    with pytest.raises(ValueError, match="PMET was run with 1 numbers"):
+        F.figure_neighbor_count(stops, path, algorithm="PMET")

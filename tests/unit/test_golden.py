@@ -34,6 +34,7 @@ SWITCHES = {
     "target_tokenization": "continuation",
     "rome_covariance": False,
     "perplexity": "edit_rows",
+    "nap_prefixes": "first",
 }
 
 
@@ -55,7 +56,7 @@ def engine_version() -> int:
 def measured() -> dict[str, dict[str, float]]:
     """p of one iteration and the size of what it wrote, in float64 on a tiny GPT-2."""
     numbers = {}
-    for name in sorted(METHODS):
+    for name in sorted(name for name, method in METHODS.items() if method.in_paper):
         model = EditableModel(tiny.tiny_gpt2(dtype=torch.float64))
         before = {layer: model.down_weight(layer).clone() for layer in HYPER["layers"]}
         usable = [r for r in tiny.tiny_requests() if r.editing_neighbors]

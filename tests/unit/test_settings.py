@@ -194,7 +194,7 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(runs=[block(methods=["FT"])]),
-            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, NA_MEMIT, NAP_MEMIT, PMET, ",
+            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, PMET; each with neighbors as ",
         ),
         (
             changed(runs=[block(methods=["NA_PMET"])]),
@@ -209,6 +209,11 @@ def test_schema_problems_are_reported_together():
             changed(trials={"count": 4, "size": 1000}),
             f"config: trials: 4 trials of 1000 ask for 4000 requests, geography has {AVAILABLE}; "
             f"allowed: size at most {AVAILABLE // 4}",
+        ),
+        (
+            changed(runs=[block(requests="eligible", methods=["NA2_PMET"])]),
+            "config: runs.0.methods: 'NA2_PMET' needs 2 neighbors per request, "
+            "eligible.editing_neighbors = 1 keeps fewer; raise it",
         ),
         (
             changed(stop={"iterations": 6, "extended": 5}),
@@ -294,6 +299,20 @@ def test_a_source_out_of_its_schema_is_named(root, source, line):
 def test_a_source_may_be_the_hub_or_a_folder(root, source):
     edit_model(root, lambda d: d.update(source=source))
     assert load_settings(CONFIG, root).models[MODEL]["source"] == source
+
+
+def test_zsre_with_neighbors_is_refused_with_the_reason(root):
+    path = root / "data" / "zsre.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps([{}] * 500), encoding="utf-8")
+    config = changed(
+        datasets={"zsre": {"source": "zsre", "path": "data/zsre.json"}},
+        runs=[block(dataset="zsre", requests="eligible", methods=["NA_MEMIT"])],
+    )
+    (problem,) = problems_of(config, root)
+    assert problem.startswith("config: runs.0.requests = 'eligible': zsRE has one neighbor per ")
+    plain = changed(datasets=config["datasets"], runs=[block(dataset="zsre")])
+    assert {run.dataset for run in load_settings(plain, root).runs} == {"zsre"}
 
 
 def test_data_from_a_file(root):

@@ -147,6 +147,23 @@ def test_neighbor_length():
     assert terms[1] / terms[0] == pytest.approx(own / edit)
 
 
+def test_nap_prefixes():
+    """I3: a prefixed neighbor has one row, or one per prefix; in the sum they count as one."""
+    method = METHODS["NAP_MEMIT"]
+    first, every = (method.neighbor_contexts(CONTEXTS, name) for name in ("first", "all"))
+    assert first == CONTEXTS[1:2] and every == CONTEXTS[1:]
+    model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+    settings = target_settings(method, HYPER | {"steps": 1}, CORRECTED)
+
+    def term(contexts):
+        problem = build_problem(TOKENIZER, request_of(0), CONTEXTS, contexts, 1)
+        numbers = optimize(model, [problem], settings).numbers
+        return numbers["loss"][0] - numbers["nll"][0]
+
+    assert term(every) == pytest.approx(np.mean([term([context]) for context in every]))
+    assert term(every) != pytest.approx(term(first))
+
+
 def test_rome_covariance():
     """I9: along C^-1 k or along k; both map the key to the target, elsewhere they differ."""
     weights = []

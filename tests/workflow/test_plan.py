@@ -44,7 +44,7 @@ REFUSED = {
     ),
     "unknown method": (
         {"runs": [RUN | {"methods": ["MEMITT"]}]},
-        ["runs.0.methods", "MEMITT", "NA_MEMIT"],
+        ["runs.0.methods", "MEMITT", "allowed: ROME, MEMIT, PMET"],
     ),
     "unknown dataset": (
         {"runs": [RUN | {"dataset": "history", "methods": ["MEMIT"]}]},

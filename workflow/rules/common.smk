@@ -36,6 +36,7 @@ wildcard_constraints:
     trial=r"[1-9]\d*",
     k=r"[1-9]\d*",
     table=r"[a-z_]+",
+    algorithm=r"[A-Z]+",
 
 
 def every_run(pattern):
@@ -63,6 +64,11 @@ def previous_state(wildcards):
     """What iteration k starts from: the state of iteration k-1, or nothing at k = 1."""
     k = int(wildcards.k) - 1
     return f"{RUN}/iter{k}/state.json".format(**wildcards) if k else []
+
+
+def authors_eligible(wildcards):
+    """The authors' own eligible set to compare with, where the configuration names one."""
+    return config["eligible"].get("compare", {}).get(wildcards.model, [])
 
 
 def already_stopped(wildcards):
@@ -187,16 +193,24 @@ def planned_tables():
     """{dataset}.{table} for every table that the configured runs can fill."""
     methods = {}
     for run in SETTINGS.runs:
-        methods.setdefault(run.dataset, set()).add(
-            METHODS[run.method].neighbor_assisted
-        )
+        methods.setdefault(run.dataset, set()).add(METHODS[run.method].n_neighbors)
     names = []
-    for dataset, kinds in methods.items():
-        plain = ["iterative", "all_iterations"] if False in kinds else []
-        names += [
-            f"{dataset}.{table}" for table in plain + ["neighbor"] * (True in kinds)
-        ]
+    for dataset, counts in methods.items():
+        tables = ["iterative", "all_iterations"] if 0 in counts else []
+        tables += ["neighbor"] if 1 in counts else []
+        tables += ["neighbor_count"] if max(counts) > 1 else []
+        names += [f"{dataset}.{table}" for table in tables]
     return names
+
+
+def planned_studies():
+    """{dataset}.{model}.{algorithm} wherever the number of neighbors varies."""
+    studies = {
+        f"{r.dataset}.{r.model}.{METHODS[r.method].algorithm}": None
+        for r in SETTINGS.runs
+        if METHODS[r.method].n_neighbors > 1
+    }
+    return list(studies)
 
 
 def planned_figures():

@@ -74,10 +74,12 @@ rule find_eligible:
     input:
         requests=f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
         model="resources/models/{model}",
+        authors=authors_eligible,
     output:
         requests=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.jsonl",
         verdicts=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.verdicts.csv",
         summary=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.summary.csv",
+        yields=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.yields.json",
     log:
         f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.log",
     benchmark:
@@ -92,6 +94,8 @@ rule find_eligible:
     params:
         compute=COMPUTE,
         eval_positions=SETTINGS.switches["eval_positions"],
+        eligible=config["eligible"],
+        seed=config["seed"],
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
     script:

@@ -14,6 +14,7 @@ EDITING = SCORING | {
         "target_tokenization",
         "neighbor_weight",
         "neighbor_length",
+        "nap_prefixes",
         "rome_covariance",
         "perplexity",
     )

@@ -12,6 +12,16 @@ rule tables:
         f"{OUT}/tables/compiled.txt",
 
 
+rule neighbor_study:
+    input:
+        expand(f"{OUT}/figures/{{study}}.neighbor_count.png", study=planned_studies()),
+        [
+            f"{OUT}/tables/{name}.tex"
+            for name in planned_tables()
+            if name.endswith("neighbor_count")
+        ],
+
+
 rule figures:
     input:
         expand(
@@ -19,6 +29,7 @@ rule figures:
             name=planned_figures(),
             figure=["perplexity_stages", "underedit"],
         ),
+        rules.neighbor_study.input,
 
 
 rule render_table:
@@ -83,3 +94,24 @@ rule draw_figures:
         "Figures of {wildcards.method} on {wildcards.dataset}, {wildcards.model}"
     script:
         "../../scripts/draw_figures.py"
+
+
+rule draw_neighbor_count:
+    input:
+        f"{OUT}/metrics.csv",
+    output:
+        figure=f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.png",
+        record=f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.json",
+    log:
+        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        titles=model_titles(),
+        small=small_models(),
+        epsilon=config["stop"]["epsilon"],
+        switches=SETTINGS.switches,
+    message:
+        "Number of neighbors, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
+    script:
+        "../../scripts/draw_neighbor_count.py"
