@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.covariance import CovarianceError, factorize, second_moments
+from modeledit.hooks import leave_before, record
 from modeledit.iteration import spread_settings, target_settings, tokenization_of
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel, ModelError
@@ -432,3 +433,21 @@ def test_a_layer_that_does_not_exist_is_refused(tokenizer):
     model = EditableModel(tiny.tiny_llama())
     with pytest.raises(ModelError, match=r"layer 9 does not exist: the model has layers 0\.\.4"):
         second_moments(model, tokenizer, ["a text"], [1, 9], 8)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, "attention")])
+def test_hooks_read_tensors_and_tuples(wrap):
+    """Blocks of older transformers return tuples, those of newer ones bare tensors."""
+
+    class Block(torch.nn.Module):
+        def forward(self, x):
+            return wrap(2 * x)
+
+    block, x = Block(), torch.arange(3.0)
+    with record(block, "output") as outputs, record(block, "input") as inputs:
+        block(x)
+    assert torch.equal(outputs[0], 2 * x) and torch.equal(inputs[0], x)
+    with leave_before(block) as seen:
+        block(x)
+        pytest.fail("the block must not run")
+    assert torch.equal(seen[0], x)

@@ -23,7 +23,7 @@ from modeledit.files import (
     write_json,
 )
 from modeledit.scoring import SCHEMA
-from modeledit.state import StateError, pass_on, read_matrices, write_matrices
+from modeledit.state import LazyMatrices, StateError, pass_on, read_matrices, write_matrices
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,3 +206,30 @@ def test_passing_on_leaves_five_small_valid_files_again_and_again(stopped):
 def test_passing_on_needs_no_torch():
     code = "import sys, modeledit.state; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_lazy_matrices_read_a_layer_when_it_is_asked_for(tmp_path):
+    path = tmp_path / "factors.safetensors"
+    matrices = {f"layer{i}": np.full((3, 3), float(i)) for i in (1, 4)}
+    write_matrices(path, matrices, {"base": "abc"})
+    lazy = LazyMatrices(path, {"base": "abc"}, "layer", [1, 4], 3)
+    assert list(lazy) == [1, 4] and len(lazy) == 2
+    assert lazy[4].dtype == np.float64 and (lazy[4] == 4).all()
+    matrices["layer1"][:] = 7
+    write_matrices(path, matrices, {"base": "abc"})
+    assert (lazy[1] == 7).all()  # nothing was kept in memory
+
+
+@pytest.mark.parametrize(
+    ("base", "layers", "width", "message"),
+    [
+        ("other", [1], 3, "base is 'abc', this run needs 'other'"),
+        ("abc", [1, 2], 3, "no layer2; delete the file"),
+        ("abc", [1], 5, r"layer1 has shape \[3, 3\], the model's keys need \[5, 5\]"),
+    ],
+)
+def test_factors_of_another_model_are_refused(tmp_path, base, layers, width, message):
+    path = tmp_path / "factors.safetensors"
+    write_matrices(path, {"layer1": np.eye(3)}, {"base": "abc"})
+    with pytest.raises(StateError, match=message):
+        LazyMatrices(path, {"base": base}, "layer", layers, width)
