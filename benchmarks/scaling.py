@@ -1,0 +1,304 @@
+"""How the engine's seconds grow with what it is given, stage by stage.
+
+Sections: spread (the update by requests and width), requests and length (OPTIMIZATION), covariance,
+scoring, rome (where its seconds go) and precision (of the matrix products). Each writes a table and
+a plot of its own. See benchmarks/README.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from unittest.mock import patch
+
+import common
+import numpy as np
+import torch
+from common import Clock, Work
+
+from modeledit import rome
+from modeledit.covariance import factorize, second_moments
+from modeledit.methods import METHODS
+from modeledit.scoring import score
+from modeledit.spread import KeyRows, least_squares_update
+
+FILLER = "The weather was fair that day and nobody had much to do. "
+Rows = list[dict[str, object]]
+
+
+class Bench:
+    """The model with what its sections need, loaded when first asked for."""
+
+    def __init__(self, arguments: argparse.Namespace):
+        self.arguments = arguments
+        self.loaded: tuple | None = None
+
+    def work(self, name: str, count: int) -> Work:
+        if self.loaded is None:
+            self.loaded = common.load(self.arguments)
+        editing = max(1, METHODS[name].n_neighbors)
+        requests = common.draw_requests(count, self.arguments.seed, editing)
+        return common.make_work(self.arguments, name, requests, self.loaded)
+
+
+def warm(work: Work) -> None:
+    """Run the smallest OPTIMIZATION once."""
+    one = replace(work, requests=work.requests[:1], hyper={**work.hyper, "steps": 2})
+    with work.unchanged():
+        one.optimize()
+
+
+def spread_section(bench: Bench) -> Rows:
+    """`least_squares_update` by requests and width, beside the factorisation that is reused."""
+    arguments, rows = bench.arguments, []
+    random = torch.Generator().manual_seed(arguments.seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    for d_mlp in (*arguments.widths, *((6400,) if arguments.large else ())):
+        lower = (draw(d_mlp, d_mlp) / d_mlp).tril_() + torch.eye(d_mlp, dtype=torch.float64)
+        once, factor = common.timed(partial(factorize, lower @ lower.T, 0), arguments.repeats)
+        for m in arguments.counts:
+            keys, residual = draw(d_mlp, m), draw(d_mlp // 4, m)
+            update = partial(least_squares_update, factor, keys, residual, 15000.0)
+            seconds, _ = common.timed(update, arguments.repeats)
+            rows.append(
+                {
+                    "d_mlp": d_mlp,
+                    "requests": m,
+                    "update_s": round(seconds, 5),
+                    "factorize_s": round(once, 5),
+                }
+            )
+    return rows
+
+
+def requests_section(bench: Bench) -> Rows:
+    """OPTIMIZATION by the number of requests."""
+    most = bench.arguments.max_requests
+    counts = sorted({round(most / 2**i) for i in range(3) if most / 2**i >= 1})
+    work, rows = bench.work(bench.arguments.method, most), []
+    warm(work)
+    for count in counts:
+        seconds, found = common.timed(replace(work, requests=work.requests[:count]).optimize)
+        steps = sum(found.numbers["steps"])
+        rows.append(
+            {
+                "requests": count,
+                "seconds": round(seconds, 3),
+                "s_per_request": round(seconds / count, 4),
+                "steps": int(steps),
+                "ms_per_step": round(1000 * seconds / steps, 2),
+            }
+        )
+    return rows
+
+
+def length_section(bench: Bench) -> Rows:
+    """OPTIMIZATION by the length of the prompts: sentences in front of them."""
+    work, rows = bench.work(bench.arguments.method, min(8, bench.arguments.max_requests)), []
+    warm(work)
+    for fillers in bench.arguments.fillers:
+        longer = [replace(r, prompt=fillers * FILLER + r.prompt) for r in work.requests]
+        changed = replace(work, requests=longer)
+        lengths = [len(problem.edit_rows[0].ids) for problem in changed.problems()]
+        seconds, found = common.timed(changed.optimize)
+        steps = sum(found.numbers["steps"])
+        rows.append(
+            {
+                "fillers": fillers,
+                "tokens": round(float(np.mean(lengths)), 1),
+                "requests": len(longer),
+                "seconds": round(seconds, 3),
+                "steps": int(steps),
+                "ms_per_step": round(1000 * seconds / steps, 2),
+            }
+        )
+    return rows
+
+
+def covariance_section(bench: Bench) -> Rows:
+    """Tokens per second of `second_moments` by the length of the texts."""
+    work, rows = bench.work(bench.arguments.method, 1), []
+    for length in bench.arguments.lengths:
+        texts = [FILLER * length] * 2
+        gather = partial(
+            second_moments, work.model, work.tokenizer, texts, work.hyper["layers"], length
+        )
+        seconds, (_, tokens) = common.timed(gather, bench.arguments.repeats)
+        rows.append(
+            {
+                "text_tokens": length,
+                "tokens": tokens,
+                "seconds": round(seconds, 3),
+                "tokens_per_s": round(tokens / seconds, 1),
+            }
+        )
+    return rows
+
+
+def scoring_section(bench: Bench) -> Rows:
+    """Prompts with an object scored per second, by token budget."""
+    work, rows = bench.work(bench.arguments.method, min(8, bench.arguments.max_requests)), []
+    for budget in bench.arguments.budgets:
+        run = partial(score, work.model, work.tokenizer, work.requests, token_budget=budget)
+        seconds, table = common.timed(run, bench.arguments.repeats)
+        rows.append(
+            {
+                "token_budget": budget,
+                "requests": len(work.requests),
+                "prompts": table.num_rows,
+                "seconds": round(seconds, 3),
+                "prompts_per_s": round(table.num_rows / seconds, 1),
+            }
+        )
+    return rows
+
+
+def rome_section(bench: Bench) -> Rows:
+    """ROME's seconds per request: shared lower blocks, OPTIMIZATION, and the write (the rest)."""
+    work, clock = bench.work("ROME", min(8, bench.arguments.max_requests)), Clock()
+    warm(work)
+    problems = work.problems()
+    run = partial(
+        rome.edit_in_turn,
+        work.model,
+        problems,
+        work.key_rows(),
+        work.settings,
+        work.rome_covariance,
+        work.token_budget,
+    )
+    with (
+        work.unchanged(),
+        patch.object(rome, "Below", clock.wrap("lower blocks", rome.Below)),
+        patch.object(rome, "KeyRows", clock.wrap("lower blocks", rome.KeyRows)),
+        patch.object(KeyRows, "keys", clock.wrap("lower blocks", KeyRows.keys)),
+        patch.object(rome, "optimize", clock.wrap("optimization", rome.optimize)),
+    ):
+        seconds, _ = common.timed(run)
+    parts = {**clock.seconds, "write": seconds - sum(clock.seconds.values()), "whole": seconds}
+    return [
+        {
+            "part": part,
+            "requests": len(problems),
+            "s_per_request": round(value / len(problems), 5),
+            "share": round(value / seconds, 4),
+        }
+        for part, value in parts.items()
+    ]
+
+
+def precision_section(bench: Bench) -> Rows:
+    """What the precision of the matrix products changes: targets and seconds."""
+    work, rows = bench.work(bench.arguments.method, min(8, bench.arguments.max_requests)), []
+    warm(work)
+    for precision in ("float32", "tf32", "bf16"):
+        seconds, found = common.timed(replace(work, precision=precision).optimize)
+        if not rows:
+            exact = found
+        errors = common.relative_errors(found.state, exact.state)
+        rows.append(
+            {
+                "precision": precision,
+                "requests": len(work.requests),
+                "seconds": round(seconds, 3),
+                "steps": int(sum(found.numbers["steps"])),
+                "mean_error": f"{float(errors.mean()):.2e}",
+                "max_error": f"{float(errors.max()):.2e}",
+            }
+        )
+    return rows
+
+
+def draw_spread(axes, rows: Rows) -> None:
+    for i, d_mlp in enumerate(dict.fromkeys(row["d_mlp"] for row in rows)):
+        chosen = [row for row in rows if row["d_mlp"] == d_mlp]
+        counts = [row["requests"] for row in chosen]
+        times = [row["update_s"] for row in chosen]
+        axes.plot(counts, times, color=f"C{i}", marker="o", label=f"{d_mlp}")
+        axes.axhline(chosen[0]["factorize_s"], color=f"C{i}", linestyle=":")
+    axes.set(xscale="log", yscale="log", xlabel="requests", ylabel="seconds of an update")
+    axes.legend(title="MLP width (dotted: factorisation)", title_fontsize=6, ncols=4)
+
+
+def line(x: str, y: str) -> Callable:
+    """Draws column `y` against column `x`."""
+
+    def draw(axes, rows: Rows) -> None:
+        axes.plot([row[x] for row in rows], [row[y] for row in rows], marker="o", clip_on=False)
+        axes.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "), ylim=(0, None))
+
+    return draw
+
+
+def bars(name: str, value: str) -> Callable:
+    """Draws column `value`, one bar for each `name`."""
+
+    def draw(axes, rows: Rows) -> None:
+        axes.bar([row[name] for row in rows], [row[value] for row in rows])
+        axes.set_ylabel(value.replace("_", " "))
+
+    return draw
+
+
+SECTIONS: Mapping[str, tuple[Callable[[Bench], Rows], Callable]] = {
+    "spread": (spread_section, draw_spread),
+    "requests": (requests_section, line("requests", "seconds")),
+    "length": (length_section, line("tokens", "ms_per_step")),
+    "covariance": (covariance_section, line("text_tokens", "tokens_per_s")),
+    "scoring": (scoring_section, line("token_budget", "prompts_per_s")),
+    "rome": (rome_section, bars("part", "s_per_request")),
+    "precision": (precision_section, bars("precision", "seconds")),
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = common.make_parser(__doc__)
+    common.add_model(parser)
+    add, number = parser.add_argument, common.positive
+    add("--only", nargs="+", choices=SECTIONS, help="sections; default: all but precision")
+    add("--precision", action="store_true", help="run the section precision as well")
+    add("--method", type=common.joint_method_name, default="MEMIT", help="what is optimised")
+    add("--max-requests", type=number, default=40, help="requests at most")
+    add("--fillers", type=int, nargs="+", default=(0, 1, 2, 4, 8), help="sentences in front")
+    add("--lengths", type=number, nargs="+", default=(64, 256, 1024), help="tokens of a text")
+    add("--budgets", type=number, nargs="+", default=(64, 256, 1024, 4096), help="for scoring")
+    add("--counts", type=number, nargs="+", default=(10, 100, 300, 1000), help="for SPREAD")
+    add("--widths", type=number, nargs="+", default=(512, 1536, 3072), help="for SPREAD")
+    add("--large", action="store_true", help="width 6400 (GPT-2 XL) as well, for SPREAD")
+    add(
+        "--repeats",
+        type=number,
+        default=2,
+        help="of SPREAD, covariance, scoring: the fastest counts",
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    bench = Bench(arguments)
+    chosen = arguments.only or [name for name in SECTIONS if name != "precision"]
+    if arguments.precision and "precision" not in chosen:
+        chosen.append("precision")
+    for name in chosen:
+        measure, draw = SECTIONS[name]
+        print(f"\n{name}: {measure.__doc__}")
+        rows = measure(bench)
+        on_model = bench.loaded is not None and name != "spread"
+        machine = common.describe_machine(
+            bench.loaded[0].device.type if on_model else "cpu", arguments.threads
+        )
+        same = {"model": arguments.model.resolve().name if on_model else "", **machine}
+        common.write_table(arguments.output / f"scaling_{name}.csv", rows, same)
+        with common.plot(arguments.output / f"scaling_{name}.png") as axes:
+            draw(axes, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
