@@ -23,14 +23,14 @@ def factorize(covariance: torch.Tensor, layer: int) -> torch.Tensor:
 
     SPREAD solves with lambda C, so this one factor serves every lambda, method, trial and
     iteration. Raises CovarianceError when C is not positive definite, as happens when it has seen
-    fewer tokens than d_mlp.
+    fewer different tokens than d_mlp.
     """
     try:
         return torch.linalg.cholesky(covariance.double())
     except torch.linalg.LinAlgError as error:
         raise CovarianceError(
-            f"the covariance of layer {layer} is not positive definite: gather it from more tokens "
-            f"than the {len(covariance)} rows of the key"
+            f"the covariance of layer {layer} is not positive definite: gather it from more, and "
+            f"more varied, tokens; the key has {len(covariance)} rows"
         ) from error
 
 

@@ -337,7 +337,7 @@ def test_update_solves_its_normal_equations(m):
 
 
 def test_singular_covariance_is_refused_with_the_way_out():
-    with pytest.raises(CovarianceError, match="layer 4 .* more tokens than the 6 rows"):
+    with pytest.raises(CovarianceError, match="layer 4 .* tokens; the key has 6 rows"):
         factorize(torch.ones(6, 6), 4)
 
 
