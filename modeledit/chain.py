@@ -39,22 +39,6 @@ def load_edited(model: EditableModel, path: Path, expected: Mapping[str, str]) -
         model.write_down_weight(names[name], torch.from_numpy(matrix))
 
 
-class _AsTensors(Mapping):
-    """Factors by layer as torch tensors, each read from disk when it is asked for."""
-
-    def __init__(self, matrices: LazyMatrices):
-        self.matrices = matrices
-
-    def __getitem__(self, layer: int) -> torch.Tensor:
-        return torch.from_numpy(self.matrices[layer])
-
-    def __iter__(self):
-        return iter(self.matrices)
-
-    def __len__(self) -> int:
-        return len(self.matrices)
-
-
 def extend_chain(
     k: int,
     method: str,
@@ -93,8 +77,7 @@ def extend_chain(
     factors = {}
     if "factors" in inputs:
         width = model.down_weight(hyper["layers"][0]).shape[1]
-        stored = LazyMatrices(inputs["factors"], {"base": base}, "layer", hyper["layers"], width)
-        factors = _AsTensors(stored)
+        factors = LazyMatrices(inputs["factors"], {"base": base}, "layer", hyper["layers"], width)
     with progress(len(requests), "request") as bar:
         targets, edits = edit_once(
             model,

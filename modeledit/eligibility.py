@@ -15,7 +15,7 @@ from modeledit.models import EditableModel
 from modeledit.prompts import target_row
 from modeledit.requests import Request
 from modeledit.rows import label_log_probabilities
-from modeledit.scoring import left_padded
+from modeledit.scoring import placed
 
 
 def judge_neighbors(
@@ -34,8 +34,7 @@ def judge_neighbors(
     rows = []
     for request in requests:
         batch = [target_row(tokenizer, n.text, n.target) for n in request.neighbors]
-        padded = eval_positions == "hf_default" and model.counts_padding
-        rows += left_padded(batch) if padded else batch
+        rows += placed(model, batch, eval_positions)
     outputs = label_log_probabilities(model, rows, token_budget)
     verdicts = []
     for (request, index, neighbor), (_, argmax) in zip(asked, outputs, strict=True):

@@ -48,7 +48,7 @@ def edit_in_turn(
     layer = settings.layer
     down = model.part(layer, "down")
     if factor is not None:
-        factor = factor.to(model.device).double()
+        factor = torch.as_tensor(factor, device=model.device).double()
     parts = []
     for start in range(0, len(problems), TOGETHER):
         chosen = range(start, min(start + TOGETHER, len(problems)))

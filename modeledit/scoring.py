@@ -38,8 +38,13 @@ class ScoringSettings:
         return cls(**{name: switches[name] for name in cls.__dataclass_fields__})
 
 
-def left_padded(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one batch at the positions that left padding gives them (I14)."""
+def placed(model: EditableModel, rows: list[Row], eval_positions: str) -> list[Row]:
+    """The rows of one batch, with "hf_default" at the positions that left padding gives them (I14).
+
+    Only a model with absolute positions notices.
+    """
+    if eval_positions != "hf_default" or not model.counts_padding:
+        return rows
     longest = max((len(row.ids) for row in rows), default=0)
     return [replace(row, offset=longest - len(row.ids)) for row in rows]
 
@@ -93,8 +98,7 @@ def score(
     def add(request: int, kind: str, name: str, prompts: Mapping[int, tuple[str, str]]) -> None:
         """One batch: all prompts of a request, kind and object."""
         batch = [target_row(tokenizer, prompt, text) for prompt, text in prompts.values()]
-        if settings.eval_positions == "hf_default" and model.counts_padding:
-            batch = left_padded(batch)
+        batch = placed(model, batch, settings.eval_positions)
         if settings.competitor == "after_pad":
             batch = [after_pad(row) for row in batch]
         entries.extend((request, kind, index, name) for index in prompts)

@@ -117,7 +117,7 @@ def spread(
             targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
         )
         update = least_squares_update(
-            factors[layer].to(model.device),
+            torch.as_tensor(factors[layer], device=model.device),
             key.T,
             residual.T / settings.share(i),
             settings.covariance_weight,

@@ -21,6 +21,7 @@ from modeledit.spread import least_squares_update, spread
 from modeledit.targets import optimize, perplexities
 from tests.reference import models as tiny
 from tests.reference import plain
+from tests.unit.test_golden import SWITCHES
 
 MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
 HYPER = {
@@ -31,14 +32,6 @@ HYPER = {
     "weight_decay": 0.001,
     "kl_factor": 0.001,
     "covariance_weight": 5.0,
-}
-SWITCHES = {
-    "neighbor_weight": "sum",
-    "neighbor_length": "own",
-    "target_tokenization": "continuation",
-    "rome_covariance": False,
-    "perplexity": "edit_rows",
-    "nap_prefixes": "first",
 }
 PLAIN_AND_ONE = sorted(name for name, method in METHODS.items() if method.n_neighbors <= 1)
 
