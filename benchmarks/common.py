@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeledit.devices import matrix_precision, prepare_device
-from modeledit.figures import STYLE
+from modeledit.drawing import STYLE
 from modeledit.files import finished
 from modeledit.geography import build_requests
 from modeledit.iteration import spread_settings, target_settings, tokenization_of

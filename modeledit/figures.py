@@ -8,7 +8,6 @@ record. The bytes depend on the data only (no dates, no global plotting state).
 """
 
 import math
-import textwrap
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,39 +15,14 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from scipy import special, stats
 
 from modeledit import stopping
-from modeledit.files import finished, write_json
+from modeledit.drawing import COLOURS, STYLE, footnote, heading, new_figure, save, write_record
 from modeledit.methods import METHODS
 from modeledit.metrics import underedit
-from modeledit.tables import TEMPLATES
 
-STYLE = TEMPLATES / "paper.mplstyle"
-
-# Okabe-Ito. Colour always goes with a marker, line style or hatch, so none is needed to read on.
-COLOURS = {
-    "ROME": "#E69F00",
-    "MEMIT": "#0072B2",
-    "NA_MEMIT": "#56B4E9",
-    "NAP_MEMIT": "#000000",
-    "PMET": "#D55E00",
-    "NA_PMET": "#CC79A7",
-    "NAP_PMET": "#009E73",
-    "Unedited": "#7F7F7F",
-    "p_bar": "#009E73",
-    "p_hat": "#0072B2",
-    "All": "#0072B2",
-    "UnderEdit": "#D55E00",
-    "eff_acc": "#0072B2",
-    "gen_acc": "#E69F00",
-    "spec_acc": "#009E73",
-    "score_acc": "#000000",
-}
 NEIGHBOR_COUNT = {  # metric: label, marker, line
     "eff_acc": ("efficacy", "o", ":"),
     "gen_acc": ("generalization", "s", "--"),
@@ -98,7 +72,7 @@ def figure_perplexity_stages(
     scale = f"Box-Cox, λ = {lam:.3g}" if lam is not None else "log scale"
 
     with matplotlib.style.context(STYLE):
-        figure = _figure(3.3, 2.35)
+        figure = new_figure(3.3, 2.35)
         axes = figure.subplots()
         # Perplexity 1, certainty, is zero on both scales; a stub below it keeps such bars visible.
         heights = [_scaled(v, lam) if math.isfinite(v) else None for v in values]
@@ -142,9 +116,9 @@ def figure_perplexity_stages(
         axes.set_xticks(by_k.to_list(), [str(k) for k in by_k.index])
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("iteration k" + ("" if met else f" (|Δp| ≤ {epsilon:g} not met)"))
-        _heading(figure, axes, label or f"request {request}", 3)
-        _note(figure, "; ".join(filter(None, [reason and f"log scale: {reason}", note])))
-        _save(figure, path)
+        heading(figure, axes, label or f"request {request}", 3)
+        footnote(figure, "; ".join(filter(None, [reason and f"log scale: {reason}", note])))
+        save(figure, path)
     record = {
         "figure": "perplexity_stages",
         "request": int(request),
@@ -156,7 +130,7 @@ def figure_perplexity_stages(
         "why_log": reason,
         "stages": stages,
     }
-    _write_record(path, record)
+    write_record(path, record)
     return record
 
 
@@ -228,7 +202,7 @@ def figure_underedit(
             "dp": [abs(float(e["p_hat"].mean()) - float(e["p_bar"].mean())) for _, e in rows],
         }
     with matplotlib.style.context(STYLE):
-        figure = _figure(3.3, 3.0)
+        figure = new_figure(3.3, 3.0)
         upper, lower = figure.subplots(2, 1, sharex=True)
         size = {"All": len(requests[1]), "UnderEdit": len(chosen)}
         for name, data in series.items():
@@ -264,9 +238,9 @@ def figure_underedit(
         lower.set_xticks(ks)
         lower.set_xlim(ks[0] - 0.2, ks[-1] + 0.2)
         figure.align_ylabels()
-        _heading(figure, upper, title, 2)
-        _note(figure, note)
-        _save(figure, path)
+        heading(figure, upper, title, 2)
+        footnote(figure, note)
+        save(figure, path)
     record = {
         "figure": "underedit",
         "k": ks,
@@ -276,7 +250,7 @@ def figure_underedit(
         "log_axis": log,
         "series": series,
     }
-    _write_record(path, record)
+    write_record(path, record)
     return record
 
 
@@ -305,7 +279,7 @@ def figure_neighbor_count(
     if len(rows) < 2:
         raise ValueError(f"figure: {algorithm} was run with {len(rows)} numbers of neighbors only")
     with matplotlib.style.context(STYLE):
-        figure = _figure(3.3, 2.35)
+        figure = new_figure(3.3, 2.35)
         axes = figure.subplots()
         ticks = list(range(len(rows)))  # 0, 1, 2, 4, 8 evenly spaced
         for name, (label, marker, line) in NEIGHBOR_COUNT.items():
@@ -323,9 +297,9 @@ def figure_neighbor_count(
         axes.set_xticks(ticks, [str(n) for n in rows["n"]])
         axes.set_xlabel("neighbors in the loss")
         axes.set_ylabel("accuracy (%)")
-        _heading(figure, axes, title, 2)
-        _note(figure, note)
-        _save(figure, path)
+        heading(figure, axes, title, 2)
+        footnote(figure, note)
+        save(figure, path)
     record = {
         "figure": "neighbor_count",
         "algorithm": algorithm,
@@ -335,7 +309,7 @@ def figure_neighbor_count(
         "series": {name: rows[name].astype(float).tolist() for name in NEIGHBOR_COUNT},
         "sd": {name: rows[f"{name}_sd"].astype(float).tolist() for name in NEIGHBOR_COUNT},
     }
-    _write_record(path, record)
+    write_record(path, record)
     return record
 
 
@@ -414,48 +388,3 @@ def _short(value: float) -> str:
         return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure with a canvas of its own: nothing is registered globally, no display is needed."""
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _heading(figure: Figure, axes: Axes, title: str, columns: int) -> None:
-    """A title over the whole figure and, between it and the panel, the legend."""
-    if title:
-        figure.suptitle("\n".join(textwrap.wrap(title, 56)), fontsize=7.5)
-    axes.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.01),
-        ncols=columns,
-        columnspacing=1.2,
-        handletextpad=0.5,
-    )
-
-
-def _note(figure: Figure, text: str) -> None:
-    if text:
-        figure.supxlabel("\n".join(textwrap.wrap(text, 88)), fontsize=5.2, color="#555555")
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with finished(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-
-
-def _write_record(path: str | Path, record: dict[str, Any]) -> None:
-    """JSON beside the figure; numbers that JSON cannot hold become null."""
-    write_json(Path(path).with_suffix(".json"), _plain(record))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

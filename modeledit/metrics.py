@@ -5,7 +5,8 @@ needs a model. The way up is
 
     scores --request_metrics--> one row per request
     scores of k = 0..K + edits --run_metrics--> one row per iteration of one run (metrics.csv)
-    metrics of all runs --by_iteration / at_stop--> mean, spread and number of trials
+
+Means over trials are the business of `aggregation`.
 
 Fractions are in 0..1 and become percentages only in tables. NaN means "not defined or not
 measured"; infinity means that the model gave a target no probability at all (a collapsed model), so
@@ -22,13 +23,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from modeledit import stopping
-
 Accuracy = Literal["exact", "token"]
 Success = Literal["sum", "mean"]
 Zeros = Literal["keep", "drop"]
 Perplexity = Literal["edit_rows", "legacy"]
-TrialAgg = Literal["mean_of_scores", "mean_of_rounded_scores", "hm_of_means"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     Raises ValueError when a column is missing.
     """
     frame = pq.read_table(path).to_pandas()
-    _require(frame, SCORE_COLUMNS, str(path))
+    require_columns(frame, SCORE_COLUMNS, str(path))
     return frame[list(SCORE_COLUMNS)]
 
 
@@ -116,8 +114,8 @@ def request_metrics(
     Returns one row per request, sorted by id: ``request`` and the six columns REQUEST_METRICS.
     Raises ValueError for unknown options and for incomplete scores.
     """
-    _choice("accuracy", accuracy, ("exact", "token"))
-    _choice("success", success, ("sum", "mean"))
+    require_choice("accuracy", accuracy, ("exact", "token"))
+    require_choice("success", success, ("sum", "mean"))
     scores = _with_own_objects(scores)
     unedited = None if unedited is None else _with_own_objects(unedited)
     prompts = _prompts(scores, success)
@@ -170,7 +168,7 @@ def harmonic_mean(values: Iterable[float], zeros: Zeros = "keep") -> float:
     released code does (I21), and the mean of nothing but zeros is zero. Raises ValueError for
     no values or a negative one.
     """
-    _choice("zeros", zeros, ("keep", "drop"))
+    require_choice("zeros", zeros, ("keep", "drop"))
     array = np.asarray(list(values), dtype=float)
     if array.size == 0 or (array < 0).any():
         raise ValueError(f"harmonic mean: needs non-negative values, got {array.tolist()}")
@@ -225,7 +223,7 @@ def run_metrics(
             f"{dataset}/{model}/{method}/trial{trial}: iterations {done} with edits of"
             f" {sorted(edits)} are not a chain without gaps; run the missing ones"
         )
-    _choice("perplexity", perplexity, ("edit_rows", "legacy"))
+    require_choice("perplexity", perplexity, ("edit_rows", "legacy"))
     legacy = "_legacy" if perplexity == "legacy" else ""
     bar, hat, init = f"p_bar{legacy}", f"p_hat{legacy}", f"p_init{legacy}"
     rows = []
@@ -252,155 +250,6 @@ def run_metrics(
         rows.append(row)
     run = {"dataset": dataset, "model": model, "method": method, "trial": trial}
     return pd.DataFrame([run | row for row in rows], columns=list(COLUMNS))
-
-
-def read_metrics(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
-    """Read one or more metrics.csv files into one frame; raises ValueError on a bad one."""
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    text = {"dataset": str, "model": str, "method": str}
-    frames = []
-    for path in paths:
-        # Only an empty field is missing: a model may be called "NA".
-        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-        _require(frame, COLUMNS, str(path))
-        frames.append(frame[list(COLUMNS)])
-    metrics = pd.concat(frames, ignore_index=True)
-    repeated = metrics[metrics.duplicated([*RUN, "k"])]
-    if not repeated.empty:
-        first = repeated.iloc[0][[*RUN, "k"]].to_dict()
-        raise ValueError(f"metrics: the row {first} occurs twice in {[str(p) for p in paths]}")
-    return metrics.astype({name: float for name in METRICS} | {"trial": int, "k": int})
-
-
-# --------------------------------------------------------------------------------------------
-# Runs -> trials
-
-
-def picks(
-    metrics: pd.DataFrame,
-    epsilon: float = stopping.EPSILON,
-    small_change: float = stopping.EPSILON,
-) -> pd.DataFrame:
-    """The k each stopping criterion picks in each run (SPEC C.4); missing where it never fires.
-
-    Returns one row per run: dataset, model, method, trial and the nullable integers ``proposed``,
-    ``monotonic`` and ``small_change``.
-    """
-    rows = []
-    for run, frame in metrics.groupby(list(RUN), sort=False):
-        steps = frame[frame["k"] > 0].sort_values("k")
-        dp, p_hat = steps["dp"].tolist(), steps["p_hat"].tolist()
-        rows.append(
-            dict(zip(RUN, run, strict=True))
-            | {
-                "proposed": stopping.proposed(dp, epsilon),
-                "monotonic": stopping.monotonic(dp),
-                "small_change": stopping.small_change(p_hat, small_change),
-            }
-        )
-    criteria = ("proposed", "monotonic", "small_change")
-    return pd.DataFrame(rows, columns=[*RUN, *criteria]).astype(dict.fromkeys(criteria, "Int64"))
-
-
-def by_iteration(
-    metrics: pd.DataFrame,
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
-    """Means over trials for every dataset, model, method and k.
-
-    A trial that stopped before k takes part with the last row it has, so that every row is about
-    the same trials; ``n_stopped`` counts these. For the other columns see `aggregate`.
-    """
-    carried = []
-    for _, method in metrics.groupby(["dataset", "model", "method"], sort=False):
-        ks = range(int(method["k"].max()) + 1)
-        for _, run in method.groupby("trial"):
-            last = int(run["k"].max())
-            rows = run.set_index("k").loc[[min(k, last) for k in ks]].reset_index(drop=True)
-            carried.append(rows.assign(k=ks, n_stopped=[int(k > last) for k in ks]))
-    rows = pd.concat(carried, ignore_index=True)
-    stopped = rows.groupby(["dataset", "model", "method", "k"], sort=False)["n_stopped"].sum()
-    result = aggregate(rows, ("k",), trial_agg, round_per_trial, zeros)
-    return result.assign(n_stopped=stopped.to_numpy())
-
-
-def at_stop(
-    metrics: pd.DataFrame,
-    epsilon: float = stopping.EPSILON,
-    by: Literal["trial", "mean"] = "trial",
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
-    """Means over trials at the stop, one row per dataset, model and method.
-
-    ``by="trial"`` takes each trial's own stop row; ``by="mean"`` takes the first k at which the
-    |dp| averaged over trials meets the rule, as the paper's tables do (SPEC G.1). A run which
-    never meets it takes part with its last row. Columns as in `aggregate`, and ``k`` (mean),
-    ``k_text`` ("4", or "3--5" where trials differ), ``met`` (whether all met the rule).
-    """
-    _choice("by", by, ("trial", "mean"))
-    keys = ["dataset", "model", "method"]
-    if by == "mean":
-        rows = by_iteration(metrics, trial_agg, round_per_trial, zeros)
-        chosen = []
-        for _, frame in rows.groupby(keys, sort=False):
-            steps = frame[frame["k"] > 0].sort_values("k")
-            k = stopping.proposed(steps["dp"].tolist(), epsilon)
-            row = steps[steps["k"] == k] if k else steps.tail(1)
-            chosen.append(row.assign(k_text=row["k"].astype(str), met=k is not None))
-        return pd.concat(chosen, ignore_index=True)
-    stops = picks(metrics, epsilon).set_index(list(RUN))["proposed"]
-    chosen = []
-    for run, frame in metrics.groupby(list(RUN), sort=False):
-        met = pd.notna(stops[run])
-        k = stops[run] if met else frame["k"].max()
-        chosen.append(frame[frame["k"] == k].assign(met=met))
-    rows = pd.concat(chosen, ignore_index=True)
-    groups = rows.groupby(keys, sort=False)
-    result = aggregate(rows, (), trial_agg, round_per_trial, zeros)
-    low, high = groups["k"].min().to_numpy(), groups["k"].max().to_numpy()
-    return result.assign(
-        k=groups["k"].mean().to_numpy(dtype=float),
-        k_text=[f"{a}" if a == b else f"{a}--{b}" for a, b in zip(low, high, strict=True)],
-        met=groups["met"].all().to_numpy(),
-    )
-
-
-def aggregate(
-    rows: pd.DataFrame,
-    by: Sequence[str] = ("k",),
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
-    """Mean and spread over trials for every dataset, model, method and ``by`` (SPEC F.3, F.4).
-
-    ``mean_of_scores`` averages everything. ``mean_of_rounded_scores`` first rounds each trial's
-    scores to two decimals (or to ``round_per_trial``); ``hm_of_means`` takes the harmonic mean of
-    the averaged parts instead. ``round_per_trial`` rounds all fractions of each trial first (the
-    paper's tables: 2). Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample
-    standard deviation, NaN for one trial), ``n_trials`` and ``n_requests`` (the mean over trials).
-    """
-    _choice("trial_agg", trial_agg, ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means"))
-    keys = ["dataset", "model", "method", *by]
-    rows = rows.copy()
-    if round_per_trial is not None:
-        rows[list(FRACTIONS)] = rows[list(FRACTIONS)].round(round_per_trial)
-    elif trial_agg == "mean_of_rounded_scores":
-        rows[list(SCORES)] = rows[list(SCORES)].round(2)
-    groups = rows.groupby(keys, sort=False)[list(METRICS)]
-    # An infinite value makes the spread undefined, which numpy would report as a warning.
-    with np.errstate(invalid="ignore"):
-        means, spread = groups.mean(), groups.std().add_suffix("_sd")
-    for name, parts in SCORES.items() if trial_agg == "hm_of_means" else ():
-        means[name] = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
-    counts = rows.groupby(keys, sort=False).agg(
-        n_trials=("trial", "nunique"), n_requests=("n_requests", "mean")
-    )
-    return pd.concat([means, spread, counts], axis=1).reset_index()
 
 
 # --------------------------------------------------------------------------------------------
@@ -500,7 +349,7 @@ def _ragged_sum(column: pd.Series) -> np.ndarray:
 
 
 def _mean_p(edits: pd.DataFrame, column: str) -> float:
-    _require(edits, (column,), "edits")
+    require_columns(edits, (column,), "edits")
     return _or_infinite(edits[column].to_numpy(dtype=float).mean())
 
 
@@ -513,12 +362,12 @@ def _or_infinite(value: float) -> float:
     return math.inf if math.isnan(value) else float(value)
 
 
-def _choice(name: str, value: object, allowed: Sequence[str]) -> None:
+def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
 
 
-def _require(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ValueError(f"{where}: missing columns {missing}")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from modeledit.aggregation import picks, read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
-from modeledit.metrics import picks, read_metrics
 
 with journal(snakemake.log[0]):
     metrics = read_metrics(snakemake.input)

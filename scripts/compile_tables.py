@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modeledit.files import finished
 from modeledit.journal import journal
-from modeledit.tables import document
+from modeledit.typesetting import document
 
 with journal(snakemake.log[0]) as log, finished(Path(snakemake.output.status)) as status:
     folder = Path(snakemake.output.document).parent

@@ -1,8 +1,8 @@
 """What the number of neighbors in the loss does, from the metrics of all runs."""
 
+from modeledit.aggregation import at_stop, read_metrics
 from modeledit.figures import figure_neighbor_count
 from modeledit.journal import journal
-from modeledit.metrics import at_stop, read_metrics
 from modeledit.settings import describe_dataset, small_model_note
 
 with journal(snakemake.log[0]):

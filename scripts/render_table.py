@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from modeledit.aggregation import read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
-from modeledit.metrics import read_metrics
 from modeledit.settings import describe_dataset, small_model_note
-from modeledit.tables import build, to_csv, to_latex
+from modeledit.tables import build
+from modeledit.typesetting import to_csv, to_latex
 
 with journal(snakemake.log[0]):
     metrics = read_metrics(snakemake.input[0])

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeledit import aggregation as A
 from modeledit import metrics as M
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -354,7 +355,7 @@ def test_collapse_is_infinite_and_never_missing():
     before, after = run_tables()
     got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 1.0], [1.0, math.nan])}, **RUN)
     assert got["p_hat"][1] == math.inf and got["dp"][1] == math.inf
-    assert pd.isna(M.picks(got)["proposed"][0])
+    assert pd.isna(A.picks(got)["proposed"][0])
 
 
 def test_iterations_after_the_stop_are_left_out():
@@ -405,30 +406,30 @@ def test_metrics_csv_round_trip(tmp_path):
     frame = run_frame([3.0, 0.1 + 0.2], model="NA", dataset="001")
     frame.loc[1, "p_hat"] = math.inf
     frame.to_csv(tmp_path / "a.csv", index=False)
-    read = M.read_metrics(tmp_path / "a.csv")
+    read = A.read_metrics(tmp_path / "a.csv")
     pd.testing.assert_frame_equal(read, frame, check_dtype=False, check_exact=True)
     with pytest.raises(ValueError, match="occurs twice"):
-        M.read_metrics([tmp_path / "a.csv", tmp_path / "a.csv"])
+        A.read_metrics([tmp_path / "a.csv", tmp_path / "a.csv"])
     frame.drop(columns="dp").to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(ValueError, match=r"b\.csv: missing columns \['dp'\]"):
-        M.read_metrics(tmp_path / "b.csv")
+        A.read_metrics(tmp_path / "b.csv")
 
 
 def test_picks_are_per_run_and_nullable():
     frame = pd.concat(
         [run_frame([9.0, 0.5, 0.9]), run_frame([9.0, 7.0, 5.0], trial=2), run_frame([0.2], 3)]
     ).sample(frac=1, random_state=1)
-    got = M.picks(frame).sort_values("trial")
+    got = A.picks(frame).sort_values("trial")
     assert got["proposed"].tolist() == [2, pd.NA, 1]
     assert got["monotonic"].tolist() == [2, pd.NA, pd.NA]
     assert got["small_change"].tolist() == [3, pd.NA, pd.NA]
     assert str(got["proposed"].dtype) == "Int64"
-    assert M.picks(frame, epsilon=8.0).sort_values("trial")["proposed"].tolist() == [2, 2, 1]
+    assert A.picks(frame, epsilon=8.0).sort_values("trial")["proposed"].tolist() == [2, 2, 1]
 
 
 def test_by_iteration_carries_stopped_trials_forward():
     frame = pd.concat([run_frame([9.0, 0.5]), run_frame([9.0, 7.0, 5.0, 0.1], trial=2)])
-    got = M.by_iteration(frame)
+    got = A.by_iteration(frame)
     assert got["k"].tolist() == [0, 1, 2, 3, 4]
     assert got["n_stopped"].tolist() == [0, 0, 0, 1, 1]
     assert got["n_trials"].tolist() == [2] * 5
@@ -447,14 +448,14 @@ def test_at_stop_takes_each_trials_own_stop():
             run_frame([9.0, 7.0], trial=1, method="PMET"),
         ]
     )
-    got = M.at_stop(frame).set_index("method")
+    got = A.at_stop(frame).set_index("method")
     assert got.loc["MEMIT", "k_text"] == "2--4" and got.loc["MEMIT", "k"] == 3
     assert got.loc["MEMIT", "eff_acc"] == pytest.approx((0.2 + 0.4) / 2)
     assert got.loc["MEMIT", "met"] and not got.loc["PMET", "met"]
     assert got.loc["PMET", "k_text"] == "2" and got.loc["PMET", "dp"] == 7.0
     assert math.isnan(got.loc["PMET", "eff_acc_sd"])
     # On trial means the rule is met later: (0.4 + 5) / 2 > 1, (0.4 + 0.1) / 2 <= 1.
-    mean = M.at_stop(frame, by="mean").set_index("method")
+    mean = A.at_stop(frame, by="mean").set_index("method")
     assert mean.loc["MEMIT", "k_text"] == "4" and mean.loc["MEMIT", "met"]
     assert mean.loc["PMET", "k_text"] == "2" and not mean.loc["PMET", "met"]
 
@@ -462,7 +463,7 @@ def test_at_stop_takes_each_trials_own_stop():
 def test_infinite_values_stay_infinite_over_trials():
     frame = pd.concat([run_frame([9.0, math.inf]), run_frame([9.0, 7.0], trial=2)])
     frame.loc[(frame["k"] == 2) & (frame["trial"] == 1), "me_ppl"] = math.inf
-    got = M.by_iteration(frame).set_index("k")
+    got = A.by_iteration(frame).set_index("k")
     assert got.loc[2, "dp"] == math.inf and got.loc[2, "me_ppl"] == math.inf
 
 
@@ -476,7 +477,7 @@ def test_trial_aggregations_differ_as_named():
     frame = pd.concat(rows)
 
     def score(**options):
-        return M.by_iteration(frame, **options).set_index("k").loc[1, ["score_acc", "eff_acc"]]
+        return A.by_iteration(frame, **options).set_index("k").loc[1, ["score_acc", "eff_acc"]]
 
     assert score()["score_acc"] == pytest.approx(np.mean([0.354, 0.798, 0.668]))
     rounded = score(trial_agg="mean_of_rounded_scores")
@@ -485,16 +486,16 @@ def test_trial_aggregations_differ_as_named():
     means = np.mean([p[:3] for p in parts], axis=0)
     assert score(trial_agg="hm_of_means")["score_acc"] == pytest.approx(M.harmonic_mean(means))
     assert score(round_per_trial=2)["eff_acc"] == pytest.approx(np.mean([0.90, 1.0, 0.5]))
-    undefined = M.by_iteration(frame, trial_agg="hm_of_means").set_index("k").loc[0, "score_acc"]
+    undefined = A.by_iteration(frame, trial_agg="hm_of_means").set_index("k").loc[0, "score_acc"]
     assert math.isnan(undefined)
     with pytest.raises(ValueError, match="trial_agg"):
-        M.by_iteration(frame, trial_agg="median")
+        A.by_iteration(frame, trial_agg="median")
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_carrying_forward_ends_at_the_last_rows(lengths):
     frame = pd.concat([run_frame([2.0] * n, trial=t) for t, n in enumerate(lengths)])
-    last = M.by_iteration(frame).iloc[-1]
+    last = A.by_iteration(frame).iloc[-1]
     assert last["k"] == max(lengths)
     assert last["eff_acc"] == pytest.approx(np.mean(lengths) / 10)
     assert last["n_stopped"] == sum(n < max(lengths) for n in lengths)

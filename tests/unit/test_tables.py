@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from modeledit import metrics as M
 from modeledit import tables as T
+from modeledit import typesetting
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat), as percent where fractions
 MEMIT = {1: (79, 22, 75, 58.66, 1.04, 11360.64), 2: (98, 33, 70, 60.5, 1.03, 78.15)}
@@ -98,9 +99,9 @@ def test_an_unmet_rule_is_marked_and_explained():
     steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (60, 50, 70, 55, 1.0, 5.0)}
     table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
     assert rows(table)[-1] == "MEMIT 2" and not table.frame["met"].iloc[-1]
-    latex = T.to_latex(table)
+    latex = typesetting.to_latex(table)
     assert r"2$^{\dagger}$" in latex and "not met within the budget" in latex
-    met = T.to_latex(T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"))
+    met = typesetting.to_latex(T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"))
     assert "dagger" not in met
 
 
@@ -136,11 +137,11 @@ def test_trials_average_and_spread():
     table = T.build("iterative", data, dataset="geography")
     assert table.frame["eff_acc"].iloc[1] == pytest.approx(0.80)
     assert table.sd["eff_acc"].iloc[1] == pytest.approx(0.01)
-    latex = T.to_latex(table, spread=True)
+    latex = typesetting.to_latex(table, spread=True)
     assert r"\pm$\,1.00" in latex and "Means over 3 trials." in latex
-    assert r"\pm" not in T.to_latex(table)
+    assert r"\pm" not in typesetting.to_latex(table)
     # One trial has no spread to print.
-    assert r"\pm" not in T.to_latex(
+    assert r"\pm" not in typesetting.to_latex(
         T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"), spread=True
     )
 
@@ -162,7 +163,7 @@ def test_all_iterations_colours_the_stop_and_the_collapse():
     assert [c for c in colours.values() if c] == ["red", "red", "green", "green"]
     assert bold(table, "MEMIT 1") == {"spec_acc", "spec_succ"} and not bold(table, "MEMIT 4")
     assert table.columns[-4:] == ("me_ppl", "p_bar", "p_hat", "dp")
-    latex = T.to_latex(table)
+    latex = typesetting.to_latex(table)
     assert latex.count(r"\cellcolor{tablegreen}") == 2 * (1 + len(table.columns))
     assert latex.count(r"\cellcolor{tablered}") == 2 * (1 + len(table.columns))
 
@@ -182,7 +183,7 @@ def test_neighbor_pairs_compare_at_their_own_stops():
     assert bold(table, "NA_MEMIT 2") == {"spec_acc", "spec_succ", "score_acc", "score_succ"}
     assert bold(table, "MEMIT 3") == {"gen_acc", "gen_succ"}
     assert bold(table, "PMET 2") == set()  # its partner was not run
-    latex = T.to_latex(table)
+    latex = typesetting.to_latex(table)
     assert r"\#739" in latex and r"NA\_MEMIT" in latex and r"geography-eligible" in latex
 
 
@@ -192,7 +193,7 @@ def test_neighbor_pairs_compare_at_their_own_stops():
 def test_csv_holds_unrounded_values_and_flags():
     data = frame(ALL, trials=2, drift=1 / 300)
     table = T.build("iterative", data, dataset="geography")
-    read = pd.read_csv(io.StringIO(T.to_csv(table)))
+    read = pd.read_csv(io.StringIO(typesetting.to_csv(table)))
     np.testing.assert_allclose(read["eff_acc"], table.frame["eff_acc"], rtol=1e-15)
     np.testing.assert_allclose(read["dp_sd"], table.sd["dp"], rtol=1e-12)
     assert read["eff_acc_bold"].tolist() == table.bold["eff_acc"].tolist()
@@ -200,17 +201,17 @@ def test_csv_holds_unrounded_values_and_flags():
 
 
 def test_percentages_perplexities_and_what_is_missing():
-    assert T._cell(0.7567, "fraction") == "75.67"
-    assert T._cell(11359.6, "perplexity") == "11359.60"
-    assert T._cell(99999.996, "perplexity") == r"{\num{1.00e5}}"
-    assert T._cell(1.21e14, "perplexity") == r"{\num{1.21e14}}"
-    assert T._cell(math.nan, "fraction") == "{--}"
-    assert T._cell(math.inf, "perplexity") == r"{$\infty$}"
+    assert typesetting._cell(0.7567, "fraction") == "75.67"
+    assert typesetting._cell(11359.6, "perplexity") == "11359.60"
+    assert typesetting._cell(99999.996, "perplexity") == r"{\num{1.00e5}}"
+    assert typesetting._cell(1.21e14, "perplexity") == r"{\num{1.21e14}}"
+    assert typesetting._cell(math.nan, "fraction") == "{--}"
+    assert typesetting._cell(math.inf, "perplexity") == r"{$\infty$}"
 
 
 @given(st.floats(0) | st.just(math.nan))
 def test_every_perplexity_is_a_number_or_braced(value):
-    cell = T._cell(value, "perplexity")
+    cell = typesetting._cell(value, "perplexity")
     assert re.fullmatch(r"\d{1,5}\.\d\d|\{.*\}", cell)
 
 
@@ -222,7 +223,7 @@ def test_escaped_text_leaves_no_special_character_bare(text):
 
 def test_the_note_is_printed_and_escaped():
     note = "SmolLM2_135M: 100% of 24 edits & more"
-    latex = T.to_latex(T.build("iterative", frame(ALL), dataset="geography", note=note))
+    latex = typesetting.to_latex(T.build("iterative", frame(ALL), dataset="geography", note=note))
     assert r"SmolLM2\_135M: 100\% of 24 edits \& more" in latex
 
 
@@ -230,14 +231,14 @@ def test_a_template_of_ones_own(tmp_path):
     mine = tmp_path / "mine.tex.j2"
     mine.write_text("<< table.name >>: << rows|length >>% {{ untouched }}")
     table = T.build("iterative", frame(ALL), dataset="geography")
-    assert T.to_latex(table, mine) == "iterative: 6% {{ untouched }}"
+    assert typesetting.to_latex(table, mine) == "iterative: 6% {{ untouched }}"
 
 
 def test_every_row_has_every_cell():
     data = pd.concat([frame(ALL), frame({"PMET": PMET}, model="other_model")])
     for name in T.SPECS:
         table = T.build(name, data, dataset="geography")
-        latex = T.to_latex(table)
+        latex = typesetting.to_latex(table)
         body = latex.split(r"\midrule", 1)[1]
         lines = [line for line in body.splitlines() if re.search(r" & .*\\\\\*?$", line)]
         shown = [line for line in lines if "Model" not in line and "multicolumn{2}" not in line]
@@ -252,9 +253,11 @@ def test_the_document_compiles_without_overfull_boxes(tmp_path):
     names = {"GPT-2 XL (1.5B)": "SmolLM2_135M (instruct)", "other": "GPT-2 & co #2"}
     data = pd.concat([frame(ALL, trials=2, drift=0.01), frame(ALL, model="other")])
     built = [T.build(n, data, dataset="geography", note=note, names=names) for n in T.SPECS]
-    fragments = [T.to_latex(table) for table in built]
-    fragments.append(T.to_latex(built[0], spread=True).replace("tab:", "tab:spread-"))
-    (tmp_path / "tables.tex").write_text(T.document(fragments, title="A_run"), encoding="utf-8")
+    fragments = [typesetting.to_latex(table) for table in built]
+    fragments.append(typesetting.to_latex(built[0], spread=True).replace("tab:", "tab:spread-"))
+    (tmp_path / "tables.tex").write_text(
+        typesetting.document(fragments, title="A_run"), encoding="utf-8"
+    )
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     for _ in range(2):  # longtable settles its widths in the second pass
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)

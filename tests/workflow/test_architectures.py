@@ -18,8 +18,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from transformers import PretrainedConfig, PreTrainedModel
 
+from modeledit.aggregation import read_metrics
 from modeledit.files import read_json, read_texts
-from modeledit.metrics import COLUMNS, read_metrics
+from modeledit.metrics import COLUMNS
 from modeledit.models import load_model
 from modeledit.prompts import encode
 from tests.reference import models as tiny
