@@ -14,7 +14,7 @@ import pandas as pd
 from modeledit.models import EditableModel
 from modeledit.prompts import target_row
 from modeledit.requests import Request
-from modeledit.rows import label_log_probabilities
+from modeledit.rows import label_outputs
 from modeledit.scoring import placed
 
 
@@ -35,10 +35,10 @@ def judge_neighbors(
     for request in requests:
         batch = [target_row(tokenizer, n.text, n.target) for n in request.neighbors]
         rows += placed(model, batch, eval_positions)
-    outputs = label_log_probabilities(model, rows, token_budget)
+    outputs = label_outputs(model, rows, token_budget)
     verdicts = []
-    for (request, index, neighbor), (_, argmax) in zip(asked, outputs, strict=True):
-        predicted = tokenizer.decode(argmax.tolist()).strip()
+    for (request, index, neighbor), output in zip(asked, outputs, strict=True):
+        predicted = tokenizer.decode(output.argmax.tolist()).strip()
         verdicts.append(
             {
                 "request": request,

@@ -8,6 +8,7 @@ of its depth.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -185,13 +186,24 @@ def pack(
         yield group
 
 
-@torch.no_grad()
-def label_log_probabilities(
-    model: EditableModel, rows: Sequence[Row], budget: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Forward only: for each row its labels' log-probabilities and the argmax ids there.
+class LabelOutputs(NamedTuple):
+    """What the model says where one row has its labels; all on the CPU."""
 
-    The head runs once on each node that predicts a label.
+    log_p: torch.Tensor  # (labels,) log-probability of each label
+    argmax: torch.Tensor  # (labels,) the most likely id there
+    ranks: torch.Tensor  # (labels,) from 1: how many ids are at least as likely
+    top_ids: torch.Tensor  # (top,) the most likely ids at the first label, the likeliest first
+    top_log_p: torch.Tensor  # (top,)
+
+
+@torch.no_grad()
+def label_outputs(
+    model: EditableModel, rows: Sequence[Row], budget: int, top: int = 0
+) -> list[LabelOutputs]:
+    """Forward only: for each row what the model says at its labels.
+
+    The head runs once on each node that predicts a label. With `top` = 0 ranks and the likeliest
+    ids are left out (empty), which spares work.
     """
     results: list = [None] * len(rows)
 
@@ -209,7 +221,15 @@ def label_log_probabilities(
         argmax = log_p.argmax(dim=-1)
         for span, g in zip(index.split([len(w) for w in where]), group, strict=True):
             labels = torch.tensor(rows[g].labels, device=model.device)
-            results[g] = (log_p[span, labels].cpu(), argmax[span].cpu())
+            values = log_p[span, labels]
+            ranks = labels[:0]
+            best_log_p, best = log_p[:0, 0], labels[:0]
+            if top:
+                # A tie never flatters the label, and what is not a number ranks last.
+                ranks = (~(log_p[span] < values[:, None])).sum(dim=-1)
+                best_log_p, best = log_p[span[0]].topk(top)
+            outputs = (values, argmax[span], ranks, best, best_log_p)
+            results[g] = LabelOutputs(*(part.cpu() for part in outputs))
 
     for _ in in_batches(range(len(rows)), split, run, budget):
         pass

@@ -8,7 +8,7 @@ import pyarrow as pa
 from modeledit.models import EditableModel
 from modeledit.prompts import Row, encode, target_row
 from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request
-from modeledit.rows import label_log_probabilities
+from modeledit.rows import label_outputs
 
 SCHEMA = pa.schema(
     [
@@ -20,8 +20,12 @@ SCHEMA = pa.schema(
         ("token_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
         ("argmax", pa.list_(pa.int32())),
+        ("ranks", pa.list_(pa.int32())),  # of each object token, from 1
+        ("top", pa.list_(pa.string())),  # the likeliest tokens where the object begins
+        ("top_logprobs", pa.list_(pa.float32())),
     ]
 )
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,22 @@ def score(
         entries.append((i, "text", 0, ""))
         rows.append(Row(tuple(ids[:-1]), tuple(ids[1:])))
 
-    results = label_log_probabilities(model, rows, token_budget)
+    results = label_outputs(model, rows, token_budget, TOP)
     columns: dict[str, list] = {name: [] for name in SCHEMA.names}
-    for i, (entry, row, (log_p, argmax)) in enumerate(zip(entries, rows, results, strict=True)):
-        is_text = entry[1] == "text"
-        ids = text_ids[i - (len(entries) - len(text_ids))] if is_text else row.labels
-        values = (*entry, list(ids), log_p.tolist(), [] if is_text else argmax.tolist())
+    for i, (entry, row, said) in enumerate(zip(entries, rows, results, strict=True)):
+        if entry[1] == "text":
+            ids = text_ids[i - (len(entries) - len(text_ids))]
+            values = (*entry, ids, said.log_p.tolist(), [], [], [], [])
+        else:
+            values = (
+                *entry,
+                list(row.labels),
+                said.log_p.tolist(),
+                said.argmax.tolist(),
+                said.ranks.tolist(),
+                [tokenizer.decode([token]) for token in said.top_ids.tolist()],
+                said.top_log_p.tolist(),
+            )
         for name, value in zip(SCHEMA.names, values, strict=True):
             columns[name].append(value)
     return pa.table(columns, schema=SCHEMA)

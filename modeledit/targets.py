@@ -22,7 +22,7 @@ from modeledit.rows import (
     Below,
     Tree,
     additive_mask,
-    label_log_probabilities,
+    label_outputs,
     pack,
     prefix_key_values,
     run_tree,
@@ -482,15 +482,15 @@ def perplexities(
 ) -> tuple[list[float], list[float]]:
     """p-hat and its legacy mix per request: exp(NLL) with no delta, forward only (SPEC C.3, I6)."""
     rows = [row for p in problems for row in (*p.edit_rows, *p.neighbor_rows)]
-    log_p = iter(label_log_probabilities(model, rows, token_budget))
+    log_p = (output.log_p.double() for output in label_outputs(model, rows, token_budget))
     true_values, legacy_values = [], []
     for problem in problems:
         length = len(problem.edit_rows[0].labels)
-        edit = [-float(next(log_p)[0].double().mean()) for _ in problem.edit_rows]
+        edit = [-float(next(log_p).mean()) for _ in problem.edit_rows]
         neighbor = []
         for row in problem.neighbor_rows:
             own = len(row.labels) if settings.neighbor_length == "own" else length
-            neighbor.append(-float(next(log_p)[0].double().sum()) / own)
+            neighbor.append(-float(next(log_p).sum()) / own)
         # numpy's exp is infinite where a collapsed model's NLL is too large for math.exp
         true_values.append(float(np.exp(np.mean(edit))))
         legacy_values.append(float(np.exp(np.mean(edit + neighbor))))

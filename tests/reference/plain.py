@@ -689,10 +689,11 @@ def rome_sequential(
 
 def score(
     model: nn.Module, tokenizer, prompt: str, object: str
-) -> tuple[list[int], list[float], list[int]]:
-    """(token_ids, logprobs, argmax) of the object after the prompt, teacher-forced, one prompt.
+) -> tuple[list[int], list[float], list[int], list[int], list[int]]:
+    """(token_ids, logprobs, argmax, ranks, top) of the object after the prompt, teacher-forced.
 
     The object's tokens are those of prompt + " " + object after the prompt's own number of tokens.
+    `ranks` count from 1; `top` are the five likeliest ids where the object begins.
     """
     ids, n_prompt = continuation(tokenizer, prompt, object)
     with torch.no_grad():
@@ -703,6 +704,8 @@ def score(
         ids[n_prompt:],
         [log_probs[p, ids[p + 1]].item() for p in positions],
         [int(logits[p].argmax()) for p in positions],
+        [sum(1 for v in log_probs[p].tolist() if v >= log_probs[p, ids[p + 1]]) for p in positions],
+        log_probs[n_prompt - 1].sort(descending=True).indices[:5].tolist(),
     )
 
 

@@ -574,7 +574,7 @@ def test_an_iteration_of_the_reference_edits_the_model(gpt2):
 def test_score_is_the_naive_per_token_computation(model, tokenizer):
     for request in REQUESTS:
         for target in (request.target_new, request.target_true):
-            ids, log_probs, argmax = plain.score(model, tokenizer, request.text, target)
+            ids, log_probs, argmax, *_ = plain.score(model, tokenizer, request.text, target)
             assert tokenizer.decode(ids) == " " + target
             context = tokenizer.encode(request.text)
             for token, value, best in zip(ids, log_probs, argmax, strict=True):

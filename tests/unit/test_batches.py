@@ -84,12 +84,12 @@ torch.set_num_threads(1)
 modeledit.rows.tree_size = lambda model, budget: budget  # trees wide enough to matter
 model = EditableModel(tiny.tiny_llama())
 rows = [Row(tuple([i + 1] * 200), tuple([3] * 200)) for i in range(60)]
-score = modeledit.rows.label_log_probabilities
+score = modeledit.rows.label_outputs
 score(model, rows[:2], 400)
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 300 * 2**20  # a mask of 12,000 nodes takes 576 MB
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-assert all(torch.isfinite(log_p).all() for log_p, _ in score(model, rows, 12000))
+assert all(torch.isfinite(said.log_p).all() for said in score(model, rows, 12000, top=2))
 """
 
 

@@ -378,10 +378,13 @@ def test_scores_equal_one_prompt_at_a_time(family, tokenizer, requests):
         }[row["kind"]]()
         true = neighbor.target if neighbor else request.target_true
         target = request.target_new if row["object"] == "new" else true
-        ids, log_p, argmax = plain.score(hf_model, tokenizer, prompt, target)
+        ids, log_p, argmax, ranks, top = plain.score(hf_model, tokenizer, prompt, target)
         assert row["token_ids"] == [int(i) for i in ids]
         assert row["logprobs"] == pytest.approx([float(v) for v in log_p], rel=1e-5)
         assert row["argmax"] == [int(i) for i in argmax]
+        assert row["ranks"] == ranks
+        assert row["top"] == [tokenizer.decode([i]) for i in top]
+        assert len(row["top_logprobs"]) == 5 and row["top_logprobs"][0] >= max(row["logprobs"][:1])
     assert kinds == {"edit", "paraphrase", "neighbor", "text"}
 
 
