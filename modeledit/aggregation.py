@@ -107,7 +107,7 @@ def at_stop(
     ``by="trial"`` takes each trial's own stop row; ``by="mean"`` takes the first k at which the
     |dp| averaged over trials meets the rule, as the paper's tables do (SPEC G.1). A run which
     never meets it takes part with its last row. Columns as in `aggregate`, and ``k`` (mean),
-    ``k_text`` ("4", or "3--5" where trials differ), ``met`` (whether all met the rule).
+    ``k_text`` ("4", or "3–5" where trials differ), ``met`` (whether all met the rule).
     """
     require_choice("by", by, ("trial", "mean"))
     keys = ["dataset", "model", "method"]
@@ -132,7 +132,7 @@ def at_stop(
     low, high = groups["k"].min().to_numpy(), groups["k"].max().to_numpy()
     return result.assign(
         k=groups["k"].mean().to_numpy(dtype=float),
-        k_text=[f"{a}" if a == b else f"{a}--{b}" for a, b in zip(low, high, strict=True)],
+        k_text=[f"{a}" if a == b else f"{a}–{b}" for a, b in zip(low, high, strict=True)],
         met=groups["met"].all().to_numpy(),
     )
 

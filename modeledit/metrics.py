@@ -33,8 +33,8 @@ Perplexity = Literal["edit_rows", "legacy"]
 class Metric:
     """What a column of metrics.csv is: its printed heading, unit, and where it is defined."""
 
-    group: str  # heading over a pair of columns, LaTeX
-    heading: str  # LaTeX
+    group: str  # heading over a pair of columns
+    heading: str  # marked text (see `typesetting`)
     unit: Literal["fraction", "perplexity"]
     better: Literal["higher", "lower"]
     source: str
@@ -51,12 +51,10 @@ METRICS: dict[str, Metric] = {
     "score_acc": Metric("Score", "Accuracy", "fraction", "higher", "SPEC F.4"),
     "score_succ": Metric("Score", "Success", "fraction", "higher", "SPEC F.4"),
     "me_ppl": Metric("Perplexity", "ME-PPL-50", "perplexity", "lower", "SPEC E.3"),
-    "p_bar": Metric("Perplexity", r"$p(\theta_k,\bar h_k)$", "perplexity", "lower", "SPEC C.2"),
-    "p_hat": Metric(
-        "Perplexity", r"$p(\theta_{k+1},\hat h_k)$", "perplexity", "lower", "SPEC C.2, C.3"
-    ),
-    "dp": Metric("", r"$|\Delta p_k|$", "perplexity", "lower", "SPEC C.2"),
-    "dp2": Metric("", r"$\Delta_{p2}$", "perplexity", "lower", "SPEC C.4"),
+    "p_bar": Metric("Perplexity", "p(θ_k, h̄_k)", "perplexity", "lower", "SPEC C.2"),
+    "p_hat": Metric("Perplexity", "p(θ_k+1, ĥ_k)", "perplexity", "lower", "SPEC C.2, C.3"),
+    "dp": Metric("", "|Δp_k|", "perplexity", "lower", "SPEC C.2"),
+    "dp2": Metric("", "Δp_2", "perplexity", "lower", "SPEC C.4"),
 }
 RUN = ("dataset", "model", "method", "trial")
 COLUMNS = (*RUN, "k", "n_requests", *METRICS)

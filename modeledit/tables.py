@@ -1,48 +1,56 @@
-"""The paper's tables from metrics: what each one shows is a spec, how it looks is a template.
+"""The paper's tables from metrics: what each one shows is a spec, how it looks is `typesetting`.
 
-A `TableSpec` says which rows (k = 1 and the stop, the stops only, or every k), which metrics, and
-which rows are compared for bold print. `build` turns it and a metrics frame (`metrics.csv` of all
-runs) into a `Table`: unrounded values with flags. `to_csv` writes those; `to_latex` rounds and
-typesets them with booktabs and siunitx. A further table is a further spec.
+A `TableSpec` says which rows (k = 1 and the stop, the stops only, what the stopping criteria pick,
+or every k), which metrics, and which rows are compared for bold print. `build` turns it and a
+metrics frame (`metrics.csv` of all runs) into a `Table`: unrounded values with flags. A further
+table is a further spec.
+
+Captions and footnotes are plain text with three marks: **bold**, *italic*, `code`.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from modeledit import stopping
 from modeledit.aggregation import TrialAgg, at_stop, by_iteration
 from modeledit.methods import METHODS
-from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, Zeros
+from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, Zeros
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "workflow" / "templates"
 PLAIN = tuple(m.name for m in METHODS.values() if not m.neighbor_assisted)
 BARE = tuple(m.name for m in METHODS.values() if not m.neighbor_prefixed)  # plain, NA_, NA2_, ...
 PAPER = tuple(m.name for m in METHODS.values() if m.in_paper)
 PAIRED = tuple(name for name in PAPER if name in BARE and name != "ROME")
-COLOURS = {"green": "D5EFDF", "red": "F9DCD2"}  # row colours, RGB
+PREFIXED = tuple(name for name in PAPER if name != "ROME")  # plain, NA_, NAP_
+RULES = {"proposed": "green", "monotonic": "orange", "small_change": "purple"}  # SPEC C.4
 
 _RESULT = (*FRACTIONS, "me_ppl", "dp")
 _DETAIL = (*FRACTIONS, "me_ppl", "p_bar", "p_hat", "dp")
+_ACCURACY = ("eff_acc", "gen_acc", "spec_acc", "score_acc")
+_RULES_SAY = (
+    " P (green): the proposed criterion, the first *k* with |Δp_k| ≤ {epsilon}. M (orange): the"
+    " last *k* before |Δp_k| stops decreasing. S (purple): the first *k* whose perplexity moved by"
+    " at most 1 from the iteration before (Δp_2). A criterion that never fires picks no row."
+)
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table shows. ``caption`` is LaTeX, with << dataset >> and << epsilon >> filled in."""
+    """What a table shows. ``caption`` is marked text, with {dataset} and {epsilon} to be filled."""
 
-    rows: Literal["first_and_stop", "stops", "all"]
-    bold: Literal["first_and_stop", "family"]  # which rows compete for bold print
+    rows: Literal["first_and_stop", "stops", "picks", "all"]
+    bold: Literal["first_and_stop", "family", "picks"]  # which rows compete for bold print
     columns: tuple[str, ...]
     methods: tuple[str, ...]
     caption: str
     long: bool = False  # may break over pages
     show_requests: bool = False  # print the number of requests under the model's name
+    show_rules: bool = False  # a column that says which criterion picks a row
+    unedited: bool = True
 
 
 SPECS: dict[str, TableSpec] = {
@@ -52,21 +60,19 @@ SPECS: dict[str, TableSpec] = {
         bold="first_and_stop",
         columns=_RESULT,
         methods=PLAIN,
-        caption=r"Iterative model editing on << dataset >>: each method after its first iteration"
-        r" and at the iteration $k$ that meets the stopping criterion $|\Delta p_k| \le"
-        r" << epsilon >>$. The higher of the two values is \textbf{bold}; methods whose model"
-        r" collapsed are left plain.",
+        caption="Iterative model editing on {dataset}: each method after its first iteration and"
+        " at the iteration *k* that meets the stopping criterion |Δp_k| ≤ {epsilon}. The higher of"
+        " the two values is **bold**; methods whose model collapsed are left plain.",
     ),
     # paper, Table 6 (and, on another dataset, Table 7)
-    "all_iterations": TableSpec(
+    "iterative_all": TableSpec(
         rows="all",
         bold="first_and_stop",
         columns=_DETAIL,
         methods=PLAIN,
-        caption=r"Iterative model editing on << dataset >>, all iterations. Green: the first"
-        r" iteration with $|\Delta p_k| \le << epsilon >>$, compared with the method's first"
-        r" iteration, the higher value in \textbf{bold}. Red: collapsed models"
-        r" (ME-PPL-50 above 1000).",
+        caption="Iterative model editing on {dataset}, all iterations. Green: the first iteration"
+        " with |Δp_k| ≤ {epsilon}, compared with the method's first iteration, the higher value in"
+        " **bold**. Red: collapsed models (ME-PPL-50 above 1000).",
         long=True,
     ),
     # paper, Table 2
@@ -75,22 +81,78 @@ SPECS: dict[str, TableSpec] = {
         bold="family",
         columns=_RESULT,
         methods=PAIRED,
-        caption=r"Neighbor-assisted model editing (\texttt{NA\_}) on << dataset >>: each method"
-        r" with and without a neighbor in its loss, each at its own stop"
-        r" ($|\Delta p_k| \le << epsilon >>$). The higher value of a pair is \textbf{bold}. \#:"
-        r" number of requests; only requests whose neighbors the unedited model completes"
-        r" correctly take part, so the rows compare with each other only.",
+        caption="Neighbor-assisted model editing (`NA_`) on {dataset}: each method with and"
+        " without a neighbor in its loss, each at its own stop (|Δp_k| ≤ {epsilon}). The higher"
+        " value of a pair is **bold**. #: number of requests; only requests whose neighbors the"
+        " unedited model completes correctly take part, so the rows compare with each other only.",
         show_requests=True,
+    ),
+    # paper, Table 8
+    "neighbor_all": TableSpec(
+        rows="all",
+        bold="family",
+        columns=_DETAIL,
+        methods=PAIRED,
+        caption="Neighbor-assisted model editing (`NA_`) on {dataset}, all iterations. Green: each"
+        " method's stop (|Δp_k| ≤ {epsilon}), the higher value of a pair in **bold**. Red:"
+        " collapsed models (ME-PPL-50 above 1000). #: number of requests.",
+        long=True,
+        show_requests=True,
+    ),
+    # paper, Table 3
+    "prefix": TableSpec(
+        rows="stops",
+        bold="family",
+        columns=_ACCURACY,
+        methods=PREFIXED,
+        caption="Should the neighbor's prompt carry a generated prefix? Accuracies on {dataset}"
+        " without a neighbor, with a bare one (`NA_`) and with a prefixed one (`NAP_`), each method"
+        " at its own stop (|Δp_k| ≤ {epsilon}). The highest value is **bold**.",
+        show_requests=True,
+    ),
+    # paper, Table 9
+    "prefix_all": TableSpec(
+        rows="all",
+        bold="family",
+        columns=_DETAIL,
+        methods=PREFIXED,
+        caption="Bare (`NA_`) and prefixed (`NAP_`) neighbors on {dataset}, all iterations. Green:"
+        " each method's stop (|Δp_k| ≤ {epsilon}), the highest value in **bold**. Red: collapsed"
+        " models (ME-PPL-50 above 1000).",
+        long=True,
+        show_requests=True,
+    ),
+    # paper, Table 4
+    "stopping": TableSpec(
+        rows="picks",
+        bold="picks",
+        columns=("score_acc", "dp", "dp2"),
+        methods=PLAIN,
+        caption="What three stopping criteria pick on {dataset}; the higher score is **bold**."
+        + _RULES_SAY,
+        show_rules=True,
+        unedited=False,
+    ),
+    # paper, Table 10
+    "stopping_all": TableSpec(
+        rows="all",
+        bold="picks",
+        columns=("score_acc", "score_succ", "dp", "dp2"),
+        methods=PLAIN,
+        caption="Stopping criteria on {dataset}, all iterations; of the picked rows the higher"
+        " score is **bold**." + _RULES_SAY,
+        long=True,
+        show_rules=True,
     ),
     # the study that the paper's section 6 announces
     "neighbor_count": TableSpec(
         rows="stops",
         bold="family",
-        columns=("eff_acc", "gen_acc", "spec_acc", "score_acc", "me_ppl", "dp"),
+        columns=(*_ACCURACY, "me_ppl", "dp"),
         methods=BARE,
-        caption=r"Number of neighbors in the loss on << dataset >> (\texttt{NA2\_}: two), each"
-        r" method at its own stop ($|\Delta p_k| \le << epsilon >>$), on the same requests and the"
-        r" same neighbors to evaluate on. The highest value is \textbf{bold}.",
+        caption="Number of neighbors in the loss on {dataset} (`NA2_`: two), each method at its"
+        " own stop (|Δp_k| ≤ {epsilon}), on the same requests and the same neighbors to evaluate"
+        " on. The highest value is **bold**.",
         show_requests=True,
     ),
 }
@@ -100,10 +162,11 @@ SPECS: dict[str, TableSpec] = {
 class Table:
     """A table's content, unrounded.
 
-    ``frame``: one row per printed row with model, model_name, method, k (text), met (whether the
-    rule was met; missing where it is not asked), collapsed, colour ("", "green" or "red"),
-    n_trials, n_requests, n_stopped, and the metric ``columns``. ``bold`` and ``sd`` have the same
-    index and the metric columns. ``footnotes`` are LaTeX, ``note`` is plain text.
+    ``frame``: one row per printed row with model, model_name, method, k (text; "--": not run), met
+    (whether the rule was met; missing where it is not asked), collapsed, colour ("", "green" or
+    "red"), rules (the criteria that pick the row, joined by "+"), n_trials, n_requests, n_stopped,
+    and the metric ``columns``. ``bold`` and ``sd`` have the same index and the metric columns.
+    ``caption`` and ``footnotes`` are marked text, ``note`` is plain.
     """
 
     name: str
@@ -117,6 +180,7 @@ class Table:
     footnotes: tuple[str, ...] = ()
     long: bool = False
     show_requests: bool = False
+    show_rules: bool = False
 
 
 @dataclass
@@ -129,10 +193,17 @@ class _Row:
     met: bool | None = None
     colour: str = ""
     rival: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
     collapsed: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.collapsed = bool(self.source["me_ppl"] > COLLAPSED_ABOVE)
+
+
+NOT_RUN = pd.Series(
+    dict.fromkeys([*METRICS, *(f"{name}_sd" for name in METRICS), "n_requests"], math.nan)
+    | {"n_trials": 0, "n_stopped": 0}
+)
 
 
 def build(
@@ -144,7 +215,10 @@ def build(
     names: Mapping[str, str] | None = None,
     models: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
+    planned: Sequence[tuple[str, str]] = (),
+    shown: Mapping[tuple[str, str], Sequence[int]] | None = None,
     note: str = "",
+    footnotes: Sequence[str] = (),
     epsilon: float = stopping.EPSILON,
     by: Literal["trial", "mean"] = "trial",
     trial_agg: TrialAgg = "mean_of_scores",
@@ -155,11 +229,13 @@ def build(
     """Build the table ``name`` (a key of SPECS) for one dataset from the metrics of all runs.
 
     ``models`` and ``methods`` choose and order the rows (default: whatever of the spec's methods
-    the metrics hold); ``names`` maps models to printed names. ``by`` says whose stop counts
-    (see `metrics.at_stop`); a table of all iterations always marks the stop of the printed means.
-    ``note`` is printed under the table.
+    the metrics hold); ``planned`` adds a row of "--" for each (model, method) that has no metrics
+    yet. ``names`` maps models to printed names. ``by`` says whose stop counts (see
+    `aggregation.at_stop`); a table of all iterations, and one of the criteria, always goes by the
+    printed means. ``shown`` fixes the k of a (model, method) instead, in a table of first
+    iterations and stops. ``note`` and ``footnotes`` are printed under the table.
 
-    Raises ValueError when the metrics hold nothing for the table, naming what they do hold.
+    Raises ValueError when there is nothing for the table, naming what the metrics do hold.
     """
     if name not in SPECS:
         raise ValueError(f"table {name!r}: not one of {', '.join(SPECS)}")
@@ -167,55 +243,71 @@ def build(
     order = [m for m in (methods or METHODS) if methods or m in spec.methods]
     rows = metrics[(metrics["dataset"] == dataset) & metrics["method"].isin(order)]
     rows = rows if models is None else rows[rows["model"].isin(models)]
-    if rows.empty:
+    asked = [(m, a) for m, a in planned if a in order and (models is None or m in models)]
+    if rows.empty and not asked:
         known = {c: sorted(metrics[c].unique().tolist()) for c in ("dataset", "model", "method")}
         raise ValueError(
             f"table {name}: no metrics for dataset {dataset!r}, models {models or 'any'}, methods"
             f" {order}; the metrics hold {known}"
         )
     options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
-    every = by_iteration(rows, **options)
-    stops = at_stop(rows, epsilon, by, **options)
+    every = stops = None
+    if not rows.empty:
+        every = by_iteration(rows, **options)
+        stops = at_stop(rows, epsilon, by, **options).set_index(["model", "method"])
 
     blocks: list[tuple[str, list[_Row]]] = []
-    for model in models or list(dict.fromkeys(rows["model"])):
-        of_model = every[every["model"] == model]
-        present = [m for m in order if m in set(of_model["method"])]
-        if not present:
-            continue
-        unedited = of_model[of_model["k"] == 0].sort_values("n_trials", kind="stable").iloc[-1]
-        block = [_Row(unedited, "Unedited", "0")]
-        for method in present:
-            steps = of_model[(of_model["method"] == method) & (of_model["k"] > 0)]
+    silent: list[str] = []  # methods of which no criterion picks an iteration
+    for model in models or list(dict.fromkeys([*(m for m, _ in asked), *rows["model"]])):
+        of_model = rows[rows["model"] == model] if every is None else every[every["model"] == model]
+        present = set(of_model["method"]) | {m for asked_of, m in asked if asked_of == model}
+        block = []
+        if spec.unedited and present:
+            zero = of_model[of_model["k"] == 0]
+            if not zero.empty:  # the method with most trials speaks for the unedited model
+                zero = zero.sort_values("n_trials", kind="stable")
+            block.append(_Row(NOT_RUN if zero.empty else zero.iloc[-1], "Unedited", "0"))
+        for method in (m for m in order if m in present):
+            steps = of_model[(of_model["method"] == method) & (of_model["k"] > 0)].sort_values("k")
             if steps.empty:
+                block.append(_Row(NOT_RUN, method, "--"))
                 continue
-            stop = stops[(stops["model"] == model) & (stops["method"] == method)].iloc[0]
-            block += _method_rows(spec, method, steps.sort_values("k"), stop, epsilon)
-        blocks.append((model, block))
-    return _assemble(name, spec, blocks, names or {}, note, label, dataset_name or dataset, epsilon)
+            ks = (shown or {}).get((model, method))
+            found = _method_rows(spec, method, steps, stops.loc[(model, method)], epsilon, ks)
+            block += found
+            if not found:
+                silent.append(f"{method} on {(names or {}).get(model, model)}")
+        if block:
+            blocks.append((model, block))
+    notes = [*footnotes]
+    if silent:
+        notes.append(f"No criterion picks an iteration of {', '.join(silent)}.")
+    if not blocks:
+        blocks = [(models[0] if models else rows["model"].iloc[0], [_Row(NOT_RUN, "--", "--")])]
+    return _assemble(
+        name, spec, blocks, names or {}, note, notes, label, dataset_name or dataset, epsilon
+    )
 
 
 def _method_rows(
-    spec: TableSpec, method: str, steps: pd.DataFrame, stop: pd.Series, epsilon: float
+    spec: TableSpec,
+    method: str,
+    steps: pd.DataFrame,
+    stop: pd.Series,
+    epsilon: float,
+    shown: Sequence[int] | None,
 ) -> list[_Row]:
     """The rows of one method, from its means at k = 1, 2, ... and its means at the stop."""
-    if spec.rows == "all":
-        k_stop = stopping.proposed(steps["dp"].tolist(), epsilon)
-        rows = []
-        for _, step in steps.iterrows():
-            row = _Row(step, method, str(step["k"]))
-            row.colour = "red" if row.collapsed else "green" if step["k"] == k_stop else ""
-            if k_stop and step["k"] in (1, k_stop) and spec.bold == "first_and_stop":
-                row.rival = (method,)
-            if step["k"] == k_stop and spec.bold == "family":
-                row.rival = (family(method),)
-            rows.append(row)
-        return rows
+    if spec.rows in ("all", "picks"):
+        return _every_row(spec, method, steps, epsilon)
     last = _Row(stop, method, stop["k_text"], bool(stop["met"]))
     if spec.bold == "family":
         last.rival = (family(method),)
     if spec.rows == "stops":
         return [last]
+    if shown:
+        rows = [_Row(step, method, str(step["k"])) for _, step in steps.iterrows()]
+        return [row for row in rows if int(row.k) in shown]
     first = _Row(steps.iloc[0], method, str(steps.iloc[0]["k"]), None)
     if stop["k_text"] == first.k:
         return [last]
@@ -225,12 +317,40 @@ def _method_rows(
     return [first, last]
 
 
+def _every_row(spec: TableSpec, method: str, steps: pd.DataFrame, epsilon: float) -> list[_Row]:
+    """All iterations of one method, or those that a stopping criterion picks (SPEC C.4)."""
+    dp = steps["dp"].tolist()
+    picked = {
+        "proposed": stopping.proposed(dp, epsilon),
+        "monotonic": stopping.monotonic(dp),
+        # The first k whose change is small; the change at k = 1 is not defined, thus never small.
+        "small_change": stopping.proposed(steps["dp2"].tolist(), stopping.EPSILON),
+    }
+    k_stop = picked["proposed"]
+    rows = []
+    for _, step in steps.iterrows():
+        row = _Row(step, method, str(step["k"]))
+        if spec.show_rules:
+            row.rules = tuple(rule for rule in RULES if picked[rule] == step["k"])
+            row.rival = (method,) if row.rules else ()
+        else:
+            row.colour = "red" if row.collapsed else "green" if step["k"] == k_stop else ""
+            if spec.bold == "family" and step["k"] == k_stop:
+                row.rival = (family(method),)
+            if spec.bold == "first_and_stop" and k_stop and step["k"] in (1, k_stop):
+                row.rival = (method,)
+        if spec.rows == "all" or row.rules:
+            rows.append(row)
+    return rows
+
+
 def _assemble(
     name: str,
     spec: TableSpec,
     blocks: list[tuple[str, list[_Row]]],
     names: Mapping[str, str],
     note: str,
+    notes: Sequence[str],
     label: str | None,
     dataset: str,
     epsilon: float,
@@ -248,6 +368,7 @@ def _assemble(
                     "met": row.met,
                     "collapsed": row.collapsed,
                     "colour": row.colour,
+                    "rules": "+".join(row.rules),
                     "n_trials": int(row.source["n_trials"]),
                     "n_requests": float(row.source["n_requests"]),
                     "n_stopped": int(row.source.get("n_stopped", 0)),
@@ -261,31 +382,34 @@ def _assemble(
     footnotes = []
     if (frame["met"] == False).any():  # noqa: E712 (missing values stay out)
         footnotes.append(
-            r"$^{\dagger}$ The criterion was not met within the budget: last iteration shown."
+            "† The criterion was not met within the budget: last iteration shown."
             if frame["n_trials"].max() == 1
-            else r"$^{\dagger}$ At least one trial did not meet the criterion within the budget: it"
-            " takes part with its last iteration."
+            else "† At least one trial did not meet the criterion within the budget: it takes part"
+            " with its last iteration."
         )
     if frame["n_stopped"].any():
-        footnotes.append("A trial that stopped before $k$ takes part with its last iteration.")
-    if frame["k"].str.contains("--").any():
-        footnotes.append("A range of $k$: the trials stopped at different iterations.")
+        footnotes.append("A trial that stopped before *k* takes part with its last iteration.")
+    if frame["k"].str.contains("–").any():
+        footnotes.append("A range of *k*: the trials stopped at different iterations.")
     if frame["n_trials"].max() > 1:
-        low, high = frame["n_trials"].min(), frame["n_trials"].max()
+        run = frame.loc[frame["n_trials"] > 0, "n_trials"]
+        low, high = run.min(), run.max()
         footnotes.append(f"Means over {high if low == high else f'{low} to {high}'} trials.")
-    caption = environment().from_string(spec.caption)
+    if (frame["k"] == "--").any():
+        footnotes.append("--: not run.")
     return Table(
         name=name,
         frame=frame,
         columns=spec.columns,
         bold=pd.DataFrame(bold, columns=columns),
         sd=pd.DataFrame(spread, columns=columns),
-        caption=caption.render(dataset=escape(dataset), epsilon=f"{epsilon:g}"),
+        caption=spec.caption.format(dataset=dataset, epsilon=f"{epsilon:g}"),
         label=label or f"tab:{name.replace('_', '-')}",
         note=note,
-        footnotes=tuple(footnotes),
+        footnotes=(*footnotes, *notes),
         long=spec.long,
         show_requests=spec.show_requests,
+        show_rules=spec.show_rules,
     )
 
 
@@ -317,52 +441,5 @@ def _sort_key(value: float) -> float:
 
 
 def family(method: str) -> str:
+    """The algorithm of a method: what it is set beside in a table."""
     return METHODS[method].algorithm if method in METHODS else method
-
-
-def escape(text: str) -> str:
-    """Plain text for LaTeX: its special characters and a few common symbols."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
-
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"\ensuremath{\pm}",
-    "×": r"\ensuremath{\times}",
-    "≤": r"\ensuremath{\le}",
-    "≥": r"\ensuremath{\ge}",
-    "→": r"\ensuremath{\to}",
-    "λ": r"\ensuremath{\lambda}",
-}
-
-
-def environment(folder: Path = TEMPLATES) -> jinja2.Environment:
-    """Jinja with delimiters that LaTeX does not use; an unknown name in a template is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters["tex"] = escape
-    return environment

@@ -449,7 +449,7 @@ def test_at_stop_takes_each_trials_own_stop():
         ]
     )
     got = A.at_stop(frame).set_index("method")
-    assert got.loc["MEMIT", "k_text"] == "2--4" and got.loc["MEMIT", "k"] == 3
+    assert got.loc["MEMIT", "k_text"] == "2–4" and got.loc["MEMIT", "k"] == 3
     assert got.loc["MEMIT", "eff_acc"] == pytest.approx((0.2 + 0.4) / 2)
     assert got.loc["MEMIT", "met"] and not got.loc["PMET", "met"]
     assert got.loc["PMET", "k_text"] == "2" and got.loc["PMET", "dp"] == 7.0

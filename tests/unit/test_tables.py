@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -128,7 +129,7 @@ def test_only_what_was_measured_and_in_the_order_asked():
     assert rows(table)[4:] == ["PMET 1", "PMET 2", "MEMIT 1", "MEMIT 3"]
     with pytest.raises(ValueError, match="zsre.*geography"):
         T.build("iterative", data, dataset="zsre")
-    with pytest.raises(ValueError, match="all_iterations"):
+    with pytest.raises(ValueError, match="iterative_all"):
         T.build("nonsense", data, dataset="zsre")
 
 
@@ -155,8 +156,8 @@ def test_the_unedited_row_comes_from_the_method_with_most_trials():
 # ---- the other two
 
 
-def test_all_iterations_colours_the_stop_and_the_collapse():
-    table = T.build("all_iterations", frame(ALL), dataset="geography")
+def test_iterative_all_colours_the_stop_and_the_collapse():
+    table = T.build("iterative_all", frame(ALL), dataset="geography")
     colours = dict(zip(rows(table), table.frame["colour"], strict=True))
     assert colours["MEMIT 3"] == colours["PMET 2"] == "green"
     assert colours["ROME 1"] == colours["ROME 2"] == "red"
@@ -168,10 +169,10 @@ def test_all_iterations_colours_the_stop_and_the_collapse():
     assert latex.count(r"\cellcolor{tablered}") == 2 * (1 + len(table.columns))
 
 
-def test_all_iterations_says_when_trials_had_stopped():
+def test_iterative_all_says_when_trials_had_stopped():
     data = frame({"MEMIT": MEMIT}, trials=2, drift=0.0)
     data = data[(data["trial"] == 1) | (data["k"] < 4)]
-    table = T.build("all_iterations", data, dataset="geography")
+    table = T.build("iterative_all", data, dataset="geography")
     assert table.frame["n_stopped"].tolist() == [0, 0, 0, 0, 1]
     assert any("stopped before" in text for text in table.footnotes)
 
@@ -201,23 +202,23 @@ def test_csv_holds_unrounded_values_and_flags():
 
 
 def test_percentages_perplexities_and_what_is_missing():
-    assert typesetting._cell(0.7567, "fraction") == "75.67"
-    assert typesetting._cell(11359.6, "perplexity") == "11359.60"
-    assert typesetting._cell(99999.996, "perplexity") == r"{\num{1.00e5}}"
-    assert typesetting._cell(1.21e14, "perplexity") == r"{\num{1.21e14}}"
-    assert typesetting._cell(math.nan, "fraction") == "{--}"
-    assert typesetting._cell(math.inf, "perplexity") == r"{$\infty$}"
+    assert typesetting.latex_cell(0.7567, "fraction") == "75.67"
+    assert typesetting.latex_cell(11359.6, "perplexity") == "11359.60"
+    assert typesetting.latex_cell(99999.996, "perplexity") == r"{\num{1.00e5}}"
+    assert typesetting.latex_cell(1.21e14, "perplexity") == r"{\num{1.21e14}}"
+    assert typesetting.latex_cell(math.nan, "fraction") == "{--}"
+    assert typesetting.latex_cell(math.inf, "perplexity") == r"{$\infty$}"
 
 
 @given(st.floats(0) | st.just(math.nan))
 def test_every_perplexity_is_a_number_or_braced(value):
-    cell = typesetting._cell(value, "perplexity")
+    cell = typesetting.latex_cell(value, "perplexity")
     assert re.fullmatch(r"\d{1,5}\.\d\d|\{.*\}", cell)
 
 
 @given(st.text())
 def test_escaped_text_leaves_no_special_character_bare(text):
-    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[{}$&#%_]", "", T.escape(text))
+    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[{}$&#%_]", "", typesetting.escape(text))
     assert not set("$&#%_^~") & set(re.sub(r"\{\\[a-z]+\}", "", bare))
 
 
@@ -243,7 +244,9 @@ def test_every_row_has_every_cell():
         lines = [line for line in body.splitlines() if re.search(r" & .*\\\\\*?$", line)]
         shown = [line for line in lines if "Model" not in line and "multicolumn{2}" not in line]
         assert len(shown) >= len(table.frame)
-        assert {len(re.findall(r"(?<!\\)&", line)) for line in shown} == {2 + len(table.columns)}
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in shown} == {
+            2 + len(table.columns) + table.show_rules
+        }
         assert latex.count("{") == latex.count("}")
 
 
@@ -267,3 +270,118 @@ def test_the_document_compiles_without_overfull_boxes(tmp_path):
     log = (tmp_path / "tables.log").read_text(errors="replace")
     assert not [w for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(w) > 10]
     assert "multiply defined" not in log
+
+
+# ---- criteria, partial runs, HTML
+
+
+CRITERIA = {1: (50, 40, 70, 55, 1.0, 90.0), 2: (60, 50, 70, 55, 1.0, 3.0)}
+CRITERIA |= {3: (70, 50, 70, 55, 1.0, 1.9), 4: (70, 60, 70, 55, 1.0, 1.9)}
+
+
+def test_the_criteria_table_shows_what_each_one_picks():
+    table = T.build("stopping", frame({"MEMIT": CRITERIA, "ROME": ROME}), dataset="geography")
+    # |dp| falls 89, 2, 0.9, 0.9: a tie is no decrease; p_hat moves by 1.1 and by 0.
+    assert dict(zip(rows(table), table.frame["rules"], strict=True)) == {
+        "ROME 1": "monotonic",
+        "MEMIT 3": "proposed+monotonic",
+        "MEMIT 4": "small_change",
+    }
+    assert bold(table, "MEMIT 4") == {"score_acc"} and bold(table, "ROME 1") == set()
+    latex = typesetting.to_latex(table)
+    assert r"\colorbox{tablegreen}{\strut P}\colorbox{tableorange}{\strut M}" in latex
+    assert "Unedited" not in latex
+    every = T.build("stopping_all", frame({"MEMIT": CRITERIA}), dataset="geography")
+    assert rows(every) == ["Unedited 0", "MEMIT 1", "MEMIT 2", "MEMIT 3", "MEMIT 4"]
+    assert every.frame["rules"].tolist() == ["", "", "", "proposed+monotonic", "small_change"]
+
+
+def test_a_criterion_that_never_fires_is_said():
+    steps = {1: (50, 40, 70, 55, 1.0, 90.0), 2: (60, 50, 70, 55, 1.0, 30.0)}
+    table = T.build("stopping", frame({"PMET": steps}), dataset="geography")
+    assert "No criterion picks an iteration of PMET" in " ".join(table.footnotes)
+
+
+def test_prefixed_neighbors_have_their_own_tables():
+    data = frame({**ALL, "NAP_MEMIT": NA_MEMIT, "NA2_MEMIT": NA_MEMIT})
+    table = T.build("prefix", data, dataset="geography")
+    expected = ["Unedited 0", "MEMIT 3", "NA_MEMIT 2", "NAP_MEMIT 2", "PMET 2"]
+    assert rows(table) == expected and table.columns == (
+        "eff_acc",
+        "gen_acc",
+        "spec_acc",
+        "score_acc",
+    )
+    assert bold(table, "NA_MEMIT 2") == set()  # a tie with NAP_
+    count = T.build("neighbor_count", data, dataset="geography")
+    assert rows(count) == ["Unedited 0", "ROME 2", "MEMIT 3", "NA_MEMIT 2", "NA2_MEMIT 2", "PMET 2"]
+
+
+def test_what_is_planned_and_not_run_shows_as_dashes():
+    planned = [("GPT-2 XL (1.5B)", "MEMIT"), ("GPT-2 XL (1.5B)", "PMET"), ("b", "MEMIT")]
+    for name in ("iterative", "iterative_all", "stopping"):
+        table = T.build(name, frame({"MEMIT": MEMIT}), dataset="geography", planned=planned)
+        missing = table.frame[table.frame["k"] == "--"]
+        assert list(zip(missing["model"], missing["method"], strict=True)) == planned[1:]
+        assert table.frame.loc[missing.index, list(table.columns)].isna().all(axis=None)
+        assert "--: not run." in table.footnotes
+        assert r"& {--} & {--}" in typesetting.to_latex(table)
+    empty = T.build("neighbor", frame({})[0:0], dataset="geography", planned=[("b", "NA_PMET")])
+    assert rows(empty) == ["Unedited 0", "NA_PMET --"]
+
+
+def test_a_method_may_be_shown_at_other_iterations():
+    shown = {("GPT-2 XL (1.5B)", "ROME"): (1, 2)}
+    table = T.build("iterative", frame(ALL), dataset="geography", shown=shown)
+    assert rows(table)[1:3] == ["ROME 1", "ROME 2"] and bold(table, "ROME 1") == set()
+
+
+class Cells(HTMLParser):
+    """The words of every table row, and the elements that were left open."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def test_html_holds_the_same_cells_as_the_table():
+    names = {"GPT-2 XL (1.5B)": "<GPT> & 2"}
+    for name in T.SPECS:
+        table = T.build(name, frame(ALL, trials=2, drift=0.01), dataset="geography", names=names)
+        html = typesetting.to_html(table, "Table 1")
+        parsed = Cells(html)
+        assert parsed.open == [] and "<GPT>" not in html and "&lt;GPT&gt; &amp; 2" in html
+        body = parsed.rows[2:]
+        assert len(body) == len(table.frame)
+        for i, cells in enumerate(body):
+            printed = [
+                typesetting.html_value(table.frame.loc[i, c], M.METRICS[c].unit)
+                for c in table.columns
+            ]
+            assert cells[-len(table.columns) :] == [re.sub("<.*?>", "", str(p)) for p in printed]
+
+
+def test_marked_text_becomes_latex_and_html():
+    text = "**bold** *k* `NA_` |Δp_k| ≤ 1 & p(θ_k, h̄_k)"
+    assert typesetting.markup_tex(text) == (
+        r"\textbf{bold} \emph{k} \texttt{NA\_} $|\Delta p_k|$ \ensuremath{\le} 1 \&"
+        r" $p(\theta_k,\bar h_k)$"
+    )
+    assert (
+        typesetting.markup_html("**a<b** *k* `x&`") == "<b>a&lt;b</b> <i>k</i> <code>x&amp;</code>"
+    )

@@ -170,7 +170,7 @@ def check_edited(results: Path, model: str, method: str, k: int) -> None:
 
 def check_paper(results: Path, runs: list[tuple[str, str]]) -> None:
     """Tables and figures of `runs` are there, and say that these models are not the paper's."""
-    for table in ("iterative", "all_iterations"):
+    for table in ("iterative", "iterative_all"):
         tex = (results / "tables" / f"geography.{table}.tex").read_text()
         printed = pd.read_csv(results / "tables" / f"geography.{table}.csv")
         for model, method in runs:

@@ -36,7 +36,7 @@ def test_everything_that_was_promised_is_there(smoke):
     out = smoke.folder / OUT
     for name in ("metrics.csv", "picks.csv", "config.yaml", "tables/tables.tex"):
         assert (out / name).stat().st_size > 0
-    for table in ("iterative", "all_iterations", "neighbor"):
+    for table in ("iterative", "iterative_all", "stopping", "neighbor", "neighbor_all"):
         for ending in ("tex", "csv"):
             assert (out / f"tables/geography-eligible.{table}.{ending}").stat().st_size > 0
     for method in ("MEMIT", "NA_MEMIT"):
