@@ -193,12 +193,19 @@ def planned_tables():
     """{dataset}.{table} for every table that the configured runs can fill."""
     methods = {}
     for run in SETTINGS.runs:
-        methods.setdefault(run.dataset, set()).add(METHODS[run.method].n_neighbors)
+        methods.setdefault(run.dataset, set()).add(METHODS[run.method])
     names = []
-    for dataset, counts in methods.items():
-        tables = ["iterative", "all_iterations"] if 0 in counts else []
-        tables += ["neighbor"] if 1 in counts else []
-        tables += ["neighbor_count"] if max(counts) > 1 else []
+    for dataset, used in methods.items():
+        counts = {method.n_neighbors for method in used}
+        tables = []
+        if 0 in counts:
+            tables += ["iterative", "iterative_all", "stopping", "stopping_all"]
+        if 1 in counts:
+            tables += ["neighbor", "neighbor_all"]
+        if any(method.neighbor_prefixed for method in used):
+            tables += ["prefix", "prefix_all"]
+        if max(counts) > 1:
+            tables += ["neighbor_count"]
         names += [f"{dataset}.{table}" for table in tables]
     return names
 
