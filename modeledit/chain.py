@@ -19,6 +19,7 @@ from modeledit.files import (
     read_texts,
     write_json,
 )
+from modeledit.hardware import Meter
 from modeledit.iteration import edit_once
 from modeledit.journal import progress
 from modeledit.methods import METHODS
@@ -50,13 +51,14 @@ def extend_chain(
     compute: Mapping,
     threads: int,
 ) -> None:
-    """Run iteration `k` of `method` and write its five files.
+    """Run iteration `k` of `method` and write its six files.
 
     `inputs`: requests, texts, model (folder), contexts, and where they are needed factors (of the
     covariance), unedited (scores, for specificity on the model's own answers) and for k > 1
-    previous (the state.json before). `outputs`: state, edited, targets, edits, scores.
+    previous (the state.json before). `outputs`: state, edited, targets, edits, scores, hardware.
     """
     device = prepare_device(compute["device"], threads)
+    meter = Meter(device)
     requests = read_requests(inputs["requests"])
     model, tokenizer = load_model(inputs["model"], device)
     base = read_json(inputs["model"] / "prepared.json")["weights_sha256"]
@@ -117,6 +119,7 @@ def extend_chain(
         edits.to_parquet(path, index=False)
     with finished(outputs["scores"]) as path:
         pq.write_table(scores, path)
+    write_json(outputs["hardware"], meter.record())
     write_json(
         outputs["state"],
         {

@@ -88,8 +88,8 @@ class LazyMatrices(Mapping):
 def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:
     """Leave the files of an iteration that comes after the stop: empty, pointing at the holder.
 
-    `previous` is the state.json before; `outputs` names the files state, edited, targets, edits and
-    scores of this one.
+    `previous` is the state.json before; `outputs` names the files state, edited, targets, edits,
+    scores and hardware of this one.
     """
     before = read_json(previous)
     state = before | {"k": before["k"] + 1, "passed_on": True}
@@ -99,4 +99,5 @@ def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:
         held = previous.parent / f"{name}.parquet"
         with finished(outputs[name]) as temporary:
             pq.write_table(pq.read_schema(held).empty_table(), temporary)
+    write_json(outputs["hardware"], {})
     write_json(outputs["state"], state)

@@ -78,6 +78,23 @@ def to_html(table: Table, number: str = "") -> str:
     return template.render(_given(table, spread=True), number=number)
 
 
+def frame_to_latex(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
+    """A frame of plain text as a LaTeX fragment, one row per row; caption and note are marked."""
+    template = _environment(TEMPLATES).get_template("frame.tex.j2")
+    return template.render(frame=frame, caption=caption, label=label, note=note)
+
+
+def frame_to_html(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
+    """A frame of plain text as an HTML fragment of the same form as `to_html`."""
+    table = frame.to_html(index=False, border=0, escape=True, justify="left")
+    return (
+        f'<figure class="table" id="{html.escape(label.replace(":", "-"))}">\n'
+        f"<figcaption>{markup_html(caption)}</figcaption>\n"
+        f'<div class="scroll">\n{table}\n</div>\n<p class="note">{markup_html(note)}</p>\n'
+        "</figure>\n"
+    )
+
+
 def document(fragments: Sequence[str], title: str = "") -> str:
     """A standalone LaTeX document which contains the given fragments (`to_latex`)."""
     template = _environment(TEMPLATES).get_template("document.tex.j2")

@@ -159,6 +159,7 @@ FILES = {
     "targets": "targets.safetensors",
     "edits": "edits.parquet",
     "scores": "scores.parquet",
+    "hardware": "hardware.json",
 }
 
 
@@ -176,13 +177,13 @@ def stopped(tmp_path):
     write_matrices(files["targets"], {"targets": np.ones((200, 300), np.float32)}, {"k": "2"})
     edits = pd.DataFrame({"request": [4, 5], "stop_reason": ["loss", "max_steps"]})
     edits.assign(loss=[0.04, 0.3]).to_parquet(files["edits"], index=False)
-    row = [4, "edit", 0, "new", [1, 2], [-0.5, -1.0], [1, 3]]
+    row = [4, "edit", 0, "new", [1, 2], [-0.5, -1.0], [1, 3], [1, 9], [" a"], [-0.5]]
     columns = {field.name: [value] for field, value in zip(SCHEMA, row, strict=True)}
     pq.write_table(pa.table(columns, schema=SCHEMA), files["scores"])
     return tmp_path
 
 
-def test_passing_on_leaves_five_small_valid_files_again_and_again(stopped):
+def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
     held = files_of(stopped / "iter2")
     previous = held["state"]
     for k in (3, 4, 5):

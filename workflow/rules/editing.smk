@@ -1,6 +1,7 @@
 # The static chain of one run: unedited scores, then iterations 1..K.
 # Needs: requests of the trial, contexts, covariance, the state of the iteration before.
-# Makes: per iteration state.json, edited and target matrices, the per-request log, raw scores.
+# Makes: per iteration state.json, edited and target matrices, the per-request log, raw scores,
+# and what the job ran on.
 # An iteration after the stop only passes it on: no torch, no GPU, milliseconds.
 
 # What decides the numbers of the unedited scores, and of an edit.
@@ -67,6 +68,7 @@ rule edit:
         targets=f"{RUN}/iter{{k}}/targets.safetensors",
         edits=f"{RUN}/iter{{k}}/edits.parquet",
         scores=f"{RUN}/iter{{k}}/scores.parquet",
+        hardware=f"{RUN}/iter{{k}}/hardware.json",
     log:
         f"{RUN_LOG}/iter{{k}}.log",
     benchmark:

@@ -1,0 +1,30 @@
+"""Table 5: what the jobs ran on, beside the paper's GPUs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from modeledit.files import finished
+from modeledit.hardware import summary
+from modeledit.journal import journal
+from modeledit.published import read_hardware
+from modeledit.settings import describe_dataset
+from modeledit.typesetting import frame_to_html, frame_to_latex
+
+CAPTION = (
+    "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"
+    " is the median job; GB is one billion bytes at the highest job's peak. Paper: the GPU the paper names."
+)
+NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
+
+with journal(snakemake.log[0]):
+    hardware = pd.read_csv(snakemake.input[0], keep_default_na=False, na_values=[""])
+    described = {name: describe_dataset(name) for name in hardware["dataset"].unique()}
+    table = summary(hardware, read_hardware(), snakemake.params.titles, described)
+    for path, text in (
+        (snakemake.output.tex, frame_to_latex(table, CAPTION, "tab:hardware", NOTE)),
+        (snakemake.output.html, frame_to_html(table, CAPTION, "tab:hardware", NOTE)),
+        (snakemake.output.csv, table.to_csv(index=False)),
+    ):
+        with finished(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
