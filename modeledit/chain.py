@@ -80,7 +80,7 @@ def extend_chain(
     if "factors" in inputs:
         width = model.down_weight(hyper["layers"][0]).shape[1]
         factors = LazyMatrices(inputs["factors"], {"base": base}, "layer", hyper["layers"], width)
-    with progress(len(requests), "request") as bar:
+    with progress(len(requests), "request", f"{method}, iteration {k}") as bar:
         targets, edits = edit_once(
             model,
             tokenizer,

@@ -75,7 +75,8 @@ def edit_once(
     """Edit `model` in place with all `requests` once; return the targets and the per-request log.
 
     `contexts` starts with the bare one; `factors[layer]` are Cholesky factors of C_l. `progress`
-    offers update(n) and set_postfix(loss=...), as tqdm does. The log has one row per request with
+    offers update(n) and set_postfix(loss=..., stopped=...), as tqdm does: the mean last loss, and
+    the share that stopped by a rule before the steps ran out. The log has one row per request with
     the columns of SPEC J.1.
     """
     tokenization = tokenization_of(method, model, switches["target_tokenization"])
@@ -93,8 +94,12 @@ def edit_once(
     ]
     settings = target_settings(method, hyper, switches, precision)
 
-    def on_done(count: int, loss: float) -> None:
-        progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+    seen = np.zeros(3)  # requests, those stopped by rule, sum of their last losses
+
+    def on_done(count: int, by_rule: int, loss: float) -> None:
+        seen[:] += count, by_rule, count * loss
+        mean, share = seen[2] / seen[0], seen[1] / seen[0]
+        progress.set_postfix(loss=f"{mean:.3f}", stopped=f"{share:.0%}", refresh=False)
         progress.update(count)
 
     key_rows = [

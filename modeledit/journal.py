@@ -3,11 +3,16 @@
 import contextlib
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+
+ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
+_terminals: list[TextIO] = []  # where journals that are open have taken standard error from
 
 
 @contextlib.contextmanager
@@ -24,6 +29,7 @@ def journal(path: str) -> Iterator[logging.Logger]:
         root.addHandler(handler)
         logging.getLogger("modeledit").setLevel(logging.INFO)
         terminal = sys.stderr
+        _terminals.append(terminal)
         try:
             with contextlib.redirect_stderr(stream):
                 yield logging.getLogger("modeledit")
@@ -32,9 +38,32 @@ def journal(path: str) -> Iterator[logging.Logger]:
             print(f"{type(error).__name__}: {error}", file=terminal)
             raise
         finally:
+            _terminals.remove(terminal)
             root.removeHandler(handler)
 
 
-def progress(total: int, unit: str) -> tqdm:
-    """A progress line with rate and ETA on the current standard error (the log in a job)."""
-    return tqdm(total=total, unit=unit, file=sys.stderr, mininterval=5, dynamic_ncols=False)
+class Progress(tqdm):
+    """A progress line in the log that is repeated on the terminal, if that is one, now and then.
+
+    Several jobs may share a terminal, so there it is a whole line with the job's name.
+    """
+
+    def __init__(self, *args: object, title: str = "", **options: object):
+        self.title, self.announced = title, time.monotonic()
+        super().__init__(*args, **options)
+
+    def display(self, *args: object, **options: object) -> None:
+        super().display(*args, **options)
+        terminal = _terminals[-1] if _terminals else None
+        if terminal is None or not terminal.isatty():
+            return
+        if time.monotonic() - self.announced >= ANNOUNCE_EVERY:
+            self.announced = time.monotonic()
+            terminal.write(f"{self.title}: {self}\n")
+
+
+def progress(total: int, unit: str, title: str = "") -> Progress:
+    """A progress line with rate and ETA on the current standard error, the log in a job."""
+    return Progress(
+        total=total, unit=unit, title=title, file=sys.stderr, mininterval=5, dynamic_ncols=False
+    )

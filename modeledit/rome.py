@@ -5,7 +5,7 @@ those cannot have changed - everything in front of the edited matrix - is comput
 together; the edited block and those above it run for each request by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -13,7 +13,7 @@ from modeledit.models import EditableModel
 from modeledit.prompts import Problem, Row
 from modeledit.rows import Below
 from modeledit.spread import KeyRows
-from modeledit.targets import Targets, TargetSettings, join, optimize, rows_of
+from modeledit.targets import OnDone, Targets, TargetSettings, join, optimize, rows_of
 
 TOGETHER = 32  # requests whose lower blocks run together: their hidden states stay in memory
 
@@ -37,7 +37,7 @@ def edit_in_turn(
     settings: TargetSettings,
     factor: torch.Tensor | None,
     token_budget: int,
-    on_done: Callable[[int, float], None] = lambda count, loss: None,
+    on_done: OnDone = lambda count, by_rule, loss: None,
 ) -> Targets:
     """Edit `model` in place with one request after another; return what each was edited to.
 

@@ -34,6 +34,9 @@ LOSS_STOP = 0.05  # total loss at which a request is done (SPEC A.6)
 KL_STOP = 0.01  # PMET's extra stop
 PMET_EASED = 0.1  # PMET's factor on the NLL once every target token is the argmax
 
+OnDone = Callable[[int, int, float], None]
+"""Told as requests finish: how many, how many of them by a rule, and their mean last loss."""
+
 
 @dataclass(frozen=True)
 class TargetSettings:
@@ -340,7 +343,7 @@ def _optimize_chunk(
     problems: Sequence[Problem],
     settings: TargetSettings,
     token_budget: int,
-    on_done: Callable[[int, float], None],
+    on_done: OnDone,
     below: Below | None,
     first: int,
 ) -> Targets:
@@ -403,7 +406,8 @@ def _optimize_chunk(
             for site, delta in deltas.items():
                 final[site][active[done]] = delta[active[done]]
             if done.any():
-                on_done(int(done.sum()), float(losses.total.mean()))
+                by_rule = sum(stop_reason[i] != "max_steps" for i in at[done.cpu()].tolist())
+                on_done(int(done.sum()), by_rule, float(losses.total[done].mean()))
         if done.all():
             break
         optimizer.zero_grad()
@@ -444,14 +448,14 @@ def optimize(
     problems: Sequence[Problem],
     settings: TargetSettings,
     token_budget: int = 1024,
-    on_done: Callable[[int, float], None] = lambda count, loss: None,
+    on_done: OnDone = lambda count, by_rule, loss: None,
     below: Below | None = None,
     first: int = 0,
 ) -> Targets:
     """Target states of all `problems` on the model as it is.
 
     `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
-    beyond rounding. `on_done(count, mean loss)` is called as requests finish. `below` may hold the
+    beyond rounding. `on_done` is called as requests finish. `below` may hold the
     states in front of the edited layer of a single problem's rows, `first` being its first row.
     """
     if below is not None and len(problems) != 1:

@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+import modeledit.journal
 from modeledit.journal import journal, progress
 from modeledit.packages import PackageError, fetch_member
 
@@ -37,6 +38,25 @@ def test_progress_goes_to_the_log(tmp_path, capsys):
     text = path.read_text(encoding="utf-8")
     assert "0/4" in text and "4/4" in text and "request/s" in text
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_announced_on_a_terminal_line_by_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(modeledit.journal, "ANNOUNCE_EVERY", 0.0)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with journal(str(tmp_path / "job.log")), progress(4, "request", "MEMIT, iteration 2") as bar:
+        bar.set_postfix(loss="0.123", stopped="50%", refresh=False)
+        for _ in range(4):
+            bar.update()
+            bar.refresh()
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) >= 4 and all(line.startswith("MEMIT, iteration 2: ") for line in lines)
+    assert "4/4" in lines[-1] and "loss=0.123, stopped=50%" in lines[-1]
 
 
 def test_an_error_is_logged_in_full_and_said_on_the_terminal(tmp_path, capsys):
