@@ -90,3 +90,25 @@ rule edit:
         "{wildcards.method} iteration {wildcards.k} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
     script:
         "../../scripts/edit.py"
+
+
+# Asked for by name: snakemake results/{name}/export/{dataset}/{model}/{method}/trial1/iter10
+rule export_model:
+    input:
+        model="resources/models/{model}",
+        state=f"{RUN}/iter{{k}}/state.json",
+    output:
+        directory(
+            f"{OUT}/export/{{dataset}}/{{model}}/{{method}}/trial{{trial}}/iter{{k}}"
+        ),
+    log:
+        f"logs/{config['name']}/export/{{dataset}}/{{model}}/{{method}}/trial{{trial}}/iter{{k}}.log",
+    conda:
+        "../../envs/editing.yaml"
+    resources:
+        mem_mb=preparation_memory,
+        runtime=60,
+    message:
+        "Exporting {wildcards.model} as {wildcards.method} left it after iteration {wildcards.k}"
+    script:
+        "../../scripts/export_model.py"
