@@ -187,6 +187,7 @@ def harmonic_mean(values: Iterable[float], zeros: Zeros = "keep") -> float:
 def run_metrics(
     scores: Mapping[int, pd.DataFrame],
     edits: Mapping[int, pd.DataFrame],
+    requests: Mapping[int, pd.DataFrame] | None = None,
     *,
     dataset: str,
     model: str,
@@ -202,8 +203,8 @@ def run_metrics(
     """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
 
     ``scores[0]`` are the unedited model's; iterations whose scores are empty (the run had stopped
-    before) are left out. p_bar and p_hat are means over requests, |dp_k| is the difference of these
-    means and not the mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of
+    before) are left out. ``requests`` are `request_metrics` of each k, where they are at hand. p_bar
+    and p_hat are means over requests, |dp_k| is the difference of these means and not the mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of
     iteration 1. ``round_specificity=2`` rounds specificity before the score (SPEC F.3).
     ``perplexity="legacy"`` takes the released code's p, with PMET's factor and the neighbor rows in
     it (I5, I6); of a ``sequential`` method, ROME, its p_hat is the next iteration's first value on
@@ -226,15 +227,18 @@ def run_metrics(
     bar, hat, init = f"p_bar{legacy}", f"p_hat{legacy}", f"p_init{legacy}"
     rows = []
     for k in done:
-        requests = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
-        row = requests[list(REQUEST_METRICS)].mean().to_dict()
+        if requests is None:
+            values = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
+        else:
+            values = requests[k]
+        row = values[list(REQUEST_METRICS)].mean().to_dict()
         if round_specificity is not None:
             for name in ("spec_acc", "spec_succ"):
                 row[name] = round(row[name], round_specificity)
         row |= {
             name: harmonic_mean((row[p] for p in parts), zeros) for name, parts in SCORES.items()
         }
-        row |= {"k": k, "n_requests": len(requests), "me_ppl": me_perplexity(scores[k])}
+        row |= {"k": k, "n_requests": len(values), "me_ppl": me_perplexity(scores[k])}
         if k > 0:
             row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}
             if legacy and sequential:

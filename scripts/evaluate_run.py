@@ -14,9 +14,17 @@ with journal(snakemake.log[0]):
     paths = [snakemake.input.unedited, *snakemake.input.scores]
     scores = {k: read_scores(path) for k, path in enumerate(paths)}
     edits = {k: pd.read_parquet(path) for k, path in enumerate(snakemake.input.edits, start=1)}
+    requests = {
+        k: request_metrics(
+            frame, scores[0] if k else None, switches["accuracy"], switches["success"]
+        )
+        for k, frame in scores.items()
+        if not frame.empty
+    }
     metrics = run_metrics(
         scores,
         edits,
+        requests,
         dataset=snakemake.wildcards.dataset,
         model=snakemake.wildcards.model,
         method=snakemake.wildcards.method,
@@ -28,12 +36,9 @@ with journal(snakemake.log[0]):
         perplexity=switches["perplexity"],
         sequential=METHODS[snakemake.wildcards.method].write == "rank_one",
     )
-    per_request = []
-    for k in metrics["k"]:
-        unedited = scores[0] if k else None
-        frame = request_metrics(scores[k], unedited, switches["accuracy"], switches["success"])
-        per_request.append(frame.assign(k=k))
     with finished(Path(snakemake.output.metrics)) as path:
         metrics.to_csv(path, index=False)
     with finished(Path(snakemake.output.requests)) as path:
-        pd.concat(per_request, ignore_index=True).to_parquet(path, index=False)
+        pd.concat([rows.assign(k=k) for k, rows in requests.items()], ignore_index=True).to_parquet(
+            path, index=False
+        )
