@@ -203,9 +203,10 @@ def run_metrics(
     """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
 
     ``scores[0]`` are the unedited model's; iterations whose scores are empty (the run had stopped
-    before) are left out. ``requests`` are `request_metrics` of each k, where they are at hand. p_bar
-    and p_hat are means over requests, |dp_k| is the difference of these means and not the mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of
-    iteration 1. ``round_specificity=2`` rounds specificity before the score (SPEC F.3).
+    before) are left out. ``requests`` are `request_metrics` of each k where they are at hand.
+    p_bar and p_hat are means over requests, |dp_k| is the difference of these means and not the
+    mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of iteration 1.
+    ``round_specificity=2`` rounds specificity before the score (SPEC F.3).
     ``perplexity="legacy"`` takes the released code's p, with PMET's factor and the neighbor rows in
     it (I5, I6); of a ``sequential`` method, ROME, its p_hat is the next iteration's first value on
     the moving model, which the last iteration does not have (I7, I8).
