@@ -1,0 +1,37 @@
+"""Every published cell of the paper's tables beside ours, and how many of them agree."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from modeledit import published
+from modeledit.aggregation import read_metrics
+from modeledit.comparison import compare, summary
+from modeledit.files import finished
+from modeledit.journal import journal
+
+with journal(snakemake.log[0]) as log:
+    switches = snakemake.params.switches
+    intervals = snakemake.input.get("intervals")
+    comparison = compare(
+        read_metrics(snakemake.input.metrics),
+        published.read_tables(),
+        published.read_suspects(),
+        comparable=snakemake.params.comparable,
+        sources=snakemake.params.sources,
+        intervals=pd.read_csv(intervals, keep_default_na=False, na_values=[""])
+        if intervals
+        else None,
+        epsilon=snakemake.params.epsilon,
+        trial_agg=switches["trial_score"],
+        round_per_trial=switches["round_per_trial"],
+        zeros=switches["score_zeros"],
+    )
+    counts = summary(comparison)
+    log.info("\n%s", counts.to_string(index=False))
+    for path, frame in (
+        (snakemake.output.comparison, comparison),
+        (snakemake.output.summary, counts),
+    ):
+        with finished(Path(path)) as temporary:
+            frame.to_csv(temporary, index=False)
