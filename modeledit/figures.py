@@ -2,9 +2,9 @@
 
 `figure_perplexity_stages` follows one edit through the stages of every iteration (paper, Figure 3);
 `figure_underedit` follows the edits that the first iteration missed (Figure 4);
-`figure_neighbor_count` asks what more neighbors in the loss do (section 6). Each writes a PNG and a
-JSON file beside it with every number drawn, so that a figure can be checked, and returns that
-record. The bytes depend on the data only (no dates, no global plotting state).
+`figure_neighbor_count` asks what more neighbors in the loss do (section 6). Each writes a PNG, and
+beside it the same as PDF and a JSON file with every number drawn, so that a figure can be checked,
+and returns that record. The bytes depend on the data only (no dates, no global plotting state).
 """
 
 import math
@@ -19,7 +19,17 @@ from matplotlib.ticker import NullLocator
 from scipy import special, stats
 
 from modeledit import stopping
-from modeledit.drawing import COLOURS, STYLE, footnote, heading, new_figure, save, write_record
+from modeledit.drawing import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    STYLE,
+    footnote,
+    heading,
+    new_figure,
+    save,
+    write_record,
+)
 from modeledit.methods import METHODS
 from modeledit.metrics import underedit
 
@@ -29,8 +39,6 @@ NEIGHBOR_COUNT = {  # metric: label, marker, line
     "spec_acc": ("specificity", "^", "-"),
     "score_acc": ("score", "D", "-."),
 }
-MARKERS = {"All": "o", "UnderEdit": "s"}
-LINES = {"All": "-", "UnderEdit": "--"}
 HATCHES = {"Unedited": "....", "p_bar": "", "p_hat": "////"}
 STAGES = {
     "Unedited": "unedited",

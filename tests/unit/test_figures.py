@@ -8,10 +8,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import is_color_like
+from matplotlib.lines import lineStyles
+from matplotlib.markers import MarkerStyle
 from scipy import stats
 
+from modeledit import drawing as D
 from modeledit import figures as F
-from modeledit import tables as T
+from modeledit.methods import METHODS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -60,7 +64,8 @@ def test_stages_end_at_the_rule(tmp_path):
     assert record["lambda"] == pytest.approx(stats.boxcox(values(record))[1])
     assert path.read_bytes().startswith(PNG)
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == record
-    assert sorted(p.name for p in path.parent.iterdir()) == ["stages.json", "stages.png"]
+    files = sorted(p.name for p in path.parent.iterdir())
+    assert files == ["stages.json", "stages.pdf", "stages.png"]
 
 
 def test_an_unmet_rule_shows_every_iteration(tmp_path):
@@ -180,7 +185,7 @@ def test_bad_iterations_are_refused(tmp_path):
         F.figure_underedit(twice, logs, tmp_path / "u.png")
 
 
-# ---- both
+# ---- all
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path):
@@ -189,16 +194,82 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
         F.figure_perplexity_stages(logs, tmp_path / f"stages-{name}.png", label="x")
         F.figure_underedit(requests, logs, tmp_path / f"under-{name}.png")
     for kind in ("stages", "under"):
-        first, second = ((tmp_path / f"{kind}-{n}.png").read_bytes() for n in ("one", "two"))
-        assert first == second and b"Software" not in first
+        for ending in ("png", "pdf"):
+            first, second = (
+                (tmp_path / f"{kind}-{n}.{ending}").read_bytes() for n in ("one", "two")
+            )
+            assert first == second
+        assert b"Software" not in (tmp_path / f"{kind}-one.png").read_bytes()
 
 
-def test_every_method_and_series_has_a_colour_of_its_own():
-    assert set(T.PAPER) <= set(F.COLOURS)
-    assert len({F.COLOURS[m] for m in T.PAPER}) == len(T.PAPER)
-    for name in ("All", "UnderEdit"):
-        assert name in F.COLOURS and name in F.MARKERS and name in F.LINES
-    assert set(F.STAGES) <= set(F.COLOURS) and set(F.STAGES) == set(F.HATCHES)
+def test_the_pdf_embeds_its_fonts_and_has_no_date(tmp_path):
+    F.figure_perplexity_stages(edit_log(90.0, 1.1, 40.0), tmp_path / "a.png")
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF-") and b"/FontFile2" in pdf and b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf and b"Producer" not in pdf
+
+
+def test_a_figure_that_fails_leaves_no_half(tmp_path, monkeypatch):
+    def broken(*_, format, **__):
+        raise OSError(f"no room for the {format}")
+
+    figure = D.new_figure(1, 1)
+    monkeypatch.setattr(figure, "savefig", broken)
+    with pytest.raises(OSError, match="no room"):
+        D.save(figure, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- colours, markers, lines, text
+
+
+def test_every_method_looks_like_no_other():
+    looks = {(D.COLOURS[m], D.MARKERS[m], D.LINES[m]) for m in METHODS}
+    assert len(looks) == len(METHODS)
+    in_paper = [name for name, method in METHODS.items() if method.in_paper]
+    for look in (D.COLOURS, D.MARKERS):  # either alone is enough for the paper's methods
+        assert len({look[name] for name in in_paper}) == len(in_paper)
+    for name in (*METHODS, "Unedited"):  # and matplotlib knows all of them
+        MarkerStyle(D.MARKERS[name])
+        assert is_color_like(D.COLOURS[name]) and D.LINES[name] in lineStyles
+
+
+def test_more_neighbors_keep_the_familys_colour():
+    for name, method in METHODS.items():
+        if method.n_neighbors > 1:
+            family = f"{'NAP' if method.neighbor_prefixed else 'NA'}_{method.algorithm}"
+            assert D.COLOURS[name] == D.COLOURS[family] and D.LINES[name] == D.LINES[family]
+            assert D.MARKERS[name] != D.MARKERS[family]
+
+
+def test_every_series_has_a_look_of_its_own():
+    assert {"All", "UnderEdit"} <= set(D.COLOURS) & set(D.MARKERS) & set(D.LINES)
+    for look in (D.COLOURS, D.MARKERS, D.LINES):
+        assert look["All"] != look["UnderEdit"]
+    assert set(F.STAGES) <= set(D.COLOURS) and set(F.STAGES) == set(F.HATCHES)
+
+
+@given(
+    st.text(max_size=60), st.floats(0.3, 3), st.integers(1, 3), st.sampled_from(["start", "end"])
+)
+def test_text_is_cut_to_its_room(text, width, lines, keep):
+    text = D.printable(text)
+    fitted = D.fit(text, width, 6, lines, keep)
+    assert 1 <= len(fitted) <= lines
+    assert all(D.text_width(line, 6) <= width for line in fitted)
+    joined = " ".join(fitted)
+    if "…" not in joined:
+        assert joined == " ".join(text.split())
+    elif "…" not in text:
+        kept = joined.replace("…", "").strip()
+        whole = " ".join(text.split())
+        assert whole.startswith(kept) if keep == "start" else whole.endswith(kept)
+
+
+def test_what_the_font_lacks_is_escaped():
+    assert D.printable("Zürich é → 5 €") == "Zürich é → 5 €"
+    assert D.printable("a\n\tb") == "a↵⇥b"
+    assert D.printable("東\x07") == "\\u6771\\x07"
 
 
 def test_neighbor_count_draws_what_it_was_given(tmp_path):

@@ -1,0 +1,9 @@
+"""Figure 2: the algorithms, the loop, and the layers that each model's configuration names."""
+
+from modeledit.journal import journal
+from modeledit.schematic import figure_algorithms
+
+with journal(snakemake.log[0]):
+    figure_algorithms(
+        snakemake.params.models, snakemake.output.figure, epsilon=snakemake.params.epsilon
+    )

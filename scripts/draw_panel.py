@@ -1,0 +1,28 @@
+"""Figure 1: what the model says about one edit of trial 1 before and after editing."""
+
+from pathlib import Path
+
+from modeledit.aggregation import read_metrics
+from modeledit.journal import journal
+from modeledit.panels import Stage, figure_qualitative, read_answers, run_stages
+from modeledit.requests import read_requests
+from modeledit.settings import describe_dataset, small_model_note
+
+with journal(snakemake.log[0]) as log:
+    inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+    metrics = read_metrics(inputs.metrics)
+    place = (wildcards.dataset, wildcards.model)
+    stages = [Stage("Unedited", read_answers(inputs.unedited))]
+    if plain := inputs.get("plain"):
+        stages += run_stages(metrics, (*place, wildcards.algorithm, 1), plain, params.epsilon)
+    if neighbor := inputs.get("neighbor"):
+        run = (*place, params.neighbor, 1)
+        stages += run_stages(metrics, run, neighbor, params.epsilon)[-1:]
+    record = figure_qualitative(
+        read_requests(Path(inputs.requests)),
+        stages,
+        snakemake.output.figure,
+        title=f"{params.titles[wildcards.model]}, {describe_dataset(wildcards.dataset)}",
+        note=small_model_note(params.small),
+    )
+    log.info("request %d (%s): %s", record["request"], record["why"], record["label"])
