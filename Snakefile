@@ -1,7 +1,7 @@
 """Iterative and neighbor-assisted model editing: entry point of the workflow.
 
-`snakemake --cores N` makes everything; `snakemake -n` shows the plan; `metrics`, `tables`, `figures`,
-`statistics` and `requests` are targets of their own.
+`snakemake --cores N` makes everything; `snakemake -n` shows the plan; `metrics`, `comparison`, `tables`,
+`figures`, `report`, `statistics` and `requests` are targets of their own.
 """
 
 from pathlib import Path
@@ -21,6 +21,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/editing.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/plan.smk"
 
 
 rule all:
@@ -29,4 +30,5 @@ rule all:
         rules.metrics.input,
         rules.tables.input,
         rules.figures.input,
+        rules.report.input,
         f"{OUT}/config.yaml",

@@ -4,7 +4,7 @@ Keys are the inputs of the down projection on the unedited model. All layers are
 pass that ends in front of the last one's down projection, and summed in float64.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -34,43 +34,82 @@ def factorize(covariance: torch.Tensor, layer: int) -> torch.Tensor:
         ) from error
 
 
-@torch.no_grad()
-def second_moments(
-    model: EditableModel,
-    tokenizer,
-    texts: Sequence[str],
-    layers: Sequence[int],
-    max_length: int,
-    on_text: Callable[[int], object] = lambda texts: None,
-) -> tuple[dict[int, torch.Tensor], int]:
-    """C_l (d_mlp, d_mlp) float64 on the CPU for each of `layers`, and the number of tokens seen.
+class KeySums:
+    """Sums of k k^T over texts, in float64 on the model's device, and how much they are of.
 
-    Each text is cut to its first `max_length` tokens. `on_text(1)` reports progress.
+    `totals` has a (d_mlp, d_mlp) sum for each of `layers` once a text was added.
     """
-    rows = [ids[:max_length] for text in texts if (ids := encode(tokenizer, text))]
-    if not rows:
-        raise CovarianceError("no text to gather second moments from")
-    for layer in layers:
-        model.part(layer, "down")  # a layer that does not exist is refused before any work
-    last = max(layers)
-    sums: dict[int, torch.Tensor] = {}
-    for row in rows:
+
+    def __init__(self, layers: Sequence[int]) -> None:
+        self.layers = sorted(layers)
+        self.totals: dict[int, torch.Tensor] = {}
+        self.texts = 0
+        self.tokens = 0
+
+    def add_texts(
+        self,
+        model: EditableModel,
+        tokenizer,
+        texts: Iterable[str],
+        max_length: int,
+        most_tokens: int | None = None,
+    ) -> Iterator[int]:
+        """Add the first `max_length` tokens of each text; yield the number of texts after each.
+
+        With `most_tokens` the last text is cut there, and the rest is left.
+        """
+        for layer in self.layers:
+            model.part(layer, "down")  # a layer that does not exist is refused before any work
+        for text in texts:
+            if most_tokens is not None and self.tokens >= most_tokens:
+                return
+            left = max_length if most_tokens is None else min(max_length, most_tokens - self.tokens)
+            if ids := encode(tokenizer, text)[:left]:
+                self._add(model, ids)
+            self.texts += 1
+            yield self.texts
+
+    @torch.no_grad()
+    def _add(self, model: EditableModel, row: list[int]) -> None:
         ids = torch.tensor([row], device=model.device)
         positions = torch.arange(len(row), device=model.device)[None]
         sees = torch.ones(len(row), len(row), dtype=torch.bool, device=model.device).tril()
         mask = additive_mask(sees, model.dtype)[None, None]
         hidden = model.embed(ids, positions)
         start = 0
-        for layer in sorted(layers):
+        for layer in self.layers:
             down = model.part(layer, "down")
+            last = layer == self.layers[-1]
             # Nothing needs the last layer's output: leave in front of its down projection.
-            with leave_before(down) if layer == last else record(down, "input") as keys:
+            with leave_before(down) if last else record(down, "input") as keys:
                 hidden = model.run(hidden, start, layer + 1, positions, mask)
             start = layer + 1
             x = keys[0][0]
             # One text's product in the model's precision, the sum over texts in float64.
             gram = (x.T @ x).double()
-            sums[layer] = gram if layer not in sums else sums[layer].add_(gram)
-        on_text(1)
-    tokens = sum(len(r) for r in rows)
-    return {layer: (total / tokens).cpu() for layer, total in sums.items()}, tokens
+            total = self.totals.get(layer)
+            self.totals[layer] = gram if total is None else total.add_(gram)
+        self.tokens += len(row)
+
+    def moments(self) -> dict[int, torch.Tensor]:
+        """C_l (d_mlp, d_mlp) float64 on the CPU for each layer. Raises CovarianceError if empty."""
+        if not self.tokens:
+            raise CovarianceError("no text to gather second moments from")
+        return {layer: (total / self.tokens).cpu() for layer, total in self.totals.items()}
+
+
+def second_moments(
+    model: EditableModel,
+    tokenizer,
+    texts: Iterable[str],
+    layers: Sequence[int],
+    max_length: int,
+) -> tuple[dict[int, torch.Tensor], int]:
+    """C_l (d_mlp, d_mlp) float64 on the CPU for each of `layers`, and the number of tokens seen.
+
+    Each text is cut to its first `max_length` tokens.
+    """
+    sums = KeySums(layers)
+    for _ in sums.add_texts(model, tokenizer, texts, max_length):
+        pass
+    return sums.moments(), sums.tokens

@@ -1,8 +1,15 @@
-"""Models of the hub, fetched at a pinned revision into its standard cache."""
+"""The model hub: models at a pinned revision, into its standard cache, and files of data sets."""
 
+import errno
 from pathlib import Path
+from typing import NamedTuple
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import (
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -21,7 +28,15 @@ _WEIGHTS = {
 
 
 class HubError(ValueError):
-    """A model that cannot be fetched from the hub."""
+    """A model or file that cannot be fetched from the hub."""
+
+
+class Fetched(NamedTuple):
+    """A file of a data set: where it is now, at which commit, and its sha256 if the hub says it."""
+
+    path: Path
+    commit: str | None
+    sha256: str | None
 
 
 def fetch_model(repo: str, revision: str, weights: str, gated: bool) -> Path:
@@ -44,8 +59,46 @@ def fetch_model(repo: str, revision: str, weights: str, gated: bool) -> Path:
     return folder
 
 
-def _way_out(error: Exception, weights: str, gated: bool) -> str:
-    """Why the hub gave nothing and what to do, in one line."""
+def check_access(repo: str, revision: str, gated: bool) -> None:
+    """Fetch a model's configuration alone: a refusal then comes in a second, not after hours.
+
+    A configuration in the hub's cache will do, without a network. Raises HubError.
+    """
+    try:
+        hf_hub_download(repo, _CONFIGURATION[0], revision=revision)
+    except Exception as error:
+        why = _way_out(error, "safetensors", gated)
+        raise HubError(f"{repo} at revision {revision}: {why}") from error
+
+
+def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
+    """The file `path` of the data set `repo` at `revision`, a commit or a branch, below `folder`.
+
+    An interrupted download is continued. Raises HubError, but OSError where the disk is full.
+    """
+    try:
+        url = hf_hub_url(repo, path, repo_type="dataset", revision=revision)
+        there = get_hf_file_metadata(url)
+        commit, told = there.commit_hash, there.etag or ""
+        got = hf_hub_download(
+            repo, path, repo_type="dataset", revision=commit or revision, local_dir=folder
+        )
+    except Exception as error:
+        if disk_full(error):
+            raise
+        why = _refusal(error, False, "config/sources.yaml") or _in_short(error)
+        raise HubError(f"data set {repo} at revision {revision}: {why}") from error
+    # The hub's tag of a large file is its sha256, of a small one it is git's own digest.
+    return Fetched(Path(got), commit, told if len(told) == 64 else None)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no space left, or none for this user."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _refusal(error: Exception, gated: bool, to_correct: str) -> str | None:
+    """Why the hub gave nothing and what to do, where it said so itself."""
     # Without a token a gated repository may also look like one that does not exist.
     refused = isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403)
     if isinstance(error, GatedRepoError) or (gated and refused):
@@ -54,11 +107,23 @@ def _way_out(error: Exception, weights: str, gated: bool) -> str:
             "of the account that accepted it"
         )
     if isinstance(error, (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError)):
-        return "no such repository or revision; correct source.repo and source.revision"
-    reason = (str(error).splitlines() or [""])[0]
+        return f"no such repository or revision; correct {to_correct}"
+    return None
+
+
+def _way_out(error: Exception, weights: str, gated: bool) -> str:
+    """Why the hub gave no model and what to do, in one line."""
+    if refusal := _refusal(error, gated, "source.repo and source.revision"):
+        return refusal
+    if disk_full(error):
+        return "no space left for its cache; make room or set HF_HOME to a larger disk"
     torch_weights = ", weights: torch" if weights == "torch" else ""
     return (
         "not whole in the cache, and cannot be downloaded; run where there is a network, or "
         "download the folder elsewhere and use "
-        f"`source: {{kind: folder, path: ...{torch_weights}}}` ({type(error).__name__}: {reason})"
+        f"`source: {{kind: folder, path: ...{torch_weights}}}` ({_in_short(error)})"
     )
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -3,6 +3,8 @@
 The statistics of SPREAD are taken over Wikipedia (SPEC A.7), and ME-PPL-50 is 50 short texts
 (SPEC E.3) that are no part of this repository. The default takes both from the English Wikipedia
 excerpt that the gensim package carries, the utterances from articles held out of the statistics.
+For statistics as large as the paper's, articles are drawn from a whole dump in parquet files, which
+is plain text already.
 Wikipedia text is CC BY-SA: sentences taken from it must name their source.
 
 gensim reads the dump and removes the markup; the few regular expressions here remove what it
@@ -13,11 +15,16 @@ emptied brackets.
 import bz2
 import random
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from gensim.corpora import wikicorpus
 
 _EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
@@ -146,6 +153,48 @@ def utterances(
             f"{len(articles)} articles hold only {len(drawn)}"
         )
     return drawn
+
+
+def sample_articles(shards: Sequence[Path], count: int | None, seed: int) -> list[tuple[int, int]]:
+    """Draw `count` articles of a dump in parquet files: (shard, row) of each, none twice.
+
+    The draw is uniform over all articles of `shards` and depends on `seed` alone. It is sorted, so
+    that every shard is read once from its beginning to its end. Without `count` all articles come,
+    shuffled, for a reader who stops when there is enough. Raises ValueError for too few articles.
+    """
+    starts = [0, *accumulate(_parquet(shard)[1][-1] for shard in shards)]
+    if count is not None and count > starts[-1]:
+        raise ValueError(
+            f"asked for {count} articles, but {len(shards)} shards hold only {starts[-1]}"
+        )
+    drawn = random.Random(seed).sample(range(starts[-1]), starts[-1] if count is None else count)
+    places = drawn if count is None else sorted(drawn)
+    return [(i := bisect_right(starts, n) - 1, n - starts[i]) for n in places]
+
+
+def read_sample(shards: Sequence[Path], places: Iterable[tuple[int, int]]) -> Iterator[str]:
+    """The texts at `places`, each a (shard, row), reading one group of rows at a time."""
+    held, texts = None, pa.chunked_array([], pa.string())
+    for shard, row in places:
+        file, starts = _parquet(shards[shard])
+        group = bisect_right(starts, row) - 1
+        if held != (shard, group):
+            texts = file.read_row_group(group, columns=["text"])["text"]
+            held = shard, group
+        yield texts[row - starts[group]].as_py()
+
+
+@lru_cache(maxsize=2)
+def _parquet(path: Path) -> tuple[pq.ParquetFile, list[int]]:
+    """An open shard and the first row of each of its groups. Raises ValueError if it is none."""
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path}: not a parquet file: {error}; remove it") from error
+    if "text" not in file.schema_arrow.names:
+        raise ValueError(f"{path}: no column 'text', only {', '.join(file.schema_arrow.names)}")
+    groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+    return file, [0, *accumulate(groups)]
 
 
 def _plain(text: str) -> str:

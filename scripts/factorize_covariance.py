@@ -13,10 +13,11 @@ from modeledit.state import read_matrices, write_matrices
 with journal(snakemake.log[0]) as log:
     device = prepare_device(snakemake.params.compute["device"], snakemake.threads)
     base = read_json(Path(snakemake.input.model) / "prepared.json")["weights_sha256"]
-    covariances = read_matrices(Path(snakemake.input.covariance), {"base": base})
+    recipe = snakemake.params.recipe | {"base": base}
+    covariances = read_matrices(Path(snakemake.input.covariance), recipe)
     factors = {}
     for name, matrix in covariances.items():
         covariance = torch.from_numpy(matrix).to(device)
         factors[name] = factorize(covariance, int(name.removeprefix("layer"))).cpu().numpy()
         log.info("%s: factorised, %d x %d", name, *matrix.shape)
-    write_matrices(Path(snakemake.output[0]), factors, {"base": base})
+    write_matrices(Path(snakemake.output[0]), factors, recipe)

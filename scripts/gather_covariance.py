@@ -2,35 +2,44 @@
 
 from pathlib import Path
 
-from modeledit.covariance import second_moments
+from modeledit.covariance_sources import FAST_TOKENS, gather
 from modeledit.devices import prepare_device
 from modeledit.files import read_json, read_texts
-from modeledit.journal import journal, progress
+from modeledit.journal import journal
 from modeledit.models import load_model
 from modeledit.state import write_matrices
+from modeledit.wikitext import read_sample, sample_articles
 
 with journal(snakemake.log[0]) as log:
-    compute = snakemake.params.compute
-    device = prepare_device(compute["device"], snakemake.threads)
-    folder = Path(snakemake.input.model)
+    params, output = snakemake.params, Path(snakemake.output.covariance)
+    device = prepare_device(params.compute["device"], snakemake.threads)
+    folder, paths = Path(snakemake.input.model), [Path(path) for path in snakemake.input.text]
     model, tokenizer = load_model(folder, device)
-    texts = read_texts(Path(snakemake.input.text))
-    with progress(len(texts), "text") as bar:
-        moments, tokens = second_moments(
-            model,
-            tokenizer,
-            texts,
-            snakemake.params.layers,
-            snakemake.params.max_length,
-            bar.update,
-        )
-    log.info("%d tokens of %d texts", tokens, len(texts))
-    write_matrices(
-        Path(snakemake.output[0]),
-        {f"layer{layer}": matrix.numpy() for layer, matrix in moments.items()},
-        {
-            "base": read_json(folder / "prepared.json")["weights_sha256"],
-            "tokens": str(tokens),
-            "max_length": str(snakemake.params.max_length),
-        },
+    recipe = params.recipe | {"base": read_json(folder / "prepared.json")["weights_sha256"]}
+    length, most_tokens = recipe["max_length"], None
+    context = model.model.config.max_position_embeddings
+    if recipe["source"] == "embedded":
+        texts = read_texts(paths[0])
+    else:
+        count = int(recipe["articles"]) if recipe["source"] == "recompute" else None
+        texts = sample_articles(paths, count, int(recipe["seed"]))
+    if recipe["source"] == "fast":
+        most_tokens = FAST_TOKENS * model.down_weight(params.layers[0]).shape[1]
+        log.warning("source fast: %d tokens only, a rough covariance", most_tokens)
+    unfinished = output.with_suffix(".partial.safetensors")
+    sums = gather(
+        model,
+        tokenizer,
+        lambda n: texts[n:] if recipe["source"] == "embedded" else read_sample(paths, texts[n:]),
+        params.layers,
+        context if length == "context" else int(length),
+        recipe,
+        unfinished,
+        params.every,
+        most_tokens,
+        len(texts),
     )
+    log.info("%d tokens of %d texts", sums.tokens, sums.texts)
+    matrices = {f"layer{layer}": matrix.numpy() for layer, matrix in sums.moments().items()}
+    write_matrices(output, matrices, recipe | {"tokens": str(sums.tokens)})
+    unfinished.unlink(missing_ok=True)

@@ -1,10 +1,11 @@
-"""Read the Wikipedia excerpt: articles for the covariance, held-out sentences for ME-PPL."""
+"""Articles for the covariance, and texts for ME-PPL: held-out sentences, or the published ones."""
 
 import json
 from pathlib import Path
 
 from modeledit.files import finished
 from modeledit.journal import journal
+from modeledit.requests import read_me_ppl
 from modeledit.wikitext import excerpt_path, read_articles, split_articles, utterances
 
 HELD_OUT = 0.35  # of the articles: enough for 50 sentences, one per article
@@ -18,9 +19,13 @@ with journal(snakemake.log[0]) as log:
             f"text.covariance_articles = {text['covariance_articles']}: the excerpt offers "
             f"{len(train)} articles for it; ask for at most that many"
         )
+    if published := snakemake.input.get("perplexity"):
+        said = read_me_ppl(Path(published))
+    else:
+        said = utterances(held_out, text["perplexity_texts"], seed)
     texts = {
         snakemake.output.covariance: [a.text for a in train[: text["covariance_articles"]]],
-        snakemake.output.perplexity: utterances(held_out, text["perplexity_texts"], seed),
+        snakemake.output.perplexity: said,
     }
     for path, lines in texts.items():
         log.info("%d texts into %s", len(lines), path)

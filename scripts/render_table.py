@@ -1,24 +1,41 @@
-"""One table of the paper as a LaTeX fragment and as CSV."""
+"""One table of the paper as a LaTeX fragment, as HTML and as CSV."""
 
 from pathlib import Path
+
+import pandas as pd
 
 from modeledit.aggregation import read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.settings import describe_dataset, small_model_note
+from modeledit.significance import note
 from modeledit.tables import build
-from modeledit.typesetting import to_csv, to_latex
+from modeledit.typesetting import to_csv, to_html, to_latex
+
+TESTED = {
+    "iterative": "iteration",
+    "neighbor": "neighbor",
+    "prefix": "prefix",
+    "neighbor_count": "neighbor",
+}
 
 with journal(snakemake.log[0]):
-    metrics = read_metrics(snakemake.input[0])
-    dataset, switches = snakemake.wildcards.dataset, snakemake.params.switches
+    name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
+    titles, switches = snakemake.params.titles, snakemake.params.switches
+    tested = pd.read_csv(snakemake.input.differences, keep_default_na=False, na_values=[""])
+    # Short tables say which of the differences they show hold.
+    statistics = (
+        note(tested, dataset, comparison=TESTED[name], names=titles) if name in TESTED else ""
+    )
     table = build(
-        snakemake.wildcards.table,
-        metrics,
+        name,
+        read_metrics(snakemake.input.metrics),
         dataset=dataset,
         dataset_name=describe_dataset(dataset),
-        names=snakemake.params.titles,
+        names=titles,
+        planned=snakemake.params.planned,
         note=small_model_note(snakemake.params.small),
+        footnotes=[statistics] if statistics else [],
         epsilon=snakemake.params.epsilon,
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],
@@ -26,6 +43,7 @@ with journal(snakemake.log[0]):
     )
     for path, text in (
         (snakemake.output.tex, to_latex(table)),
+        (snakemake.output.html, to_html(table)),
         (snakemake.output.csv, to_csv(table)),
     ):
         with finished(Path(path)) as temporary:

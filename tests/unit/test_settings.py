@@ -128,7 +128,7 @@ def test_schemas_are_schemas(schema):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        (changed(sede=1), "config: (top level): unknown key sede; allowed: compute, datasets, "),
+        (changed(sede=1), "config: (top level): unknown key sede; allowed: compute, covar"),
         (without("seed"), "config: (top level): missing seed"),
         (without("seed", "stop"), "config: (top level): missing seed, stop"),
         (
@@ -335,6 +335,140 @@ def test_data_from_a_file(root):
     assert len(load_settings(config, root).runs) == 2
     config["datasets"]["counterfact"]["path"] = str(path)  # absolute, from another root
     assert len(load_settings(config, ROOT).runs) == 2
+
+
+PUBLISHED = {
+    "counterfact": {"source": "counterfact", "files": "authors"},
+    "zsre": {"source": "zsre", "files": "authors"},
+}
+FACTS = block(dataset="counterfact")
+KNOWN = FACTS | {"requests": "eligible", "methods": ["NA_MEMIT"], "trials": 1}
+
+
+def published(*runs, **parts):
+    """A configuration of published data; nothing of it is on the disk."""
+    return changed(datasets=PUBLISHED, runs=list(runs), **parts)
+
+
+def test_runs_may_have_their_own_trials_and_iterations():
+    own = {"trials": 1, "iterations": 7}
+    blocks = [block(), block(methods=["ROME"]) | own]
+    settings = load_settings(changed(runs=blocks), ROOT)
+    assert [(r.method, r.trial, r.iterations) for r in settings.runs] == [
+        ("MEMIT", 1, None),
+        ("MEMIT", 2, None),
+        ("MEMIT", 3, None),
+        ("ROME", 1, 7),
+    ]
+    assert settings.trials("geography", MODEL, "MEMIT") == 3
+    assert settings.trials("geography", MODEL, "ROME") == 1
+    assert settings.stop("geography", MODEL, "MEMIT") == CONFIG["stop"]
+    budget = {"iterations": 7, "extended": 7}
+    assert settings.stop("geography", MODEL, "ROME") == CONFIG["stop"] | budget
+
+
+def test_the_authors_data_is_planned_before_it_is_there(root):
+    eligible = {"authors": {MODEL: 739}}
+    settings = load_settings(
+        published(FACTS, block(dataset="zsre"), KNOWN, eligible=eligible), root
+    )
+    assert {run.dataset for run in settings.runs} == {"counterfact", "zsre", "counterfact-eligible"}
+    assert settings.authors_set("counterfact-eligible", MODEL) == "neighbors/random_subset_739.json"
+    assert settings.authors_set("counterfact", MODEL) is None
+    assert settings.authors_set("counterfact-eligible", "gpt2-xl") is None
+    assert settings.most_requests("counterfact", MODEL) == CONFIG["trials"]["size"]
+    assert settings.most_requests("counterfact-eligible", MODEL) == 739
+    few = published(KNOWN, eligible=eligible | {"size": 5})
+    assert load_settings(few, root).most_requests("counterfact-eligible", MODEL) == 5
+
+
+def test_the_whole_of_a_dataset_is_sampled_before_it_is_there():
+    whole = {"counterfact": {"source": "counterfact", "files": "whole"}}
+    for size, fits in ((6959, True), (6960, False)):
+        config = changed(datasets=whole, runs=[FACTS], trials={"size": size})
+        if fits:
+            assert len(load_settings(config, ROOT).runs) == 3
+        else:
+            (problem,) = problems_of(config)
+            assert problem.endswith("counterfact has 20877; allowed: size at most 6959")
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (
+            published(FACTS, trials={"count": 4}),
+            "config: trials.count = 4: the authors have 3 trials of counterfact; allowed: ",
+        ),
+        (
+            published(block(dataset="zsre"), trials={"size": 1001}),
+            "config: trials.size = 1001: the authors' trials of zsre have 1000 requests; allowed: ",
+        ),
+        (
+            changed(
+                datasets={"zsre": {"source": "zsre", "files": "whole"}},
+                runs=[block(dataset="zsre")],
+            ),
+            "config: datasets.zsre.files = 'whole': no place is known that has all of zsre; ",
+        ),
+        (
+            changed(datasets={"own": {"source": "zsre"}}),
+            "config: datasets.own: missing path (a file of your own) or files (published ones); ",
+        ),
+        (
+            changed(datasets={"own": {"source": "zsre", "path": "x", "files": "authors"}}),
+            "config: datasets.own: both path (a file of your own) and files (published ones); ",
+        ),
+        (
+            published(FACTS | {"trials": 4}),
+            "config: runs.0.trials = 4: allowed: at most trials.count = 3",
+        ),
+        (
+            published(KNOWN | {"trials": 2}, eligible={"authors": {MODEL: 960}}),
+            f"config: runs.0.trials = 2: the authors' eligible requests for {MODEL} are one trial",
+        ),
+        (
+            published(KNOWN, eligible={"authors": {MODEL: 740}}),
+            f"config: eligible.authors.{MODEL} = 740: allowed: 739, 960, 1340",
+        ),
+        (
+            published(FACTS, eligible={"authors": {"gpt2": 739}}),
+            "config: eligible.authors.gpt2 = 739: no such model; allowed: gpt-j-6b, gpt2-xl, ",
+        ),
+        (
+            published(
+                KNOWN | {"methods": ["NA2_MEMIT"]},
+                eligible={"authors": {MODEL: 739}, "editing_neighbors": 2},
+            ),
+            "config: runs.0.methods: 'NA2_MEMIT' needs 2 neighbors per request, the authors' "
+            f"eligible requests have one; take {MODEL} out of eligible.authors",
+        ),
+        (
+            changed(covariance={"source": "authors"}),
+            f"config: covariance.source = 'authors': they have none of {MODEL}; allowed: ",
+        ),
+        (changed(offline="nowhere"), "config: offline = 'nowhere': no such folder; give a path "),
+        (changed(covariance={"source": "web"}), "config: covariance.source = 'web': allowed: emb"),
+        (
+            changed(text={"perplexity": "own"}),
+            "config: text.perplexity = 'own': allowed: excerpt, ",
+        ),
+        (changed(runs=[block(iterations=0)]), "config: runs.0.iterations = 0: must be at least 1"),
+    ],
+)
+def test_published_data_that_does_not_fit_is_named(config, line):
+    (problem,) = problems_of(config)
+    assert problem.startswith(line)
+
+
+def test_a_source_without_its_digest_is_refused(root):
+    path = root / "config" / "sources.yaml"
+    described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del described["files"]["ME-PPL_50.json"]["sha256"]
+    path.write_text(yaml.safe_dump(described), encoding="utf-8")
+    assert problems_of(CONFIG, root) == [
+        "config/sources.yaml: files.ME-PPL_50.json: missing sha256"
+    ]
 
 
 def test_names_of_datasets():

@@ -1,6 +1,7 @@
 # What the files of rules share - checked settings, output folder, wildcard constraints, and functions
 # that name inputs and resources. Jobs are described elsewhere.
 
+import re
 import shutil
 
 from snakemake.exceptions import WorkflowError
@@ -20,6 +21,7 @@ RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 LAST_ITERATION = config["stop"]["extended"]
 TEXT = config["text"]
+COVARIANCE = config["covariance"]
 COMPUTE = config["compute"]
 # GPUs of a job that runs a model. Where "auto" finds no driver, jobs must not queue for a GPU.
 GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
@@ -47,9 +49,95 @@ def every_run(pattern):
     ]
 
 
+def one_of(names):
+    """A wildcard's constraint: one of `names`, or nothing at all where there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def last_iteration(wildcards):
+    """The last iteration that a run of the wildcards' dataset, model and method may have."""
+    return stop_rule(wildcards)["extended"]
+
+
+def stop_rule(wildcards):
+    """When the runs of the wildcards' dataset, model and method stop."""
+    return SETTINGS.stop(wildcards.dataset, wildcards.model, wildcards.method)
+
+
+def iterations(run):
+    """Iterations of a run: all that it may have; of a partial study those that are there."""
+    ks = range(1, last_iteration(run) + 1)
+    if not config["partial"]:
+        return list(ks)
+    scores = f"{OUT}/{run.dataset}/{run.model}/{run.method}/trial{run.trial}/iter{{k}}/scores.parquet"
+    return [k for k in ks if Path(scores.format(k=k)).exists()]
+
+
+def every_iteration(pattern):
+    """Input function: `pattern` for all iterations k of the wildcards' run."""
+
+    def paths(wildcards):
+        return expand(pattern, **wildcards, k=iterations(wildcards))
+
+    return paths
+
+
+def is_reported(run):
+    """Whether a run takes part in tables, figures and the report: in a partial study, once its
+    metrics are there or can be made without editing."""
+    if not config["partial"]:
+        return True
+    folder = f"{OUT}/{run.dataset}/{run.model}/{run.method}/trial{run.trial}"
+    return Path(f"{folder}/metrics.csv").exists() or bool(iterations(run))
+
+
+def reported_runs():
+    return [run for run in SETTINGS.runs if is_reported(run)]
+
+
+def reported(pattern):
+    """Input function: `pattern`, text or a function of a run, for each run that is reported."""
+
+    def paths(wildcards):
+        make = pattern if callable(pattern) else lambda r: pattern.format(**vars(r))
+        return [make(run) for run in reported_runs()]
+
+    return paths
+
+
+def reported_iterations(pattern):
+    """Input function: `pattern` for all iterations of each run that is reported."""
+
+    def paths(wildcards):
+        return [
+            pattern.format(**vars(run), k=k)
+            for run in reported_runs()
+            for k in iterations(run)
+        ]
+
+    return paths
+
+
+def requests_of_run(run):
+    """Requests of a run's trial."""
+    return requests_file(run.dataset, run.model, run.trial)
+
+
+def reported_requests(wildcards):
+    """Requests of all runs that are reported, each file once."""
+    return sorted({requests_of_run(run) for run in reported_runs()})
+
+
+def prepared_models(wildcards):
+    """Folders of the models of all runs that are reported."""
+    return sorted({f"resources/models/{run.model}" for run in reported_runs()})
+
+
 def requests_file(dataset, model, trial):
     """Requests of a trial: those that passed the model's neighbor filter, or all of them."""
     base = dataset.removesuffix(ELIGIBLE)
+    if SETTINGS.authors_set(dataset, model):
+        return f"{OUT}/{base}/{model}/eligible/authors.jsonl"
     if base != dataset:
         return f"{OUT}/{base}/{model}/eligible/trial{trial}.jsonl"
     return f"{OUT}/{base}/trials/trial{trial}.jsonl"
@@ -90,7 +178,7 @@ def edit_memory(wildcards):
     peak = memory.editing(
         SETTINGS.models[wildcards.model],
         COMPUTE["token_budget"],
-        config["trials"]["size"],
+        SETTINGS.most_requests(wildcards.dataset, wildcards.model),
         method.n_contexts,
     )
     return peak.host_mb(bool(GPUS))
@@ -106,6 +194,8 @@ def covariance_memory(wildcards):
     """Memory of gathering the covariance, in MB."""
     layers = len(SETTINGS.layers(wildcards.model))
     model, tokens = SETTINGS.models[wildcards.model], TEXT["covariance_length"]
+    if COVARIANCE["source"] != "embedded":
+        tokens = COVARIANCE["length"] or 8192  # no described model sees more at once
     return memory.gathering(model, layers, tokens).host_mb(bool(GPUS))
 
 
@@ -132,6 +222,13 @@ def model_source_file(wildcards):
     return source.get("requirements") or source.get("path") or []
 
 
+def model_access(wildcards):
+    """The early word that a gated model may be fetched; nothing for others."""
+    if model_source(wildcards).get("gated"):
+        return f"resources/access/{wildcards.model}.txt"
+    return []
+
+
 def model_shape(wildcards):
     """Family and size of a model, as its description says."""
     model = SETTINGS.models[wildcards.model]
@@ -151,6 +248,46 @@ def every_factor():
         run.model for run in SETTINGS.runs if SETTINGS.needs_covariance(run.method)
     }
     return [f"{OUT}/statistics/{model}/factors.safetensors" for model in sorted(models)]
+
+
+def covariance_text(wildcards):
+    """The texts behind the covariance: the excerpt's articles, or parts of a Wikipedia dump."""
+    if COVARIANCE["source"] == "embedded":
+        return [f"{OUT}/text/covariance.jsonl"]
+    shards = SETTINGS.sources.shards()
+    if COVARIANCE["source"] == "fast":
+        shards = [SETTINGS.sources.one_shard(config["seed"])]
+    return [downloaded(shard.name) for shard in shards]
+
+
+def published_covariances(wildcards):
+    """The authors' files of the covariances of all edited layers of a model, in order."""
+    return [
+        downloaded(SETTINGS.sources.statistics(wildcards.model, layer).name)
+        for layer in SETTINGS.layers(wildcards.model)
+    ]
+
+
+def covariance_recipe(wildcards):
+    """What a covariance is made of, as its file's metadata says it; the model's digest is added."""
+    kind, source = COVARIANCE["source"], model_source(wildcards)
+    articles = {"embedded": TEXT["covariance_articles"], "fast": "few"}
+    lengths = {"embedded": TEXT["covariance_length"], "authors": None}
+    dumps = {
+        "embedded": "gensim-excerpt",
+        "authors": SETTINGS.sources.provenance("statistics"),
+    }
+    dump = f"{SETTINGS.sources.provenance('wikipedia')}/{SETTINGS.sources.dump}"
+    return {
+        "source": kind,
+        "dump": dumps.get(kind, dump),
+        "articles": str(articles.get(kind, COVARIANCE["articles"])),
+        "max_length": str(lengths.get(kind, COVARIANCE["length"]) or "context"),
+        "seed": "1" if kind == "authors" else str(config["seed"]),
+        "dtype": "float32" if kind == "authors" else "float64",
+        "layers": " ".join(str(layer) for layer in SETTINGS.layers(wildcards.model)),
+        "revision": source.get("revision", ""),
+    }
 
 
 def unedited_answers(wildcards):
@@ -186,7 +323,72 @@ def dataset_description(wildcards):
 
 def dataset_file(wildcards):
     """The file of a dataset, or nothing where it is built in."""
-    return dataset_description(wildcards).get("path", [])
+    dataset = dataset_description(wildcards)
+    if "files" in dataset:
+        return downloaded(SETTINGS.sources.whole(dataset["source"]))
+    return dataset.get("path", [])
+
+
+def downloaded(name):
+    """Where a published file lies once it was fetched."""
+    return f"resources/downloads/{name}"
+
+
+def downloads():
+    """{name: source} of every published file that this configuration could ask for."""
+    sources, named = SETTINGS.sources, []
+    if COVARIANCE["source"] == "authors":
+        named = [
+            sources.statistics(model, layer)
+            for model in SETTINGS.models
+            for layer in SETTINGS.layers(model)
+        ]
+    elif COVARIANCE["source"] in ("fast", "recompute"):
+        named = sources.shards()
+    return sources.files | {source.name: source for source in named}
+
+
+def published_trials():
+    """The datasets whose trials the authors published."""
+    return [
+        name for name, d in config["datasets"].items() if d.get("files") == "authors"
+    ]
+
+
+def dataset_kind(wildcards):
+    """What kind of records a dataset has."""
+    return dataset_description(wildcards)["source"]
+
+
+def published_trial(wildcards):
+    """The file of one of the authors' trials."""
+    names = SETTINGS.sources.trials(dataset_kind(wildcards))
+    return downloaded(names[int(wildcards.trial) - 1])
+
+
+def published_eligible(wildcards):
+    """The file of the authors' eligible requests for a model."""
+    dataset = wildcards.dataset + ELIGIBLE
+    return downloaded(SETTINGS.authors_set(dataset, wildcards.model))
+
+
+def every_trial_file():
+    """The requests of all trials, as far as no model is needed to choose them."""
+    files = {}
+    for run in SETTINGS.runs:
+        base = run.dataset.removesuffix(ELIGIBLE)
+        taken = SETTINGS.authors_set(run.dataset, run.model)
+        files[requests_file(run.dataset if taken else base, run.model, run.trial)] = (
+            None
+        )
+    return list(files)
+
+
+def perplexity_file(wildcards):
+    """The published utterances of ME-PPL, or nothing where the excerpt gives them."""
+    if TEXT["perplexity"] == "excerpt":
+        return []
+    return downloaded(SETTINGS.sources.perplexity)
 
 
 def planned_tables():
@@ -207,7 +409,13 @@ def planned_tables():
         if max(counts) > 1:
             tables += ["neighbor_count"]
         names += [f"{dataset}.{table}" for table in tables]
-    return names
+    return [*names, "hardware"]
+
+
+def planned_rows(wildcards):
+    """(model, method) of every run on the wildcards' dataset."""
+    runs = [r for r in SETTINGS.runs if r.dataset == wildcards.dataset]
+    return list(dict.fromkeys((run.model, run.method) for run in runs))
 
 
 def planned_studies():
@@ -221,19 +429,65 @@ def planned_studies():
 
 
 def planned_figures():
-    """{dataset}.{model}.{method} for every figure."""
-    runs = {f"{r.dataset}.{r.model}.{r.method}": None for r in SETTINGS.runs}
-    return list(runs)
+    """Every figure, as PNG: of each method, of each algorithm, of each study, and the schematic."""
+    methods, algorithms = {}, {}
+    for run in reported_runs():
+        if run.trial == 1:
+            methods[f"{run.dataset}.{run.model}.{run.method}"] = None
+            algorithm = METHODS[run.method].algorithm
+            algorithms[f"{run.dataset}.{run.model}.{algorithm}"] = None
+    names = ["algorithms"]
+    names += [
+        f"{name}.{kind}"
+        for name in methods
+        for kind in ("perplexity_stages", "underedit")
+    ]
+    names += [f"{name}.qualitative" for name in algorithms]
+    names += [f"{name}.neighbor_count" for name in planned_studies()]
+    return [f"{OUT}/figures/{name}.png" for name in names]
+
+
+def runs_of(dataset, model):
+    """{method: run} of trial 1, of those that are reported."""
+    return {
+        run.method: run
+        for run in reported_runs()
+        if (run.dataset, run.model, run.trial) == (dataset, model, 1)
+    }
+
+
+def panel_neighbor(wildcards):
+    """The neighbor-assisted method that the panel sets beside the plain algorithm, or nothing."""
+    found = runs_of(wildcards.dataset, wildcards.model)
+    names = [f"{prefix}_{wildcards.algorithm}" for prefix in ("NA", "NAP")]
+    return next((name for name in names if name in found), None)
+
+
+def panel_scores(wildcards):
+    """Scores of all iterations of the plain algorithm and of the neighbor-assisted method."""
+    found = runs_of(wildcards.dataset, wildcards.model)
+    chosen = {"plain": wildcards.algorithm, "neighbor": panel_neighbor(wildcards)}
+    return {
+        key: [
+            f"{RUN}/iter{k}/scores.parquet".format(**vars(found[method]))
+            for k in iterations(found[method])
+        ]
+        for key, method in chosen.items()
+        if method in found
+    }
 
 
 def trials_of(pattern):
     """Input function: `pattern` for all trials of the wildcards' dataset, model and method."""
-    trials = range(1, config["trials"]["count"] + 1)
 
     def paths(wildcards):
-        return expand(
-            pattern, **wildcards, trial=trials, k=range(1, LAST_ITERATION + 1)
-        )
+        place = (wildcards.dataset, wildcards.model, wildcards.method)
+        runs = [r for r in reported_runs() if (r.dataset, r.model, r.method) == place]
+        if "{k}" not in pattern:
+            return [pattern.format(**vars(run)) for run in runs]
+        return [
+            pattern.format(**vars(run), k=k) for run in runs for k in iterations(run)
+        ]
 
     return paths
 

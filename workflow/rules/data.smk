@@ -1,17 +1,14 @@
 # Requests and texts.
-# Needs: the data source of each dataset, the Wikipedia excerpt.
+# Needs: the data source of each dataset, the authors' own trials, the Wikipedia excerpt.
 # Makes: requests.jsonl per dataset, disjoint trials, neighbor-eligible trials per model, texts.
+
+PUBLISHED_TRIALS = published_trials()
+SAMPLED = [name for name in config["datasets"] if name not in PUBLISHED_TRIALS]
 
 
 rule requests:
     input:
-        expand(
-            f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
-            dataset=sorted(
-                {run.dataset.removesuffix(ELIGIBLE) for run in SETTINGS.runs}
-            ),
-            trial=range(1, config["trials"]["count"] + 1),
-        ),
+        every_trial_file(),
 
 
 rule write_config:
@@ -59,6 +56,8 @@ rule split_trials:
         ),
     log:
         f"logs/{config['name']}/{{dataset}}/trials.log",
+    wildcard_constraints:
+        dataset=one_of(SAMPLED),
     conda:
         "../../envs/paper.yaml"
     params:
@@ -68,6 +67,44 @@ rule split_trials:
         "Splitting {wildcards.dataset} into {config[trials][count]} disjoint trials"
     script:
         "../../scripts/split_trials.py"
+
+
+rule read_trial:
+    input:
+        published_trial,
+    output:
+        f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
+    log:
+        f"logs/{config['name']}/{{dataset}}/trial{{trial}}.log",
+    wildcard_constraints:
+        dataset=one_of(PUBLISHED_TRIALS),
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        kind=dataset_kind,
+        size=config["trials"]["size"],
+    message:
+        "Reading the authors' trial {wildcards.trial} of {wildcards.dataset}"
+    script:
+        "../../scripts/read_published.py"
+
+
+rule read_eligible:
+    input:
+        published_eligible,
+    output:
+        f"{OUT}/{{dataset}}/{{model}}/eligible/authors.jsonl",
+    log:
+        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/authors.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        kind="eligible",
+        size=config["eligible"].get("size"),
+    message:
+        "Reading the authors' eligible requests for {wildcards.model}"
+    script:
+        "../../scripts/read_published.py"
 
 
 rule find_eligible:
@@ -103,6 +140,8 @@ rule find_eligible:
 
 
 rule prepare_text:
+    input:
+        perplexity=perplexity_file,
     output:
         covariance=f"{OUT}/text/covariance.jsonl",
         perplexity=f"{OUT}/text/perplexity.jsonl",
@@ -114,6 +153,6 @@ rule prepare_text:
         text=TEXT,
         seed=config["seed"],
     message:
-        "Reading the Wikipedia excerpt"
+        "Preparing the texts of the covariance and of ME-PPL"
     script:
         "../../scripts/prepare_text.py"

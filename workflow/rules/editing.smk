@@ -83,7 +83,7 @@ rule edit:
     params:
         hyper=hyperparameters,
         switches=EDITING,
-        stop=config["stop"],
+        stop=stop_rule,
         compute=COMPUTE,
         engine=ENGINE_VERSION,
     message:

@@ -1,6 +1,7 @@
-# From raw scores to metrics; neither torch nor a GPU is needed from here on.
+# From raw scores to metrics and to what they say; neither torch nor a GPU is needed from here on.
 # Needs: unedited scores and every iteration's scores and logs.
-# Makes: metrics and per-request values of each run, metrics.csv of all runs, stopping picks.
+# Makes: metrics and per-request values of each run; of all runs metrics.csv, picks.csv, intervals.csv,
+# differences.csv, comparison.csv, claims.csv and hardware.csv.
 
 
 rule metrics:
@@ -9,19 +10,17 @@ rule metrics:
         f"{OUT}/picks.csv",
 
 
+rule comparison:
+    input:
+        f"{OUT}/comparison.csv",
+        f"{OUT}/claims.csv",
+
+
 rule evaluate_run:
     input:
         unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
-        scores=expand(
-            f"{RUN}/iter{{k}}/scores.parquet",
-            k=range(1, LAST_ITERATION + 1),
-            allow_missing=True,
-        ),
-        edits=expand(
-            f"{RUN}/iter{{k}}/edits.parquet",
-            k=range(1, LAST_ITERATION + 1),
-            allow_missing=True,
-        ),
+        scores=every_iteration(f"{RUN}/iter{{k}}/scores.parquet"),
+        edits=every_iteration(f"{RUN}/iter{{k}}/edits.parquet"),
     output:
         metrics=f"{RUN}/metrics.csv",
         requests=f"{RUN}/requests.parquet",
@@ -39,7 +38,7 @@ rule evaluate_run:
 
 rule aggregate:
     input:
-        every_run(f"{RUN}/metrics.csv"),
+        reported(f"{RUN}/metrics.csv"),
     output:
         metrics=f"{OUT}/metrics.csv",
         picks=f"{OUT}/picks.csv",
@@ -53,3 +52,86 @@ rule aggregate:
         "Gathering the metrics of all runs"
     script:
         "../../scripts/aggregate.py"
+
+
+rule measure_differences:
+    input:
+        metrics=f"{OUT}/metrics.csv",
+        requests=reported(f"{RUN}/requests.parquet"),
+    output:
+        intervals=f"{OUT}/intervals.csv",
+        differences=f"{OUT}/differences.csv",
+    log:
+        f"logs/{config['name']}/differences.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        seed=config["seed"],
+        epsilon=config["stop"]["epsilon"],
+        zeros=SETTINGS.switches["score_zeros"],
+    message:
+        "Intervals over trials and edits, paired tests on the same edits"
+    script:
+        "../../scripts/measure_differences.py"
+
+
+rule compare_published:
+    input:
+        metrics=f"{OUT}/metrics.csv",
+        intervals=f"{OUT}/intervals.csv",
+        tables="workflow/published/tables.csv",
+        suspects="workflow/published/suspects.yaml",
+    output:
+        comparison=f"{OUT}/comparison.csv",
+        summary=f"{OUT}/comparison_summary.csv",
+    log:
+        f"logs/{config['name']}/comparison.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        comparable={name: m["comparable"] for name, m in SETTINGS.models.items()},
+        sources={name: d["source"] for name, d in config["datasets"].items()},
+        epsilon=config["stop"]["epsilon"],
+        switches=SETTINGS.switches,
+    message:
+        "Setting the paper's cells beside ours"
+    script:
+        "../../scripts/compare.py"
+
+
+rule check_claims:
+    input:
+        metrics=f"{OUT}/metrics.csv",
+        requests=reported(f"{RUN}/requests.parquet"),
+        edits=reported_iterations(f"{RUN}/iter{{k}}/edits.parquet"),
+        tables="workflow/published/tables.csv",
+    output:
+        f"{OUT}/claims.csv",
+    log:
+        f"logs/{config['name']}/claims.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        small=[name for name, m in SETTINGS.models.items() if not m["comparable"]],
+        titles=model_titles(),
+        epsilon=config["stop"]["epsilon"],
+        switches=SETTINGS.switches,
+    message:
+        "Checking the paper's claims"
+    script:
+        "../../scripts/check_claims.py"
+
+
+rule gather_hardware:
+    input:
+        reported_iterations(f"{RUN}/iter{{k}}/hardware.json"),
+    output:
+        f"{OUT}/hardware.csv",
+    log:
+        f"logs/{config['name']}/hardware.log",
+    conda:
+        "../../envs/paper.yaml"
+    message:
+        "Gathering what the jobs ran on"
+    script:
+        "../../scripts/gather_hardware.py"

@@ -1,14 +1,20 @@
-# The paper's tables and figures, from the metrics alone.
-# Needs: metrics.csv, per-request values and logs of each run.
-# Makes: tables/*.tex and *.csv, one document of all tables (pdf where LaTeX is present), figures/*.png.
+# The paper's tables and figures and the report, from metrics, logs and scores.
+# Needs: metrics.csv and what belongs to it, per-request values and logs of each run.
+# Makes: tables/*.tex, *.csv and *.html, one document of all tables (pdf where LaTeX is present),
+# figures/*.png and *.pdf, report.html.
 
 FIGURE = f"{OUT}/figures/{{dataset}}.{{model}}.{{method}}"
+PANEL = f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}"
+PUBLISHED_HARDWARE = "workflow/published/hardware.csv"
 
 
 rule tables:
     input:
-        expand(f"{OUT}/tables/{{name}}.tex", name=planned_tables()),
-        expand(f"{OUT}/tables/{{name}}.csv", name=planned_tables()),
+        expand(
+            f"{OUT}/tables/{{name}}.{{form}}",
+            name=planned_tables(),
+            form=["tex", "csv", "html"],
+        ),
         f"{OUT}/tables/compiled.txt",
 
 
@@ -24,25 +30,28 @@ rule neighbor_study:
 
 rule figures:
     input:
-        expand(
-            f"{OUT}/figures/{{name}}.{{figure}}.png",
-            name=planned_figures(),
-            figure=["perplexity_stages", "underedit"],
-        ),
-        rules.neighbor_study.input,
+        planned_figures(),
+
+
+rule report:
+    input:
+        f"{OUT}/report.html",
 
 
 rule render_table:
     input:
-        f"{OUT}/metrics.csv",
+        metrics=f"{OUT}/metrics.csv",
+        differences=f"{OUT}/differences.csv",
     output:
         tex=f"{OUT}/tables/{{dataset}}.{{table}}.tex",
         csv=f"{OUT}/tables/{{dataset}}.{{table}}.csv",
+        html=f"{OUT}/tables/{{dataset}}.{{table}}.html",
     log:
         f"logs/{config['name']}/tables/{{dataset}}.{{table}}.log",
     conda:
         "../../envs/paper.yaml"
     params:
+        planned=planned_rows,
         titles=model_titles(),
         small=small_models(),
         epsilon=config["stop"]["epsilon"],
@@ -51,6 +60,26 @@ rule render_table:
         "Table {wildcards.table} of {wildcards.dataset}"
     script:
         "../../scripts/render_table.py"
+
+
+rule render_hardware:
+    input:
+        hardware=f"{OUT}/hardware.csv",
+        published=PUBLISHED_HARDWARE,
+    output:
+        tex=f"{OUT}/tables/hardware.tex",
+        csv=f"{OUT}/tables/hardware.csv",
+        html=f"{OUT}/tables/hardware.html",
+    log:
+        f"logs/{config['name']}/tables/hardware.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        titles=model_titles(),
+    message:
+        "Table of the hardware"
+    script:
+        "../../scripts/render_hardware.py"
 
 
 rule compile_tables:
@@ -79,8 +108,10 @@ rule draw_figures:
         first_trial=first_trial_requests,
     output:
         stages=f"{FIGURE}.perplexity_stages.png",
+        stages_pdf=f"{FIGURE}.perplexity_stages.pdf",
         stages_record=f"{FIGURE}.perplexity_stages.json",
         underedit=f"{FIGURE}.underedit.png",
+        underedit_pdf=f"{FIGURE}.underedit.pdf",
         underedit_record=f"{FIGURE}.underedit.json",
     log:
         f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{method}}.log",
@@ -96,12 +127,56 @@ rule draw_figures:
         "../../scripts/draw_figures.py"
 
 
+rule draw_panel:
+    input:
+        unpack(panel_scores),
+        metrics=f"{OUT}/metrics.csv",
+        requests=first_trial_requests,
+        unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial1/scores.parquet",
+    output:
+        figure=f"{PANEL}.qualitative.png",
+        pdf=f"{PANEL}.qualitative.pdf",
+        record=f"{PANEL}.qualitative.json",
+    log:
+        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.qualitative.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        neighbor=panel_neighbor,
+        titles=model_titles(),
+        small=small_models(),
+        epsilon=config["stop"]["epsilon"],
+    message:
+        "One edit before and after {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
+    script:
+        "../../scripts/draw_panel.py"
+
+
+rule draw_algorithms:
+    output:
+        figure=f"{OUT}/figures/algorithms.png",
+        pdf=f"{OUT}/figures/algorithms.pdf",
+        record=f"{OUT}/figures/algorithms.json",
+    log:
+        f"logs/{config['name']}/figures/algorithms.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        models=SETTINGS.models,
+        epsilon=config["stop"]["epsilon"],
+    message:
+        "Schematic of the algorithms"
+    script:
+        "../../scripts/draw_algorithms.py"
+
+
 rule draw_neighbor_count:
     input:
         f"{OUT}/metrics.csv",
     output:
-        figure=f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.png",
-        record=f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.json",
+        figure=f"{PANEL}.neighbor_count.png",
+        pdf=f"{PANEL}.neighbor_count.pdf",
+        record=f"{PANEL}.neighbor_count.json",
     log:
         f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.log",
     conda:
@@ -115,3 +190,56 @@ rule draw_neighbor_count:
         "Number of neighbors, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
         "../../scripts/draw_neighbor_count.py"
+
+
+rule record_provenance:
+    input:
+        metrics=f"{OUT}/metrics.csv",
+        requests=reported_requests,
+        models=prepared_models,
+        requirements="envs/requirements.txt",
+    output:
+        f"{OUT}/provenance.json",
+    log:
+        f"logs/{config['name']}/provenance.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        root=workflow.basedir,
+    message:
+        "Recording code, packages, machine and digests"
+    script:
+        "../../scripts/record_provenance.py"
+
+
+rule render_report:
+    input:
+        config=f"{OUT}/config.yaml",
+        metrics=f"{OUT}/metrics.csv",
+        claims=f"{OUT}/claims.csv",
+        comparison=f"{OUT}/comparison.csv",
+        intervals=f"{OUT}/intervals.csv",
+        differences=f"{OUT}/differences.csv",
+        hardware=f"{OUT}/hardware.csv",
+        provenance=f"{OUT}/provenance.json",
+        tables=expand(f"{OUT}/tables/{{name}}.html", name=planned_tables()),
+        figures=planned_figures(),
+        values=reported(f"{RUN}/requests.parquet"),
+        requests=reported(requests_of_run),
+        contexts=reported(f"{OUT}/statistics/{{model}}/contexts.json"),
+        unedited=reported(
+            f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet"
+        ),
+    output:
+        f"{OUT}/report.html",
+    log:
+        f"logs/{config['name']}/report.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        max_edits=200,  # of each run, in the drill-down
+        every_iteration=False,
+    message:
+        "Writing the report"
+    script:
+        "../../scripts/render_report.py"

@@ -1,0 +1,12 @@
+"""Ask the hub for a gated model's configuration, so that a missing token shows at once."""
+
+from pathlib import Path
+
+from modeledit.files import finished
+from modeledit.hub import check_access
+from modeledit.journal import journal
+
+with journal(snakemake.log[0]), finished(Path(snakemake.output[0])) as path:
+    source = snakemake.params.source
+    check_access(source["repo"], source["revision"], source["gated"])
+    path.write_text(f"{source['repo']}@{source['revision']}\n", encoding="utf-8")

@@ -1,0 +1,27 @@
+"""Each of the paper's claims against our metrics and against its own printed rows."""
+
+from pathlib import Path
+
+from modeledit.aggregation import read_metrics
+from modeledit.claims import check_claims
+from modeledit.files import finished
+from modeledit.journal import journal
+from modeledit.published import as_metrics
+from modeledit.significance import read_requests
+
+with journal(snakemake.log[0]) as log:
+    switches = snakemake.params.switches
+    claims = check_claims(
+        read_metrics(snakemake.input.metrics),
+        read_requests(snakemake.input.requests, snakemake.input.edits),
+        small=snakemake.params.small,
+        printed=as_metrics([6, 7, 8, 9]),
+        epsilon=snakemake.params.epsilon,
+        names=snakemake.params.titles,
+        trial_agg=switches["trial_score"],
+        round_per_trial=switches["round_per_trial"],
+        zeros=switches["score_zeros"],
+    )
+    log.info("%s", claims.groupby(["scope", "verdict"]).size().to_string())
+    with finished(Path(snakemake.output[0])) as path:
+        claims.to_csv(path, index=False)

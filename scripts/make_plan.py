@@ -1,0 +1,62 @@
+"""What the study will cost and what is missing: printed, and written beside the results."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from modeledit.costs import probe
+from modeledit.downloads import offline_folder
+from modeledit.files import finished, write_json
+from modeledit.journal import journal
+from modeledit.plan import make_plan
+from modeledit.plan_text import describe
+from modeledit.preflight import missing
+from modeledit.survey import busy, chain_of, earlier_jobs, published_stops, this_machine
+
+with journal(snakemake.log[0]) as log:
+    settings, folder = snakemake.params.settings, Path(snakemake.params.folder)
+    compute, loaded = settings.config["compute"], busy()
+    there = {
+        rule: {key: Path(path).exists() for key, path in jobs.items()}
+        for rule, jobs in snakemake.params.files.items()
+    }
+    chains = [
+        chain_of(
+            run,
+            Path(file),
+            [Path(s) for s in states],
+            settings.most_requests(run.dataset, run.model),
+        )
+        for run, file, states in snakemake.params.chains
+    ]
+    machine = this_machine(
+        [folder, Path("resources")],
+        offline_folder(settings.config.get("offline")) is not None,
+        max(1, (os.cpu_count() or 1) // compute["threads"]),
+    )
+    speeds = {}
+    if compute["device"] != "cuda" or machine.gpu:
+        speeds = probe(
+            settings.models,
+            compute["device"],
+            compute["threads"],
+            compute["precision"],
+            compute["token_budget"],
+        )
+    plan = make_plan(
+        settings, there, chains, earlier_jobs(folder.parent), published_stops(), speeds
+    )
+    folders = {
+        name: Path(model["source"]["path"]).is_dir()
+        for name, model in settings.models.items()
+        if model["source"]["kind"] == "folder"
+    }
+    lacking = missing(settings, machine, plan.disk_most, there, folders)
+    text = describe(plan, machine, compute, speeds, lacking, loaded)
+    print(text, flush=True)
+    with finished(folder / "plan.txt") as path:
+        path.write_text(text, encoding="utf-8")
+    facts = {"machine": asdict(machine), "missing": lacking}
+    facts["speeds"] = {name: asdict(speed) for name, speed in speeds.items()}
+    facts["hours"] = {"expected": plan.hours(), "most": plan.hours(most=True)}
+    write_json(folder / "plan.json", asdict(plan) | facts)

@@ -1,0 +1,26 @@
+"""Intervals around all means, and paired tests of what differs on the same edits."""
+
+from pathlib import Path
+
+from modeledit.aggregation import read_metrics
+from modeledit.files import finished
+from modeledit.journal import journal
+from modeledit.significance import differences, intervals, read_requests
+
+with journal(snakemake.log[0]) as log:
+    metrics = read_metrics(snakemake.input.metrics)
+    requests = read_requests(snakemake.input.requests)
+    options = {
+        "seed": snakemake.params.seed,
+        "epsilon": snakemake.params.epsilon,
+        "zeros": snakemake.params.zeros,
+    }
+    around = intervals(requests, metrics, **options)
+    tested = differences(requests, metrics, **options)
+    log.info("%d intervals, %d tests", len(around), len(tested))
+    for table, output in (
+        (around, snakemake.output.intervals),
+        (tested, snakemake.output.differences),
+    ):
+        with finished(Path(output)) as path:
+            table.to_csv(path, index=False)

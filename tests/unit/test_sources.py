@@ -1,0 +1,90 @@
+"""The published files that are described: what they hold, and which of them a run is made of."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from modeledit.files import file_digest
+from modeledit.requests import read_me_ppl
+from modeledit.sources import READERS, Sources
+
+ROOT = Path(__file__).parents[2]
+DESCRIPTION = yaml.safe_load((ROOT / "config" / "sources.yaml").read_text("utf-8"))
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/sources.schema.yaml").read_text("utf-8"))
+SOURCES = Sources(DESCRIPTION)
+SPEC = (ROOT / "docs" / "SPEC.md").read_text("utf-8")
+ORIGINAL = ROOT.parent / "shared" / "data"
+KINDS = {"counterfact": "counterfact", "zsre": "zsre", "neighbors": "eligible"}
+
+
+def test_the_description_passes_its_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+    assert list(Draft202012Validator(SCHEMA).iter_errors(DESCRIPTION)) == []
+
+
+def test_what_is_named_is_described():
+    named = [SOURCES.perplexity, *SOURCES.eligible.values(), *DESCRIPTION["whole"].values()]
+    named += [name for kind in DESCRIPTION["trials"] for name in SOURCES.trials(kind)]
+    assert sorted(named) == sorted(SOURCES.files)
+    for source in SOURCES.files.values():
+        assert source.urls and all(url.endswith(f"/{source.path}") for url in source.urls)
+
+
+def test_the_authors_trials_are_the_specified_ones():
+    for kind, section in (("counterfact", "E.1"), ("zsre", "E.2")):
+        part = SPEC.split(f"\n### {section} ")[1].split("\n### ")[0]
+        subsets = re.search(r"Trials: subsets ([\d, ]+)", part)[1].split(", ")
+        found = [re.findall(r"_(\d+)\.json", name)[0] for name in SOURCES.trials(kind)]
+        assert found == subsets
+    for size, name in SOURCES.eligible.items():
+        assert SOURCES.records(name) == size and f"_{size}." in name
+    assert SOURCES.trials("geography") == [] and SOURCES.whole("zsre") is None
+
+
+def test_only_what_nobody_published_a_digest_of_is_without_one():
+    assert [s.name for s in SOURCES.files.values() if s.sha256 is None] == [
+        SOURCES.whole("counterfact")
+    ]
+
+
+@pytest.mark.skipif(not ORIGINAL.is_dir(), reason="the original data is not beside the repository")
+@pytest.mark.parametrize("name", [n for n, s in SOURCES.files.items() if s.sha256])
+def test_digests_and_counts_are_those_of_the_original_files(name):
+    path = ORIGINAL / name
+    assert file_digest(path) == SOURCES.files[name].sha256
+    folder = name.split("/")[0]
+    records = READERS[KINDS[folder]](path) if folder in KINDS else read_me_ppl(path)
+    assert len(records) == SOURCES.records(name)
+
+
+def test_statistics_of_every_edited_layer():
+    for model in DESCRIPTION["statistics"]["models"]:
+        hyper = yaml.safe_load((ROOT / f"config/models/{model}.yaml").read_text("utf-8"))
+        layers = hyper["algorithms"]["MEMIT"]["layers"]
+        found = [SOURCES.statistics(model, layer) for layer in layers]
+        assert len({source.name for source in found}) == len(layers)
+        assert all(f".{n}.mlp." in source.path for n, source in zip(layers, found, strict=True))
+        assert set(hyper["algorithms"]["ROME"]["layers"]) <= set(layers)
+        assert SOURCES.has_statistics(model)
+    assert not SOURCES.has_statistics("smollm2-135m")
+
+
+def test_the_parts_of_the_dump():
+    paths = [shard.path for shard in SOURCES.shards()]
+    assert paths[0] == "20231101.en/train-00000-of-00041.parquet"
+    assert paths[-1] == "20231101.en/train-00040-of-00041.parquet"
+    assert len({shard.name for shard in SOURCES.shards()}) == 41
+
+
+@given(st.integers(0, 2**32))
+def test_one_part_is_chosen_by_the_seed(seed):
+    assert SOURCES.one_shard(seed) == SOURCES.one_shard(seed) in SOURCES.shards()
+
+
+def test_seeds_choose_different_parts():
+    assert len({SOURCES.one_shard(seed).path for seed in range(60)}) > 20

@@ -1,0 +1,75 @@
+# What a study will cost and what is missing, before anything runs: `snakemake plan --configfile X`.
+# Needs: nothing; no model is loaded and nothing is downloaded.
+# Makes: plan.txt and plan.json, anew each time, so that they are no declared output; prints the text.
+
+from modeledit.plan import needed_downloads
+
+
+def planned_files(wildcards):
+    """{rule: {key: a file of each job}}, without the edits; a key is a model, a download, ..."""
+    files = {
+        "download": {(n,): downloaded(n) for n in needed_downloads(SETTINGS)},
+        "prepare_model": {(m,): f"resources/models/{m}" for m in SETTINGS.models},
+        "make_contexts": {},
+        "gather_covariance": {},
+        "factorize_covariance": {},
+        "requests": {(path,): path for path in every_trial_file()},
+        "find_eligible": {},
+        "score_unedited": {},
+        "evaluate_run": {},
+    }
+    if COVARIANCE["source"] == "authors":
+        files["convert_covariance"] = files.pop("gather_covariance")
+    for model in SETTINGS.models:
+        folder = STATISTICS.format(model=model)
+        files["make_contexts"][model,] = f"{folder}/contexts.json"
+        if SETTINGS.layers(model):
+            for rule in files.keys() & {"gather_covariance", "convert_covariance"}:
+                files[rule][model,] = f"{folder}/covariance.safetensors"
+            files["factorize_covariance"][model,] = f"{folder}/factors.safetensors"
+    for run in SETTINGS.runs:
+        key = run.dataset, run.model, run.trial
+        eligible = run.dataset.endswith(ELIGIBLE)
+        if eligible and not SETTINGS.authors_set(run.dataset, run.model):
+            files["find_eligible"][key] = requests_of_run(run)
+        files["score_unedited"][key] = rules.score_unedited.output[0].format(
+            **vars(run)
+        )
+        files["evaluate_run"][*key, run.method] = f"{RUN}/metrics.csv".format(
+            **vars(run)
+        )
+    paper = {path for path in rules.all.input if isinstance(path, str)}
+    files["files of tables, figures, report"] = {(path,): path for path in paper}
+    return files
+
+
+def planned_chains(wildcards):
+    """Of each run: the run, its requests, and the states of its iterations in order."""
+    return [
+        (
+            run,
+            requests_of_run(run),
+            [
+                f"{RUN}/iter{k}/state.json".format(**vars(run))
+                for k in range(1, last_iteration(run) + 1)
+            ],
+        )
+        for run in SETTINGS.runs
+    ]
+
+
+rule plan:
+    log:
+        f"logs/{config['name']}/plan.log",
+    localrule: True
+    conda:
+        "../../envs/editing.yaml"
+    params:
+        settings=SETTINGS,
+        folder=OUT,
+        files=planned_files,
+        chains=planned_chains,
+    message:
+        "Planning {config[name]}"
+    script:
+        "../../scripts/make_plan.py"
