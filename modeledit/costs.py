@@ -278,11 +278,13 @@ def probe(
     speeds = {}
     for name, model in models.items():
         shape = model["width"], model["mlp_width"]
-        with torch.no_grad():
+        square = min(shape[1], 2048)
+        with matrix_precision("float32", place.type):
+            forward = rate(*shape, torch.float32)
+            double = rate(square, square, torch.float64)
+        optimization = forward
+        if precision != "float32":
             with matrix_precision(precision, place.type):
                 optimization = rate(*shape, torch.float32)
-            with matrix_precision("float32", place.type):
-                forward = rate(*shape, torch.float32)
-                double = rate(min(shape[1], 2048), min(shape[1], 2048), torch.float64)
         speeds[name] = Speed(device_name(place), optimization, forward, double, call)
     return speeds

@@ -3,8 +3,6 @@
 A job measures itself with a `Meter`. Only that part needs torch, and imports it when it is used.
 """
 
-import platform
-import re
 import resource
 import sys
 import time
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modeledit.files import read_json
+from modeledit.provenance import processor
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +70,7 @@ def device_name(device: "torch.device") -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text(errors="replace"))
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+    return processor()
 
 
 def _joules(device: "torch.device") -> float | None:

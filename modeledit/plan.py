@@ -89,14 +89,25 @@ class Line:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is known beforehand; `disk` holds bytes still to be written, by what."""
+    """Everything that is known beforehand.
+
+    `paper` counts files (tables, figures, report), the other stages jobs; `disk` holds bytes that
+    are still to be written, by what they are.
+    """
 
     name: str
     mode: str
     stages: list[Stage]
     edits: list[Line]
+    paper: Stage
     disk: dict[str, float]
     disk_expected: float
+
+    @property
+    def jobs(self) -> tuple[int, int]:
+        """All jobs, edits included, and those that are done."""
+        parts = [*self.stages, *self.edits]
+        return sum(part.jobs for part in parts), sum(part.done for part in parts)
 
     @property
     def disk_most(self) -> float:
@@ -113,6 +124,7 @@ class Plan:
 def make_plan(
     settings: Settings,
     there: Mapping[str, Mapping[tuple, bool]],
+    paper: Sequence[bool],
     chains: Sequence[Chain],
     measured: Sequence[Measured],
     picks: Picks,
@@ -122,7 +134,7 @@ def make_plan(
 
     `there` says by rule, and by the job's key, whether the job's file is there: (model,) or
     (dataset, model, trial), anything for rules that need no device, (name,) for downloads. Without
-    `speeds` no time is known.
+    `speeds` no time is known. `paper` says it of the files of tables, figures and the report.
     """
     requests = {(c.run.dataset, c.run.model, c.run.trial): c.requests for c in chains}
     lines = edit_lines(settings, chains, measured, picks, speeds)
@@ -132,6 +144,7 @@ def make_plan(
         settings.config["stop"]["mode"],
         stages(settings, there, requests, speeds),
         lines,
+        Stage("files of tables, figures and report", len(paper), sum(paper), None),
         parts,
         expected,
     )

@@ -69,13 +69,13 @@ def _stages(plan: Plan) -> list[str]:
     ]
     done, jobs = sum(e.done for e in plan.edits), sum(e.jobs for e in plan.edits)
     rows.append(["edit", jobs, done, _range(plan.edits)])
-    jobs, done = jobs + sum(s.jobs for s in plan.stages), done + sum(s.done for s in plan.stages)
-    rows.append(["total", jobs, done, ""])
+    rows.append(["total", *plan.jobs, ""])
+    rows.append([plan.paper.rule, plan.paper.jobs, plan.paper.done, ""])
     return _table(rows)
 
 
 def _edits(plan: Plan, gpu: bool) -> list[str]:
-    rows = [["edits of", "", "", "trials", "requests", "jobs", "done", "edit, of"]]
+    rows = [["edits of", "", "", "trials", "requests", "jobs", "done", "edit"]]
     rows[0] += ["a job, at most", "left, expected - at most", "GB device", "GB host", "basis"]
     for e in plan.edits:
         host = e.host_gb + (0 if gpu else e.device_gb)
@@ -95,19 +95,22 @@ def _edits(plan: Plan, gpu: bool) -> list[str]:
 
 def _total(plan: Plan, machine: Machine, compute: Mapping) -> list[str]:
     expected, most = plan.hours(), plan.hours(most=True)
-    text = f"Device time left: {_time(expected)} expected, {_time(most)} at most"
+    lines = [f"Device time left: {_time(expected)} expected, {_time(most)} at most."]
     if expected is None:
-        return [text]
+        return lines
     if not machine.computes_on_gpu(compute["device"]) and machine.at_once > 1:
-        text += f", one job after another; {machine.at_once} jobs run at a time here"
-    return [
-        f"{text}. Downloads, preparation, metrics and figures come on top: seconds each,",
-        "but for what the network takes.",
-    ]
+        together = _time(expected / machine.at_once), _time(most / machine.at_once)
+        lines[0] = lines[0][:-1] + (
+            f"; {together[0]} and {together[1]} with {machine.at_once} jobs at a time, which all "
+            "cores allow."
+        )
+    return [*lines, "Jobs without a device take seconds each on top, and downloads what they take."]
 
 
 def _stopping(plan: Plan) -> list[str]:
-    rows = [["what stopping saves, of the whole study", "", "", "full", "early", "full", "early"]]
+    rows = [
+        ["what stopping saves", "", "", "jobs, full", "jobs, early", "time, full", "time, early"]
+    ]
     for e in plan.edits:
         counts = [_span(e.full), _span(e.early)]
         times = [_span_of_time(e.full_hours), _span_of_time(e.early_hours)]
@@ -120,9 +123,9 @@ def _stopping(plan: Plan) -> list[str]:
     rows.append(["total", "", "", *counts, *times])
     return [
         *_table(rows, left=3),
-        "Iterations and expected device time under either stop.mode, by when the paper's runs met "
-        "the rule; a range where",
-        "nobody knows.",
+        "Iterations that edit and their expected device time under either stop.mode, of the whole "
+        "study, by when the",
+        "paper's runs met the rule; a range where nobody knows.",
     ]
 
 

@@ -100,7 +100,7 @@ def missing(
     (name,) what is here already, `folders` whether that of a model which comes from one is.
     """
     prepared = {model for (model,), here in there["prepare_model"].items() if here}
-    absent = [name for (name,), here in there["download"].items() if not here]
+    absent = [name for (name,), here in there.get("download", {}).items() if not here]
     return [
         *_devices(settings, machine),
         *_room(machine, disk_needed),

@@ -287,7 +287,11 @@ def _claims(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    judged = frame.groupby("scope", sort=False)["verdict"].agg(lambda v: set(v) != {NOT_RUN})
+    judged = (
+        frame.groupby("scope", sort=False)["verdict"]
+        .agg(lambda v: set(v) != {NOT_RUN})
+        .astype(bool)
+    )
     frame = frame[frame["scope"].isin(judged.index[judged])]
     counts = frame.groupby(["scope", "verdict"], sort=False).size().to_dict()
     return {

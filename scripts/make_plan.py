@@ -44,7 +44,13 @@ with journal(snakemake.log[0]) as log:
             compute["token_budget"],
         )
     plan = make_plan(
-        settings, there, chains, earlier_jobs(folder.parent), published_stops(), speeds
+        settings,
+        there,
+        [Path(path).exists() for path in snakemake.params.paper],
+        chains,
+        earlier_jobs(folder.parent),
+        published_stops(),
+        speeds,
     )
     folders = {
         name: Path(model["source"]["path"]).is_dir()

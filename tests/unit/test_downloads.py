@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from modeledit import downloads
 from modeledit.downloads import ATTEMPTS, DownloadError, fetch, find_offline, offline_folder
 from modeledit.files import file_digest
+from modeledit.hub import HubError, check_access
 from modeledit.sources import Source
 
 BODY = os.urandom(3_000_000)
@@ -39,6 +40,8 @@ def web(monkeypatch):
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", f'"{SHA}"')
             self.send_header("X-Repo-Commit", COMMIT)
+            if fault == 403:
+                self.send_header("X-Error-Code", "GatedRepo")
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(body[:1000] if fault == "short" else body)
@@ -263,6 +266,17 @@ def test_without_the_hub_the_other_way_is_named(tmp_path, monkeypatch):
         fetch(source(**HUB), tmp_path / "facts.json")
     for part in ("some/data", "set/facts.json", "`offline`"):
         assert part in str(error.value)
+
+
+def test_access_is_refused_with_what_to_do(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    hub.faults = [403] * 4
+    with pytest.raises(HubError, match="some/model at revision .* accept the licence .* HF_TOKEN"):
+        check_access("some/model", COMMIT, gated=True)
+    hub.faults = []
+    check_access("some/model", COMMIT, gated=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    check_access("some/model", COMMIT, gated=True)  # what is in the cache will do
 
 
 def test_a_part_file_left_by_a_killed_run_is_no_file(web, tmp_path):

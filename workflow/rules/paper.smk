@@ -203,7 +203,7 @@ rule record_provenance:
     log:
         f"logs/{config['name']}/provenance.log",
     conda:
-        "../../envs/paper.yaml"
+        "../../envs/editing.yaml"
     params:
         root=workflow.basedir,
     message:

@@ -7,25 +7,24 @@ from modeledit.plan import needed_downloads
 
 def planned_files(wildcards):
     """{rule: {key: a file of each job}}, without the edits; a key is a model, a download, ..."""
+    published = COVARIANCE["source"] == "authors"
+    covariance = "convert_covariance" if published else "gather_covariance"
     files = {
         "download": {(n,): downloaded(n) for n in needed_downloads(SETTINGS)},
         "prepare_model": {(m,): f"resources/models/{m}" for m in SETTINGS.models},
         "make_contexts": {},
-        "gather_covariance": {},
+        covariance: {},
         "factorize_covariance": {},
         "requests": {(path,): path for path in every_trial_file()},
         "find_eligible": {},
         "score_unedited": {},
         "evaluate_run": {},
     }
-    if COVARIANCE["source"] == "authors":
-        files["convert_covariance"] = files.pop("gather_covariance")
     for model in SETTINGS.models:
         folder = STATISTICS.format(model=model)
         files["make_contexts"][model,] = f"{folder}/contexts.json"
         if SETTINGS.layers(model):
-            for rule in files.keys() & {"gather_covariance", "convert_covariance"}:
-                files[rule][model,] = f"{folder}/covariance.safetensors"
+            files[covariance][model,] = f"{folder}/covariance.safetensors"
             files["factorize_covariance"][model,] = f"{folder}/factors.safetensors"
     for run in SETTINGS.runs:
         key = run.dataset, run.model, run.trial
@@ -38,9 +37,12 @@ def planned_files(wildcards):
         files["evaluate_run"][*key, run.method] = f"{RUN}/metrics.csv".format(
             **vars(run)
         )
-    paper = {path for path in rules.all.input if isinstance(path, str)}
-    files["files of tables, figures, report"] = {(path,): path for path in paper}
-    return files
+    return {rule: jobs for rule, jobs in files.items() if jobs}
+
+
+def planned_paper(wildcards):
+    """Every file that `all` asks for."""
+    return sorted({str(path) for path in rules.all.input if isinstance(path, str)})
 
 
 def planned_chains(wildcards):
@@ -68,6 +70,7 @@ rule plan:
         settings=SETTINGS,
         folder=OUT,
         files=planned_files,
+        paper=planned_paper,
         chains=planned_chains,
     message:
         "Planning {config[name]}"
