@@ -186,13 +186,17 @@ def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
     )
 
 
-def _scale(settings: Settings, measured: Sequence[Measured], model: str, method: str, speed: Speed):
-    """(factor, jobs): measured by estimated seconds of a model and method's earlier jobs here."""
+def _scale(
+    settings: Settings, measured: Sequence[Measured], model: str, method: str, speed: Speed
+) -> tuple[float, int]:
+    """Measured by estimated seconds of earlier jobs of a model and method on this device, and how
+    many jobs these are."""
+    known = settings.config["datasets"]
     jobs = [
         m
         for m in measured
         if (m.model, m.method, m.device) == (model, method, speed.device)
-        and m.dataset in {run.dataset for run in settings.runs}
+        and m.dataset.removesuffix(ELIGIBLE) in known
     ]
     estimated = sum(
         edit_of(settings, m.dataset, model, method).job(m.requests, m.steps).seconds(speed)
@@ -228,15 +232,14 @@ def _line(
     speed: Speed | None,
 ) -> Line:
     dataset, model, method = key
-    edit, stop, mode = edit_of(settings, *key), settings.stop(*key), settings.config["stop"]["mode"]
+    edit, stop = edit_of(settings, *key), settings.stop(*key)
     scale, jobs = _scale(settings, measured, model, method, speed) if speed else (1.0, 0)
-    published = (kind_of(settings, dataset), dataset.endswith(ELIGIBLE))
-    as_printed = published[0] + (ELIGIBLE if published[1] else "")
+    as_printed = kind_of(settings, dataset) + (ELIGIBLE if dataset.endswith(ELIGIBLE) else "")
     spans = {m: span(stop, m, picks, (as_printed, model, method)) for m in ("early", "full")}
 
     # Runs of the same kind that have stopped say it best, then the paper, then the usual budget.
     stops = [chain.edited for chain in chains if chain.stopped]
-    low, high = spans[mode]
+    low, high = spans[settings.config["stop"]["mode"]]
     usual = round(sum(stops) / len(stops)) if stops else min(max(stop["iterations"], low), high)
 
     def likely(chain: Chain) -> int:
@@ -248,16 +251,26 @@ def _line(
         return chain.edited if chain.stopped else chain.links
 
     def hours(requests: int, first: int, last: int, all_steps: bool = False) -> float:
-        """Device-hours of iterations first..last."""
+        """Device-hours of iterations first..last of one run."""
         total = 0.0
         for k in range(first, last + 1):
             n = edit.hyper["steps"] if all_steps else steps(edit.hyper, method, k)
             total += edit.job(requests, n).seconds(speed)
         return scale * total / 3600
 
-    def whole(n: int) -> float:
-        return sum(hours(chain.requests, 1, n) for chain in chains)
+    def both(mode: str) -> tuple[float, float]:
+        low, high = (sum(hours(c.requests, 1, n) for c in chains) for n in spans[mode])
+        return low, high
 
+    times = dict.fromkeys(("first_hours", "hours", "most_hours", "early_hours", "full_hours"))
+    if speed:
+        times = {
+            "first_hours": hours(max(c.requests for c in chains), 1, 1, all_steps=True),
+            "hours": sum(hours(c.requests, c.edited + 1, likely(c)) for c in chains),
+            "most_hours": sum(hours(c.requests, c.edited + 1, most(c), True) for c in chains),
+            "early_hours": both("early"),
+            "full_hours": both("full"),
+        }
     requests = max(chain.requests for chain in chains)
     peak = memory.editing(edit.model, edit.token_budget, requests, edit.method.n_contexts)
     return Line(
@@ -268,18 +281,12 @@ def _line(
         done=sum(chain.done for chain in chains),
         expected=sum(map(likely, chains)),
         most=sum(map(most, chains)),
-        first_hours=hours(requests, 1, 1, True) if speed else None,
-        hours=sum(hours(c.requests, c.edited + 1, likely(c)) for c in chains) if speed else None,
-        most_hours=sum(hours(c.requests, c.edited + 1, most(c), True) for c in chains)
-        if speed
-        else None,
         device_gb=peak.device / 1e9,
         host_gb=peak.host / 1e9,
         measured=jobs,
         early=tuple(len(chains) * n for n in spans["early"]),
         full=tuple(len(chains) * n for n in spans["full"]),
-        early_hours=tuple(map(whole, spans["early"])) if speed else None,
-        full_hours=tuple(map(whole, spans["full"])) if speed else None,
+        **times,
     )
 
 
@@ -307,43 +314,38 @@ def stages(
 
     Jobs are named by model, or by (dataset, model, trial), whose `requests` are given.
     """
-    budget, texts = (
-        settings.config["compute"]["token_budget"],
-        settings.config["text"]["perplexity_texts"],
-    )
-    contexts = {
-        model: {
-            METHODS[run.method].context_set: METHODS[run.method].context_lengths
-            for run in settings.runs
-            if run.model == model
-        }
-        for model in settings.models
-    }
-
-    def work(rule: str, key: tuple) -> costs.Work | None:
-        model = settings.models.get(key[0] if len(key) == 1 else key[1]) if key else None
-        if rule == "make_contexts":
-            return costs.contexts(model, [pair for s in contexts[key[0]].values() for pair in s])
-        if rule == "gather_covariance":
-            tokens, article = covariance_tokens(settings, key[0])
-            return costs.gathering(model, settings.layers(key[0]), tokens, article)
-        if rule == "factorize_covariance":
-            return costs.factorizing(model, settings.layers(key[0]))
-        if rule in ("find_eligible", "score_unedited"):
-            shape = costs.SHAPES[kind_of(settings, key[0])]
-            own = texts if rule == "score_unedited" else 0
-            return costs.scoring(model, shape, requests[key], own, budget)
-        return None
-
+    texts = settings.config["text"]["perplexity_texts"]
+    budget = settings.config["compute"]["token_budget"]
     found = []
     for rule, jobs in there.items():
-        left = [(key, work(rule, key)) for key, here in jobs.items() if not here]
-        needs = [(key, w) for key, w in left if w is not None]
-        hours = None
-        if needs and speeds:
-            hours = sum(w.seconds(speeds[k[0] if len(k) == 1 else k[1]]) for k, w in needs) / 3600
+        seconds = []
+        for key in (key for key, here in jobs.items() if not here):
+            work: costs.Work | None = None
+            name = key[0] if len(key) == 1 else key[1]
+            if rule == "make_contexts":
+                work = costs.contexts(settings.models[name], _context_lengths(settings, name))
+            elif rule == "gather_covariance":
+                tokens, article = covariance_tokens(settings, name)
+                layers = settings.layers(name)
+                work = costs.gathering(settings.models[name], layers, tokens, article)
+            elif rule == "factorize_covariance":
+                work = costs.factorizing(settings.models[name], settings.layers(name))
+            elif rule in ("find_eligible", "score_unedited"):
+                shape = costs.SHAPES[kind_of(settings, key[0])]
+                own = texts if rule == "score_unedited" else 0
+                work = costs.scoring(settings.models[name], shape, requests[key], own, budget)
+            if work and speeds:
+                seconds.append(work.seconds(speeds[name]))
+        hours = sum(seconds) / 3600 if seconds else None
         found.append(Stage(rule, len(jobs), sum(jobs.values()), hours))
     return found
+
+
+def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
+    """(tokens, prefixes per seed word) of all context sets that a model's methods need."""
+    methods = [METHODS[run.method] for run in settings.runs if run.model == model]
+    sets = {method.context_set: method.context_lengths for method in methods}
+    return [pair for lengths in sets.values() for pair in lengths]
 
 
 def needed_downloads(settings: Settings) -> dict[str, float]:

@@ -48,8 +48,10 @@ def _times(
         "Times are ESTIMATES: operations counted from shapes, over the speed of plain products "
         "measured now. Take them as",
         "right within a factor of two on a CPU, where that was checked; no GPU has been. "
-        "Expected: later iterations make fewer",
-        "steps. At most: every iteration makes all its steps, and no run stops.",
+        "Expected: as many iterations as",
+        "finished runs of the kind took, else the paper's, else stop.iterations, and fewer steps "
+        "in each. At most: no run stops",
+        "and every iteration makes all its steps.",
     ]
     for name, speed in speeds.items():
         rates = [f"{r / 1e9:.3g}" for r in (speed.optimization, speed.forward, speed.double)]
@@ -90,7 +92,13 @@ def _edits(plan: Plan, gpu: bool) -> list[str]:
                 f"measured ({e.measured})" if e.measured else "estimated",
             ]
         )
-    return _table(rows, left=3)
+    lines = _table(rows, left=3)
+    if any(s.rule == "find_eligible" and s.done < s.jobs for s in plan.stages):
+        lines.append(
+            "The neighbor filter has not run yet: of the requests of -eligible datasets fewer will "
+            "be left."
+        )
+    return lines
 
 
 def _total(plan: Plan, machine: Machine, compute: Mapping) -> list[str]:
@@ -149,7 +157,7 @@ def _disk(plan: Plan, machine: Machine) -> list[str]:
 def _range(lines: Sequence[Line]) -> str:
     if any(e.hours is None for e in lines):
         return "?"
-    return f"{_time(sum(e.hours for e in lines))} - {_time(sum(e.most_hours for e in lines))}"
+    return _span_of_time((sum(e.hours for e in lines), sum(e.most_hours for e in lines)))
 
 
 def _span(pair: Sequence[float]) -> str:

@@ -19,7 +19,6 @@ except ConfigError as error:
 OUT = f"results/{config['name']}"
 RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
-LAST_ITERATION = config["stop"]["extended"]
 TEXT = config["text"]
 COVARIANCE = config["covariance"]
 COMPUTE = config["compute"]
@@ -346,6 +345,11 @@ def downloads():
     elif COVARIANCE["source"] in ("fast", "recompute"):
         named = sources.shards()
     return sources.files | {source.name: source for source in named}
+
+
+def download_source(wildcards):
+    """Where a published file lies and what its sha256 is."""
+    return vars(downloads()[wildcards.file])
 
 
 def published_trials():

@@ -7,11 +7,6 @@
 DOWNLOADS = downloads()
 
 
-def download_source(wildcards):
-    """Where a published file lies and what its sha256 is."""
-    return vars(DOWNLOADS[wildcards.file])
-
-
 rule download:
     output:
         file="resources/downloads/{file}",
