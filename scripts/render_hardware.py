@@ -13,7 +13,8 @@ from modeledit.typesetting import frame_to_html, frame_to_latex
 
 CAPTION = (
     "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"
-    " is the median job; GB is one billion bytes at the highest job's peak. Paper: the GPU the paper names."
+    " is the median job; GB is one billion bytes at the highest job's peak. Paper: the GPU that the"
+    " paper names."
 )
 NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
 

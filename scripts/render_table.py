@@ -22,11 +22,11 @@ TESTED = {
 with journal(snakemake.log[0]):
     name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
     titles, switches = snakemake.params.titles, snakemake.params.switches
-    tested = pd.read_csv(snakemake.input.differences, keep_default_na=False, na_values=[""])
-    # Short tables say which of the differences they show hold.
-    statistics = (
-        note(tested, dataset, comparison=TESTED[name], names=titles) if name in TESTED else ""
-    )
+    footnotes = []
+    if name in TESTED and (path := snakemake.input.get("differences")):
+        # A short table says which of the differences it shows hold.
+        tested = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
     table = build(
         name,
         read_metrics(snakemake.input.metrics),
@@ -35,7 +35,7 @@ with journal(snakemake.log[0]):
         names=titles,
         planned=snakemake.params.planned,
         note=small_model_note(snakemake.params.small),
-        footnotes=[statistics] if statistics else [],
+        footnotes=[text for text in footnotes if text],
         epsilon=snakemake.params.epsilon,
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],

@@ -108,13 +108,22 @@ def reported_iterations(pattern):
     """Input function: `pattern` for all iterations of each run that is reported."""
 
     def paths(wildcards):
-        return [
+        found = [
             pattern.format(**vars(run), k=k)
             for run in reported_runs()
             for k in iterations(run)
         ]
+        return [p for p in found if not config["partial"] or Path(p).exists()]
 
     return paths
+
+
+def differences_at_hand(wildcards):
+    """The paired tests; nothing where a partial study has no values of single requests."""
+    path, of_runs = f"{OUT}/differences.csv", reported(f"{RUN}/requests.parquet")
+    if config["partial"] and not of_runs(wildcards) and not Path(path).exists():
+        return []
+    return path
 
 
 def requests_of_run(run):

@@ -41,7 +41,7 @@ rule report:
 rule render_table:
     input:
         metrics=f"{OUT}/metrics.csv",
-        differences=f"{OUT}/differences.csv",
+        differences=differences_at_hand,
     output:
         tex=f"{OUT}/tables/{{dataset}}.{{table}}.tex",
         csv=f"{OUT}/tables/{{dataset}}.{{table}}.csv",
