@@ -5,6 +5,7 @@ comes after the stop holds nothing of its own: it passes on the name of the iter
 torch is imported here, so that passing on costs milliseconds.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,10 +24,27 @@ class StateError(ValueError):
 def write_matrices(
     path: Path, matrices: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write named float arrays and string metadata, atomically."""
+    """Write named float arrays and string metadata, atomically; equal content, equal bytes."""
     arrays = {name: np.ascontiguousarray(array) for name, array in matrices.items()}
     with finished(path) as temporary:
         save_file(arrays, temporary, metadata=dict(metadata))
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order; the library writes it in any.
+
+    The file starts with the length of its header, 8 bytes, and the header, JSON padded with spaces.
+    """
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            raise ValueError(f"{path}: the header does not fit in its own place")
+        stream.seek(8)
+        stream.write(text.ljust(length))
 
 
 def check_metadata(

@@ -153,6 +153,22 @@ def test_texts_are_one_json_string_a_line(tmp_path):
     assert read_texts(path) == texts
 
 
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    matrices = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.ones(3)}
+    metadata = {f"key {i}": f'value "ä" {i}' for i in range(20)}
+    written = set()
+    for i in range(8):
+        path = tmp_path / f"{i}.safetensors"
+        turned = dict(list(metadata.items())[i:] + list(metadata.items())[:i])
+        write_matrices(path, matrices, turned)
+        written.add(path.read_bytes())
+        found = read_matrices(path, metadata)
+        assert all(np.array_equal(found[name], matrices[name]) for name in matrices)
+    assert len(written) == 1
+    write_matrices(tmp_path / "bare.safetensors", {}, {"held_by": "2"})
+    assert read_matrices(tmp_path / "bare.safetensors", {"held_by": "2"}) == {}
+
+
 FILES = {
     "state": "state.json",
     "edited": "edited.safetensors",

@@ -1,5 +1,6 @@
 """A copy of the project in a temporary folder, and a way to run Snakemake in it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Run Snakemake to its end; standard error is in `stdout`, in order."""
         return subprocess.run(
             self.command(*arguments),
@@ -29,10 +30,12 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env=os.environ | environment,
         )
 
 
 def copy_project(folder: Path) -> Project:
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source, target = ROOT / part, folder / part
         if source.is_dir():

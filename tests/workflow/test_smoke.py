@@ -1,6 +1,8 @@
 """The whole workflow on the real model, cut down to a few requests; what a kill leaves behind."""
 
+import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -24,6 +26,7 @@ from modeledit.requests import read_requests
 from modeledit.state import StateError, read_matrices
 from modeledit.targets import optimize
 from tests.reference import plain
+from tests.workflow.conftest import copy_project
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +37,17 @@ OPTIONS = ("--configfile", "config/smoke.yaml")
 
 def test_everything_that_was_promised_is_there(smoke):
     out = smoke.folder / OUT
-    for name in ("metrics.csv", "picks.csv", "config.yaml", "tables/tables.tex"):
+    tables = ("metrics", "picks", "intervals", "differences", "comparison", "claims", "hardware")
+    names = [f"{name}.csv" for name in tables]
+    for name in (*names, "config.yaml", "provenance.json", "report.html", "tables/tables.tex"):
         assert (out / name).stat().st_size > 0
     for table in ("iterative", "iterative_all", "stopping", "neighbor", "neighbor_all"):
-        for ending in ("tex", "csv"):
+        for ending in ("tex", "csv", "html"):
             assert (out / f"tables/geography-eligible.{table}.{ending}").stat().st_size > 0
+    assert r"NA\_MEMIT" in (out / "tables/hardware.tex").read_text()
+    assert (out / "figures/algorithms.pdf").read_bytes().startswith(b"%PDF")
+    panel = out / "figures/geography-eligible.smollm2-135m.MEMIT.qualitative.png"
+    assert panel.read_bytes().startswith(b"\x89PNG")
     for method in ("MEMIT", "NA_MEMIT"):
         for figure in ("perplexity_stages", "underedit"):
             path = out / f"figures/geography-eligible.smollm2-135m.{method}.{figure}.png"
@@ -102,6 +111,91 @@ def test_iterations_after_the_stop_hold_nothing(smoke):
             folder = smoke.folder / CHAIN / method / f"trial1/iter{state['k']}"
             assert pd.read_parquet(folder / "scores.parquet").empty
             assert (folder / "edited.safetensors").stat().st_size < 1000
+
+
+def test_every_claim_has_a_verdict_and_no_cell_is_set_against_the_paper(smoke):
+    claims = pd.read_csv(smoke.folder / OUT / "claims.csv")
+    allowed = {"holds", "holds in part", "does not hold", "not run"}
+    assert set(claims["verdict"]) <= allowed and claims["evidence"].notna().all()
+    here = claims[claims["scope"] == "small model"]
+    assert len(here) == claims["id"].nunique() and (here["verdict"] != "not run").any()
+    cells = pd.read_csv(smoke.folder / OUT / "comparison.csv")
+    assert cells["ours"].isna().all() and len(cells) > 3000
+
+
+def test_what_jobs_used_is_recorded(smoke):
+    used = pd.read_csv(smoke.folder / OUT / "hardware.csv")
+    assert set(used["method"]) == {"MEMIT", "NA_MEMIT"} and (used["k"] == 1).any()
+    assert (used["seconds"] > 0).all() and (used["peak_host_gb"] > 0.5).all()
+
+
+def small_files(smoke, target, *keep):
+    """A fresh project with the results of the smoke run that match `keep`, older than its code."""
+    other = copy_project(target)
+    for pattern in keep:
+        for path in (smoke.folder / OUT).glob(pattern):
+            copy = other.folder / OUT / path.relative_to(smoke.folder / OUT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+            os.utime(copy, (1e9, 1e9 + random.Random(str(copy)).random()))
+    return other
+
+
+OLD = ("--rerun-triggers", "input")  # results may be older than the code
+WITHOUT_TORCH = "raise ImportError('torch must not be needed here')"
+
+
+def test_tables_figures_and_report_again_without_torch_or_weights(smoke, tmp_path):
+    keep = ("*.csv", "*.json", "config.yaml", "**/*.jsonl", "**/*.parquet", "**/*.json")
+    other = small_files(smoke, tmp_path / "project", *keep)
+    for name in ("tables", "figures"):
+        shutil.rmtree(other.folder / OUT / name, ignore_errors=True)
+    (tmp_path / "blocked/torch").mkdir(parents=True)
+    (tmp_path / "blocked/torch/__init__.py").write_text(WITHOUT_TORCH)
+    started = time.monotonic()
+    targets = ("tables", "figures", "report")
+    blocked = str(tmp_path / "blocked")
+    done = other.snakemake(*targets, *OLD, *OPTIONS, PYTHONPATH=blocked)
+    assert done.returncode == 0, done.stdout[-3000:]
+    print(f"tables, figures and report: {time.monotonic() - started:.0f} s")
+    assert "Sampling" not in done.stdout and "iteration 1 on" not in done.stdout
+    for name in ("report.html", "tables/geography-eligible.neighbor.html"):
+        assert (other.folder / OUT / name).stat().st_size > 1000
+    for name in (
+        "tables/geography-eligible.neighbor.tex",
+        "tables/geography-eligible.stopping.csv",
+    ):
+        assert (other.folder / OUT / name).read_bytes() == (smoke.folder / OUT / name).read_bytes()
+
+
+def test_metrics_alone_give_the_tables_and_a_study_underway_its_part(smoke, tmp_path):
+    other = small_files(smoke, tmp_path / "metrics", "metrics.csv")
+    partial = ("--config", "partial=True", *OLD, *OPTIONS)
+    done = other.snakemake("tables", *partial)
+    assert done.returncode == 0, done.stdout[-3000:]
+    name = "tables/geography-eligible.stopping_all.csv"
+    assert (other.folder / OUT / name).read_bytes() == (smoke.folder / OUT / name).read_bytes()
+    keep = ("**/*.jsonl", "**/unedited/**/*", "**/MEMIT/trial1/iter1/*", "statistics/**/*.json")
+    other = small_files(smoke, tmp_path / "underway", *keep)
+    done = other.snakemake("tables", *partial)
+    assert done.returncode == 0, done.stdout[-3000:]
+    table = pd.read_csv(other.folder / OUT / "tables/geography-eligible.neighbor.csv")
+    assert table["method"].tolist() == ["Unedited", "MEMIT", "NA_MEMIT"]
+    assert table["k"].astype(str).tolist()[2] == "--" and math.isnan(table["eff_acc"].iloc[2])
+    assert table["eff_acc"].iloc[1] >= 0
+
+
+def test_an_edited_model_is_exported_and_checked(smoke):
+    target = f"{OUT}/export/geography-eligible/smollm2-135m/MEMIT/trial1/iter3"
+    done = smoke.snakemake(target, *OPTIONS)
+    assert done.returncode == 0, done.stdout[-3000:]
+    record = read_json(smoke.folder / target / "edited.json")
+    states = [smoke.folder / CHAIN / f"MEMIT/trial1/iter{k}/state.json" for k in (1, 2, 3)]
+    assert record["k"] == next(read_json(s)["k"] for s in states if read_json(s)["stopped"])
+    model, _ = load_model(smoke.folder / target)
+    held = read_matrices(states[record["k"] - 1].parent / "edited.safetensors", {})
+    name = model.down_name(3)
+    assert np.array_equal(model.down_weight(3).numpy(), held[name])
 
 
 def test_a_state_of_another_run_is_refused(smoke):
