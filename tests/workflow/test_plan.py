@@ -5,6 +5,9 @@ import re
 import pytest
 import yaml
 
+from modeledit.files import read_json
+from tests.workflow.conftest import copy_project
+
 
 def job_counts(output: str) -> dict[str, int]:
     """The table of jobs by rule in a dry run's output."""
@@ -97,3 +100,20 @@ def test_a_layer_that_the_model_does_not_have_is_refused(untouched, tmp_path):
     assert done.returncode != 0
     for word in ("algorithms.MEMIT.layers", "[3, 30]", "layer 30 does not exist", "0..29"):
         assert word in done.stdout, done.stdout
+
+
+def test_the_plan_says_what_the_papers_matrix_takes_and_what_is_missing(tmp_path):
+    project = copy_project(tmp_path / "project")
+    done = project.snakemake("plan", "--configfile", "config/paper.yaml", HF_TOKEN="", HF_HOME="x")
+    assert done.returncode == 0, done.stdout
+    assert "385 edit jobs, 0 of them done" in done.stdout
+    plan = read_json(project.folder / "results/paper/plan.json")
+    text = (project.folder / "results/paper/plan.txt").read_text(encoding="utf-8")
+    assert text in done.stdout and "llama-2-7b" in text
+    missing = " ".join(str(line) for line in plan["missing"])
+    assert "HF_TOKEN" in missing
+    assert sorted(p.name for p in (project.folder / "results/paper").iterdir()) == [
+        "plan.json",
+        "plan.txt",
+    ]
+    assert not (project.folder / "resources").exists()
