@@ -15,13 +15,25 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/resources.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/statistics.smk"
-include: "workflow/rules/editing.smk"
+
+
+if not config[
+    "partial"
+]:  # else results are taken as they are: nothing that runs a model is a rule
+
+    include: "workflow/rules/resources.smk"
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/statistics.smk"
+    include: "workflow/rules/editing.smk"
+
+
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/plan.smk"
+
+
+if not config["partial"]:
+
+    include: "workflow/rules/plan.smk"
 
 
 rule all:

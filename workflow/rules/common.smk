@@ -63,13 +63,16 @@ def stop_rule(wildcards):
     return SETTINGS.stop(wildcards.dataset, wildcards.model, wildcards.method)
 
 
+def there(paths):
+    """Of `paths` those that exist, where a partial study takes what is there; else all of them."""
+    return [path for path in paths if not config["partial"] or Path(path).exists()]
+
+
 def iterations(run):
     """Iterations of a run: all that it may have; of a partial study those that are there."""
     ks = range(1, last_iteration(run) + 1)
-    if not config["partial"]:
-        return list(ks)
-    scores = f"{OUT}/{run.dataset}/{run.model}/{run.method}/trial{run.trial}/iter{{k}}/scores.parquet"
-    return [k for k in ks if Path(scores.format(k=k)).exists()]
+    scores = f"{RUN}/iter{{k}}/scores.parquet"
+    return [k for k in ks if there([scores.format(**vars(run), k=k)])]
 
 
 def every_iteration(pattern):
@@ -81,25 +84,22 @@ def every_iteration(pattern):
     return paths
 
 
-def is_reported(run):
-    """Whether a run takes part in tables, figures and the report: in a partial study, once its
-    metrics are there or can be made without editing."""
-    if not config["partial"]:
-        return True
-    folder = f"{OUT}/{run.dataset}/{run.model}/{run.method}/trial{run.trial}"
-    return Path(f"{folder}/metrics.csv").exists() or bool(iterations(run))
-
-
 def reported_runs():
-    return [run for run in SETTINGS.runs if is_reported(run)]
+    """Runs that take part in tables, figures and report: of a partial study those of which scores
+    or metrics are there. Where none is, metrics.csv must be, and is taken as it is."""
+    found = [
+        run
+        for run in SETTINGS.runs
+        if there([f"{RUN}/metrics.csv".format(**vars(run))]) or iterations(run)
+    ]
+    return found or list(SETTINGS.runs)
 
 
 def reported(pattern):
-    """Input function: `pattern`, text or a function of a run, for each run that is reported."""
+    """Input function: `pattern` for each run that is reported."""
 
     def paths(wildcards):
-        make = pattern if callable(pattern) else lambda r: pattern.format(**vars(r))
-        return [make(run) for run in reported_runs()]
+        return [pattern.format(**vars(run)) for run in reported_runs()]
 
     return paths
 
@@ -108,22 +108,22 @@ def reported_iterations(pattern):
     """Input function: `pattern` for all iterations of each run that is reported."""
 
     def paths(wildcards):
-        found = [
+        return there(
             pattern.format(**vars(run), k=k)
             for run in reported_runs()
             for k in iterations(run)
-        ]
-        return [p for p in found if not config["partial"] or Path(p).exists()]
+        )
 
     return paths
 
 
 def differences_at_hand(wildcards):
     """The paired tests; nothing where a partial study has no values of single requests."""
-    path, of_runs = f"{OUT}/differences.csv", reported(f"{RUN}/requests.parquet")
-    if config["partial"] and not of_runs(wildcards) and not Path(path).exists():
-        return []
-    return path
+    path = f"{OUT}/differences.csv"
+    values = [f"{RUN}/requests.parquet".format(**vars(run)) for run in reported_runs()]
+    return (
+        path if there([path, *values]) or any(map(iterations, reported_runs())) else []
+    )
 
 
 def requests_of_run(run):
@@ -133,12 +133,31 @@ def requests_of_run(run):
 
 def reported_requests(wildcards):
     """Requests of all runs that are reported, each file once."""
-    return sorted({requests_of_run(run) for run in reported_runs()})
+    return there(sorted({requests_of_run(run) for run in reported_runs()}))
 
 
 def prepared_models(wildcards):
     """Folders of the models of all runs that are reported."""
-    return sorted({f"resources/models/{run.model}" for run in reported_runs()})
+    return there(sorted({f"resources/models/{run.model}" for run in reported_runs()}))
+
+
+def files_of_single_edits(wildcards):
+    """What the report shows single edits from: four files of each run, in the order of the runs."""
+    files = {"values": [], "requests": [], "contexts": [], "unedited": []}
+    for run in reported_runs():
+        place = vars(run)
+        paths = {
+            "requests": requests_of_run(run),
+            "contexts": f"{OUT}/statistics/{{model}}/contexts.json".format(**place),
+            "unedited": f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet".format(
+                **place
+            ),
+        }
+        if len(there(paths.values())) == len(paths) and iterations(run):
+            paths["values"] = f"{RUN}/requests.parquet".format(**place)
+            for name, path in paths.items():
+                files[name].append(path)
+    return files
 
 
 def requests_file(dataset, model, trial):
@@ -422,7 +441,11 @@ def planned_tables():
         if max(counts) > 1:
             tables += ["neighbor_count"]
         names += [f"{dataset}.{table}" for table in tables]
-    return [*names, "hardware"]
+    used = [
+        f"{OUT}/hardware.csv",
+        *reported_iterations(f"{RUN}/iter{{k}}/hardware.json")(None),
+    ]
+    return [*names, *(["hardware"] if there(used) else [])]
 
 
 def planned_rows(wildcards):
@@ -445,7 +468,7 @@ def planned_figures():
     """Every figure, as PNG: of each method, of each algorithm, of each study, and the schematic."""
     methods, algorithms = {}, {}
     for run in reported_runs():
-        if run.trial == 1:
+        if run.trial == 1 and iterations(run) and there([requests_of_run(run)]):
             methods[f"{run.dataset}.{run.model}.{run.method}"] = None
             algorithm = METHODS[run.method].algorithm
             algorithms[f"{run.dataset}.{run.model}.{algorithm}"] = None

@@ -11,23 +11,6 @@ rule requests:
         every_trial_file(),
 
 
-rule write_config:
-    output:
-        f"{OUT}/config.yaml",
-    log:
-        f"logs/{config['name']}/config.log",
-    conda:
-        "../../envs/paper.yaml"
-    params:
-        config=SETTINGS.config,
-        switches=SETTINGS.switches,
-        models=SETTINGS.models,
-    message:
-        "Writing the merged configuration beside the results"
-    script:
-        "../../scripts/write_config.py"
-
-
 rule build_requests:
     input:
         dataset_file,

@@ -192,6 +192,23 @@ rule draw_neighbor_count:
         "../../scripts/draw_neighbor_count.py"
 
 
+rule write_config:
+    output:
+        f"{OUT}/config.yaml",
+    log:
+        f"logs/{config['name']}/config.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        config=SETTINGS.config,
+        switches=SETTINGS.switches,
+        models=SETTINGS.models,
+    message:
+        "Writing the merged configuration beside the results"
+    script:
+        "../../scripts/write_config.py"
+
+
 rule record_provenance:
     input:
         metrics=f"{OUT}/metrics.csv",
@@ -214,6 +231,7 @@ rule record_provenance:
 
 rule render_report:
     input:
+        unpack(files_of_single_edits),
         config=f"{OUT}/config.yaml",
         metrics=f"{OUT}/metrics.csv",
         claims=f"{OUT}/claims.csv",
@@ -224,12 +242,6 @@ rule render_report:
         provenance=f"{OUT}/provenance.json",
         tables=expand(f"{OUT}/tables/{{name}}.html", name=planned_tables()),
         figures=planned_figures(),
-        values=reported(f"{RUN}/requests.parquet"),
-        requests=reported(requests_of_run),
-        contexts=reported(f"{OUT}/statistics/{{model}}/contexts.json"),
-        unedited=reported(
-            f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet"
-        ),
     output:
         f"{OUT}/report.html",
     log:
