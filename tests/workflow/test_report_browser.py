@@ -158,3 +158,15 @@ def test_older_scores_and_an_empty_report_open_quietly(browser, tmp_path):
     path.write_text(render(Sources(config=sources.config)), encoding="utf-8")
     with opened(browser, path) as tab:
         assert tab.locator("p.missing").filter(has_text="Not run").count() == 9
+
+
+def test_the_real_models_report_opens_and_shows_its_answers(browser, smoke):
+    path = smoke.folder / "results/smoke/report.html"
+    with opened(browser, path) as tab:
+        widths = tab.locator("#figures img").evaluate_all("all => all.map((i) => i.naturalWidth)")
+        assert len(widths) == 6 and all(width > 0 for width in widths)
+        assert tab.locator("#tables figure.table").count() == 7
+        assert tab.locator("#findings .badge").count() > 60
+        assert tab.locator("#drill-list option").count() > 0
+        detail = tab.locator("#drill-edit")
+        assert "rank: o*" in detail.inner_text() and detail.locator("svg").count() > 0
