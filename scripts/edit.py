@@ -22,6 +22,6 @@ with journal(snakemake.log[0]) as log:
             hyper=snakemake.params.hyper,
             switches=snakemake.params.switches,
             stop=snakemake.params.stop,
-            compute=snakemake.params.compute,
+            compute=snakemake.params.compute | {"token_budget": snakemake.resources.token_budget},
             threads=snakemake.threads,
         )

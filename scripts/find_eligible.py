@@ -15,11 +15,10 @@ with journal(snakemake.log[0]) as log:
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     # Only absolute positions notice left padding (I14): there, both readings are counted.
-    readings = {snakemake.params.eval_positions}
+    readings, budget = {snakemake.params.eval_positions}, snakemake.resources.token_budget
     readings |= {"mask_aware", "hf_default"} if model.counts_padding else set()
     verdicts = {
-        name: judge_neighbors(model, tokenizer, requests, compute["token_budget"], name)
-        for name in sorted(readings)
+        name: judge_neighbors(model, tokenizer, requests, budget, name) for name in sorted(readings)
     }
     chosen = verdicts[snakemake.params.eval_positions]
     n_editing = filtering["editing_neighbors"]

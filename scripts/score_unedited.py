@@ -18,7 +18,7 @@ with journal(snakemake.log[0]) as log:
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     texts = read_texts(Path(snakemake.input.texts))
     settings = ScoringSettings.of(snakemake.params.switches)
-    budget = compute["token_budget"]
+    budget = snakemake.resources.token_budget
     table = score_unedited(model, tokenizer, requests, texts, budget, settings)
     log.info("%d rows of scores", table.num_rows)
     with finished(Path(snakemake.output[0])) as path:

@@ -26,6 +26,8 @@ COMPUTE = config["compute"]
 GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
     COMPUTE["device"]
 ]
+# The Snakemake processes around a job's own: two on a cluster, 170 MB each.
+SNAKEMAKE_MB = 400
 
 
 wildcard_constraints:
@@ -197,45 +199,74 @@ def edit_gpus(wildcards):
     return 0 if already_stopped(wildcards) else GPUS
 
 
-def edit_memory(wildcards):
+def edit_minutes(wildcards, attempt):
+    """Half a day for an iteration that edits, minutes for one that only passes the stop on."""
+    return 10 if already_stopped(wildcards) else 720 * attempt
+
+
+def minutes(count):
+    """Resource function: `count` minutes at the first attempt, as much again at each further one."""
+
+    def runtime(wildcards, attempt):
+        return count * attempt
+
+    return runtime
+
+
+def token_budget(wildcards, attempt):
+    """Tokens at once: as configured, and from the third attempt on half of those before.
+
+    The first retry changes memory alone, so that a job which was cancelled, or lost its node,
+    computes the same numbers to the bit.
+    """
+    return max(16, COMPUTE["token_budget"] >> max(0, attempt - 2))
+
+
+def host_memory(peak, attempt, gpu=bool(GPUS)):
+    """What a job asks for, in MB: its peak, the Snakemake that runs it, and more at each attempt."""
+    return attempt * (peak.host_mb(gpu) + SNAKEMAKE_MB)
+
+
+def edit_memory(wildcards, attempt):
     """Memory of an iteration, in MB."""
     if already_stopped(wildcards):
-        return 200
+        return attempt * (SNAKEMAKE_MB + 200)
     method = METHODS[wildcards.method]
     peak = memory.editing(
         SETTINGS.models[wildcards.model],
-        COMPUTE["token_budget"],
+        token_budget(wildcards, attempt),
         SETTINGS.most_requests(wildcards.dataset, wildcards.model),
         method.n_contexts,
     )
-    return peak.host_mb(bool(GPUS))
+    return host_memory(peak, attempt)
 
 
-def scoring_memory(wildcards):
+def scoring_memory(wildcards, attempt):
     """Memory of a job that runs prompts through a model, in MB."""
-    peak = memory.scoring(SETTINGS.models[wildcards.model], COMPUTE["token_budget"])
-    return peak.host_mb(bool(GPUS))
+    model = SETTINGS.models[wildcards.model]
+    return host_memory(memory.scoring(model, token_budget(wildcards, attempt)), attempt)
 
 
-def covariance_memory(wildcards):
+def covariance_memory(wildcards, attempt):
     """Memory of gathering the covariance, in MB."""
     layers = len(SETTINGS.layers(wildcards.model))
     model, tokens = SETTINGS.models[wildcards.model], TEXT["covariance_length"]
     if COVARIANCE["source"] != "embedded":
         tokens = COVARIANCE["length"] or 8192  # no described model sees more at once
-    return memory.gathering(model, layers, tokens).host_mb(bool(GPUS))
+    return host_memory(memory.gathering(model, layers, tokens), attempt)
 
 
-def factor_memory(wildcards):
+def factor_memory(wildcards, attempt):
     """Memory of the factorisation, in MB."""
     layers = len(SETTINGS.layers(wildcards.model))
     peak = memory.factorizing(SETTINGS.models[wildcards.model], layers)
-    return peak.host_mb(bool(GPUS))
+    return host_memory(peak, attempt)
 
 
-def preparation_memory(wildcards):
+def preparation_memory(wildcards, attempt):
     """Memory of a model's preparation, in MB."""
-    return memory.preparing(SETTINGS.models[wildcards.model]).host_mb(False)
+    peak = memory.preparing(SETTINGS.models[wildcards.model])
+    return host_memory(peak, attempt, gpu=False)
 
 
 def model_source(wildcards):

@@ -110,7 +110,8 @@ rule find_eligible:
     resources:
         mem_mb=scoring_memory,
         gpu=GPUS,
-        runtime=120,
+        token_budget=token_budget,
+        runtime=minutes(120),
     params:
         compute=COMPUTE,
         eval_positions=SETTINGS.switches["eval_positions"],

@@ -42,7 +42,8 @@ rule score_unedited:
     resources:
         mem_mb=scoring_memory,
         gpu=GPUS,
-        runtime=120,
+        token_budget=token_budget,
+        runtime=minutes(120),
     params:
         switches=SCORING,
         compute=COMPUTE,
@@ -79,7 +80,8 @@ rule edit:
     resources:
         mem_mb=edit_memory,
         gpu=edit_gpus,
-        runtime=720,
+        token_budget=token_budget,
+        runtime=edit_minutes,
     params:
         hyper=hyperparameters,
         switches=EDITING,
@@ -107,7 +109,7 @@ rule export_model:
         "../../envs/editing.yaml"
     resources:
         mem_mb=preparation_memory,
-        runtime=60,
+        runtime=minutes(60),
     message:
         "Exporting {wildcards.model} as {wildcards.method} left it after iteration {wildcards.k}"
     script:

@@ -57,7 +57,7 @@ rule prepare_model:
         "../../envs/editing.yaml"
     resources:
         mem_mb=preparation_memory,
-        runtime=60,
+        runtime=minutes(60),
     params:
         source=model_source,
         expected=model_shape,

@@ -25,7 +25,7 @@ rule make_contexts:
     resources:
         mem_mb=scoring_memory,
         gpu=GPUS,
-        runtime=30,
+        runtime=minutes(30),
     params:
         compute=COMPUTE,
         seed=config["seed"],
@@ -50,7 +50,7 @@ if COVARIANCE["source"] == "authors":
             "../../envs/editing.yaml"
         resources:
             mem_mb=factor_memory,
-            runtime=60,
+            runtime=minutes(60),
         params:
             layers=edited_layers,
             shape=model_shape,
@@ -78,7 +78,7 @@ else:
         resources:
             mem_mb=covariance_memory,
             gpu=GPUS,
-            runtime=1440 if COVARIANCE["source"] == "recompute" else 600,
+            runtime=minutes(1440 if COVARIANCE["source"] == "recompute" else 600),
         params:
             layers=edited_layers,
             recipe=covariance_recipe,
@@ -106,7 +106,7 @@ rule factorize_covariance:
     resources:
         mem_mb=factor_memory,
         gpu=GPUS,
-        runtime=60,
+        runtime=minutes(60),
     params:
         recipe=covariance_recipe,
         compute=COMPUTE,
