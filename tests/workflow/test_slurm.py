@@ -190,9 +190,16 @@ PartitionName=gpu Nodes={host}
 """)
 
     def _start(self, *command: str) -> None:
+        # In a session of its own: an interrupted test must find its daemons alive to stop the jobs.
         with open(self.folder / f"{command[0]}.out", "w") as output:
             self.daemons.append(
-                subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
+                subprocess.Popen(
+                    command,
+                    env=self.environment,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
             )
 
     def _wait(self, name: str, ready) -> None:
