@@ -730,6 +730,6 @@ def eligible(model: nn.Module, tokenizer, request, neighbors: Sequence) -> list[
             before, after = split_template(prompt)
             prompt = before + neighbor.subject + after
         target = getattr(neighbor, "target", request.target_true)
-        _, _, predicted = score(model, tokenizer, prompt, target)
+        _, _, predicted, *_ = score(model, tokenizer, prompt, target)
         verdicts.append(tokenizer.decode(predicted).strip() == target)
     return verdicts
