@@ -1,5 +1,4 @@
-"""One thread each: the models of most tests are tiny, and threads that wait for each other on a busy
-machine make them many times slower."""
+"""One thread each: most models here are tiny, and threads that wait for each other are slow."""
 
 import os
 
