@@ -262,6 +262,27 @@ def figure_underedit(
     return record
 
 
+def pool_trials(trials: Mapping[int, Mapping[int, pd.DataFrame]]) -> dict[int, pd.DataFrame]:
+    """{k: rows of all trials} from {trial: {k: rows}}, for `figure_underedit`.
+
+    A trial that has stopped keeps what it had at its stop. Trials may number their requests alike,
+    so the column ``request`` of trial t is raised by (t - 1) millions.
+    """
+    last = max(k for frames in trials.values() for k in frames)
+    return {
+        k: pd.concat(
+            [
+                frames[min(k, max(frames))].assign(
+                    request=lambda rows, t=trial: rows["request"] + (t - 1) * 1_000_000
+                )
+                for trial, frames in trials.items()
+            ],
+            ignore_index=True,
+        )
+        for k in range(1, last + 1)
+    }
+
+
 def figure_neighbor_count(
     stops: pd.DataFrame,
     path: str | Path,

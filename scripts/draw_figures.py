@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.figures import figure_perplexity_stages, figure_underedit, pick_request
+from modeledit.figures import (
+    figure_perplexity_stages,
+    figure_underedit,
+    pick_request,
+    pool_trials,
+)
 from modeledit.journal import journal
 from modeledit.metrics import underedit
 from modeledit.requests import read_requests
@@ -23,19 +28,11 @@ def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:
     return found
 
 
-def pooled(trials: dict[int, dict[int, pd.DataFrame]]) -> dict[int, pd.DataFrame]:
-    """All trials together; one that has stopped keeps what it had at its stop."""
-    last = max(k for frames in trials.values() for k in frames)
-    return {
-        k: pd.concat([frames[min(k, max(frames))] for frames in trials.values()])
-        for k in range(1, last + 1)
-    }
-
-
 with journal(snakemake.log[0]):
     edits = by_iteration(snakemake.input.edits)
     requests = {}
-    for trial, path in enumerate(snakemake.input.requests, start=1):
+    for path in snakemake.input.requests:
+        trial = int(re.search(r"/trial(\d+)/", path)[1])
         frame = pd.read_parquet(path)
         requests[trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
     note = small_model_note(snakemake.params.small)
@@ -53,8 +50,8 @@ with journal(snakemake.log[0]):
     wildcards = snakemake.wildcards
     title = snakemake.params.titles[wildcards.model]
     figure_underedit(
-        pooled(requests),
-        pooled(edits),
+        pool_trials(requests),
+        pool_trials(edits),
         snakemake.output.underedit,
         epsilon=snakemake.params.epsilon,
         title=f"{wildcards.method} on {title}, {describe_dataset(wildcards.dataset)}",

@@ -287,3 +287,12 @@ def test_neighbor_count_draws_what_it_was_given(tmp_path):
     assert json.loads(path.with_suffix(".json").read_text()) == record
     with pytest.raises(ValueError, match="PMET was run with 1 numbers"):
         F.figure_neighbor_count(stops, path, algorithm="PMET")
+
+
+def test_trials_that_number_their_requests_alike_are_drawn_together():
+    first = {1: pd.DataFrame({"request": [0, 1], "v": [1, 2]})}
+    second = {k: pd.DataFrame({"request": [0, 1], "v": [10 * k, 20 * k]}) for k in (1, 2)}
+    pooled = F.pool_trials({1: first, 2: second})
+    assert pooled[1]["request"].tolist() == [0, 1, 1_000_000, 1_000_001]
+    assert pooled[1]["v"].tolist() == [1, 2, 10, 20]
+    assert pooled[2]["v"].tolist() == [1, 2, 20, 40]  # trial 1 had stopped
