@@ -14,6 +14,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from modeledit import metrics
+from modeledit.aggregation import aggregate
 from modeledit.covariance import factorize
 from modeledit.iteration import edit_once, target_settings
 from modeledit.methods import METHODS
@@ -365,13 +366,13 @@ def test_trial_score():
     """F.4: 0.444 and 0.555 average to 0.4995, to 0.5 where each is rounded first."""
     rows = trials(0.444, 0.556)
     plain, rounded, of_means = (
-        metrics.aggregate(rows, ("k",), name)["score_acc"][0]
+        aggregate(rows, ("k",), name)["score_acc"][0]
         for name in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
     )
     assert plain == pytest.approx(0.5) and rounded == pytest.approx((0.44 + 0.56) / 2)
     rows = trials(0.444, 0.444)
     plain, rounded = (
-        metrics.aggregate(rows, ("k",), name)["score_acc"][0]
+        aggregate(rows, ("k",), name)["score_acc"][0]
         for name in ("mean_of_scores", "mean_of_rounded_scores")
     )
     assert plain == pytest.approx(0.444) and rounded == pytest.approx(0.44)
@@ -381,6 +382,6 @@ def test_trial_score():
 def test_round_per_trial():
     """F.3: each trial's fractions are rounded before they are averaged."""
     rows = trials(0.5).assign(eff_acc=1 / 3)
-    assert metrics.aggregate(rows, ("k",))["eff_acc"][0] == pytest.approx(1 / 3)
-    assert metrics.aggregate(rows, ("k",), round_per_trial=2)["eff_acc"][0] == 0.33
+    assert aggregate(rows, ("k",))["eff_acc"][0] == pytest.approx(1 / 3)
+    assert aggregate(rows, ("k",), round_per_trial=2)["eff_acc"][0] == 0.33
     assert not math.isnan(rows["eff_acc"][0])
