@@ -293,8 +293,8 @@ def figure_neighbor_count(
 ) -> dict[str, Any]:
     """Accuracies at the stop against the number of neighbors in the loss (paper, section 6).
 
-    ``stops`` are `aggregation.at_stop` rows of one dataset and model; the plain method is 0 neighbors.
-    Bars show the standard deviation over trials where there are several. Returns the record, which
+    ``stops`` are `aggregation.at_stop` rows of one dataset and model; the plain method has 0
+    neighbors. Bars show the standard deviation over trials where there are several. Returns the record, which
     is also written to ``path`` with the ending .json. Raises ValueError if there is nothing to
     compare.
     """
