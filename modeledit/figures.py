@@ -294,9 +294,9 @@ def figure_neighbor_count(
     """Accuracies at the stop against the number of neighbors in the loss (paper, section 6).
 
     ``stops`` are `aggregation.at_stop` rows of one dataset and model; the plain method has 0
-    neighbors. Bars show the standard deviation over trials where there are several. Returns the record, which
-    is also written to ``path`` with the ending .json. Raises ValueError if there is nothing to
-    compare.
+    neighbors. Bars show the standard deviation over trials where there are several. Returns the
+    record, which is also written to ``path`` with the ending .json. Raises ValueError if there is
+    nothing to compare.
     """
     counts = {
         m.name: m.n_neighbors

@@ -283,7 +283,7 @@ def build(
     if silent:
         notes.append(f"No criterion picks an iteration of {', '.join(silent)}.")
     if not blocks:
-        blocks = [(models[0] if models else rows["model"].iloc[0], [_Row(NOT_RUN, "--", "--")])]
+        blocks = [(models[0] if models else rows["model"].iloc[0], [_Row(NOT_RUN, "--", "")])]
     return _assemble(
         name, spec, blocks, names or {}, note, notes, label, dataset_name or dataset, epsilon
     )

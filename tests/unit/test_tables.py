@@ -300,6 +300,7 @@ def test_a_criterion_that_never_fires_is_said():
     steps = {1: (50, 40, 70, 55, 1.0, 90.0), 2: (60, 50, 70, 55, 1.0, 30.0)}
     table = T.build("stopping", frame({"PMET": steps}), dataset="geography")
     assert "No criterion picks an iteration of PMET" in " ".join(table.footnotes)
+    assert len(table.frame) == 1 and "--: not run." not in table.footnotes
 
 
 def test_prefixed_neighbors_have_their_own_tables():
