@@ -17,9 +17,8 @@ configfile: "config/config.yaml"
 include: "workflow/rules/common.smk"
 
 
-if not config[
-    "partial"
-]:  # else results are taken as they are: nothing that runs a model is a rule
+# A partial study takes results as they are: nothing that runs a model is a rule then.
+if not config["partial"]:
 
     include: "workflow/rules/resources.smk"
     include: "workflow/rules/data.smk"

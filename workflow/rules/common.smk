@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from modeledit import memory
 from modeledit.methods import METHODS
+from modeledit.preflight import longest_article
 from modeledit.settings import ELIGIBLE, ConfigError, load_settings
 from modeledit.files import read_json
 
@@ -250,9 +251,7 @@ def scoring_memory(wildcards, attempt):
 def covariance_memory(wildcards, attempt):
     """Memory of gathering the covariance, in MB."""
     layers = len(SETTINGS.layers(wildcards.model))
-    model, tokens = SETTINGS.models[wildcards.model], TEXT["covariance_length"]
-    if COVARIANCE["source"] != "embedded":
-        tokens = COVARIANCE["length"] or 8192  # no described model sees more at once
+    model, tokens = SETTINGS.models[wildcards.model], longest_article(SETTINGS)
     return host_memory(memory.gathering(model, layers, tokens), attempt)
 
 
