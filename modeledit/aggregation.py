@@ -19,6 +19,7 @@ from modeledit.metrics import (
     SCORES,
     Zeros,
     harmonic_mean,
+    read_csv,
     require_choice,
     require_columns,
 )
@@ -32,8 +33,7 @@ def read_metrics(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     text = {"dataset": str, "model": str, "method": str}
     frames = []
     for path in paths:
-        # Only an empty field is missing: a model may be called "NA".
-        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        frame = read_csv(path, text)
         require_columns(frame, COLUMNS, str(path))
         frames.append(frame[list(COLUMNS)])
     metrics = pd.concat(frames, ignore_index=True)

@@ -348,7 +348,12 @@ def _ragged_sum(column: pd.Series) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------
-# Small checks
+# Files and small checks
+
+
+def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
+    """A CSV file of this project: only an empty field is missing, a model may be called "NA"."""
+    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])
 
 
 def _mean_p(edits: pd.DataFrame, column: str) -> float:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 import yaml
 
-from modeledit.metrics import COLUMNS, METRICS, require_choice, require_columns
+from modeledit.metrics import COLUMNS, METRICS, read_csv, require_choice, require_columns
 
 FOLDER = Path(__file__).resolve().parents[1] / "workflow" / "published"
 UNEDITED = "Unedited"  # the method of rows with k = 0
@@ -155,6 +155,6 @@ def _suspect(entry: dict, where: str) -> Suspect:
 
 def _read_csv(path: Path, numbers: Mapping[str, type]) -> pd.DataFrame:
     """Text stays text, blank fields are missing, numbers are read to the last bit."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    frame = read_csv(path, str)
     require_columns(frame, list(numbers), str(path))
     return frame.astype(dict(numbers))

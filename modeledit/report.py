@@ -23,7 +23,7 @@ from modeledit.aggregation import picks, read_metrics
 from modeledit.drawing import TEMPLATES
 from modeledit.drilldown import MAX_EDITS, RunFiles, RunKey, build, number
 from modeledit.files import read_json
-from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
+from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN, read_csv
 from modeledit.settings import dataset_name, describe_dataset, small_model_note
 from modeledit.typesetting import COLOURS
 from modeledit.verdicts import FAILS, HOLDS, IN_PART, NOT_RUN
@@ -156,7 +156,7 @@ def listing(path: Path) -> dict[str, Any]:
 
     Values of metrics that are fractions become percentages; a missing value is None.
     """
-    frame = _read_csv(path)
+    frame = read_csv(path)
     if "metric" in frame.columns:
         scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
         for name in frame.columns.intersection(VALUES):
@@ -257,7 +257,7 @@ def _comparison(path: Path | None) -> pd.DataFrame | None:
     """How many cells of each table got each verdict."""
     if path is None:
         return None
-    frame = _read_csv(path)
+    frame = read_csv(path)
     return comparison.summary(frame)
 
 
@@ -265,7 +265,7 @@ def _used(path: Path | None) -> dict[str, Any] | None:
     """Sums and peaks over all jobs that edited, None where there were none."""
     if path is None:
         return None
-    frame = _read_csv(path)
+    frame = read_csv(path)
     if frame.empty:
         return None
     numbers = frame[["seconds", "peak_device_gb", "peak_host_gb", "energy_kwh"]].astype(float)
@@ -313,11 +313,6 @@ def _words(metric: str) -> str:
     if metric not in FRACTIONS:
         return metric
     return f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    # Only an empty field is missing: a model may be called "NA".
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def _cell(value: Any) -> Any:

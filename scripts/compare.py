@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from modeledit import published
 from modeledit.aggregation import read_metrics
 from modeledit.comparison import compare, summary
 from modeledit.files import finished
 from modeledit.journal import journal
+from modeledit.metrics import read_csv
 
 with journal(snakemake.log[0]) as log:
     switches = snakemake.params.switches
@@ -19,9 +18,7 @@ with journal(snakemake.log[0]) as log:
         published.read_suspects(),
         comparable=snakemake.params.comparable,
         sources=snakemake.params.sources,
-        intervals=pd.read_csv(intervals, keep_default_na=False, na_values=[""])
-        if intervals
-        else None,
+        intervals=read_csv(intervals) if intervals else None,
         epsilon=snakemake.params.epsilon,
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from modeledit.files import finished
 from modeledit.hardware import summary
 from modeledit.journal import journal
+from modeledit.metrics import read_csv
 from modeledit.published import read_hardware
 from modeledit.settings import describe_dataset
 from modeledit.typesetting import frame_to_html, frame_to_latex
@@ -19,7 +18,7 @@ CAPTION = (
 NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
 
 with journal(snakemake.log[0]):
-    hardware = pd.read_csv(snakemake.input[0], keep_default_na=False, na_values=[""])
+    hardware = read_csv(snakemake.input[0])
     described = {name: describe_dataset(name) for name in hardware["dataset"].unique()}
     table = summary(hardware, read_hardware(), snakemake.params.titles, described)
     for path, text in (

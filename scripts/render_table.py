@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from modeledit.aggregation import read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
+from modeledit.metrics import read_csv
 from modeledit.settings import describe_dataset, small_model_note
 from modeledit.significance import note
 from modeledit.tables import build
@@ -25,7 +24,7 @@ with journal(snakemake.log[0]):
     footnotes = []
     if name in TESTED and (path := snakemake.input.get("differences")):
         # A short table says which of the differences it shows hold.
-        tested = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        tested = read_csv(path)
         footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
     table = build(
         name,
