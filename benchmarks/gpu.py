@@ -17,7 +17,6 @@ import torch
 from common import Work
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GPT2Config,
     GPTJConfig,
     LlamaConfig,
@@ -26,6 +25,7 @@ from transformers import (
 
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel
+from modeledit.tokenizer import load_tokenizer
 from tests.reference.models import tiny_contexts, tiny_tokenizer
 
 HEADS = {"gpt2-xl": 25, "gpt-j-6b": 16, "llama-2-7b": 32}
@@ -92,7 +92,7 @@ def make_work(arguments: argparse.Namespace, name: str, requests: Sequence) -> W
         covariance = torch.eye(shape["mlp_width"], dtype=torch.float64)
     folder = common.ROOT / "resources/models/smollm2-135m"
     prepared = (folder / "tokenizer.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(folder) if prepared else tiny_tokenizer()
+    tokenizer = load_tokenizer(folder) if prepared else tiny_tokenizer()
     return Work(
         model,
         Folded(tokenizer, vocabulary),

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from modeledit.hooks import first_tensor
+from modeledit.tokenizer import load_tokenizer
 
 
 class ModelError(ValueError):
@@ -225,13 +226,15 @@ class EditableModel:
 
 def load_model(
     folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[EditableModel, AutoTokenizer]:
+) -> tuple[EditableModel, PreTrainedTokenizerBase]:
     """Load a prepared model folder (safetensors only, no remote code) and its tokenizer.
 
-    Raises ModelError naming the folder when it does not hold a supported model.
+    Raises ModelError naming the folder when it does not hold a supported model, TokenizerError as
+    `load_tokenizer` does.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json there; is this a prepared model folder?")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return EditableModel(model.to(device)), tokenizer
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    return EditableModel(model.to(device)), load_tokenizer(folder)

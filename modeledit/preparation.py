@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from modeledit.files import digest, file_digest, write_json
 from modeledit.models import EditableModel, ModelError
+from modeledit.tokenizer import FILE, check_answers, load_tokenizer
 
 
 def prepare_folder(
@@ -23,14 +24,19 @@ def prepare_folder(
     folder's weights are "safetensors" or "torch" (pytorch_model.bin, read by torch's weights-only
     loader). `expected` is what the model's description says: family, depth, width, mlp_width.
     Returns what prepared.json records. Raises ModelError, before anything is written, for an
-    unsupported architecture or a model that is not the expected one.
+    unsupported architecture or a model that is not the expected one, and TokenizerError unless the
+    written tokenizer answers like the origin's file (like the conversion of a GGUF file's).
     """
     if origin.suffix == ".gguf":
         place: dict = {"gguf_file": origin.name}
         source = origin.parent
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **place)
     else:
         place, source = {"use_safetensors": weights == "safetensors"}, origin
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **place)
+        tokenizer = load_tokenizer(origin)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, trust_remote_code=False, **place
+    )
     editable = EditableModel(model)  # refuses what the engine cannot edit
     if expected is not None:
         _compare(editable, expected, origin)
@@ -44,12 +50,13 @@ def prepare_folder(
     # Published sampling settings would change the contexts (SPEC A.3).
     model.generation_config = GenerationConfig.from_model_config(model.config)
     model.save_pretrained(folder)
-    place.pop("use_safetensors", None)
-    AutoTokenizer.from_pretrained(source, **place).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    check_answers(load_tokenizer(folder), lambda text: tokenizer(text)["input_ids"], origin)
     record = {
         "origin": origin.name,
         "origin_sha256": file_digest(origin) if origin.is_file() else None,
         "weights_sha256": weights_digest(folder),
+        "tokenizer_sha256": file_digest(folder / FILE),
         "parameters": model.num_parameters(),
         "transformers": importlib.metadata.version("transformers"),
     }

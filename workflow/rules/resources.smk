@@ -43,6 +43,10 @@ rule check_access:
         "../../scripts/check_access.py"
 
 
+# Raise by hand when a prepared folder's content changes.
+PREPARATION_VERSION = 2  # 2: the tokenizer as its file says
+
+
 rule prepare_model:
     input:
         source=model_source_file,
@@ -61,6 +65,7 @@ rule prepare_model:
     params:
         source=model_source,
         expected=model_shape,
+        version=PREPARATION_VERSION,
     message:
         "Preparing a float32 safetensors copy of {wildcards.model}"
     script:
