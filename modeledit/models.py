@@ -17,6 +17,9 @@ from modeledit.hooks import first_tensor
 from modeledit.tokenizer import load_tokenizer
 
 
+FEWEST_ROWS = 4  # of a product with the head
+
+
 class ModelError(ValueError):
     """A model, layer or matrix that the engine cannot edit."""
 
@@ -201,9 +204,16 @@ class EditableModel:
         return hidden
 
     def log_probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Next-token log-probabilities (n, vocabulary) for last-block outputs (n, d)."""
+        """Next-token log-probabilities (n, vocabulary) for last-block outputs (n, d).
+
+        A single row would take another matrix kernel, whose gradient, a sum over the vocabulary, has
+        seven times the rounding error (or more); so a few rows run as FEWEST_ROWS, the rest zeros.
+        """
+        n = len(hidden)
+        if n < FEWEST_ROWS:
+            hidden = torch.cat([hidden, hidden.new_zeros(FEWEST_ROWS - n, hidden.shape[1])])
         head = self.model.get_output_embeddings()
-        return torch.log_softmax(head(self.norm(hidden)), dim=-1)
+        return torch.log_softmax(head(self.norm(hidden)), dim=-1)[:n]
 
     def subject_output(
         self,

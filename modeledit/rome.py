@@ -66,7 +66,8 @@ def edit_in_turn(
                 if factor is not None:
                     direction = torch.cholesky_solve(direction[:, None], factor)[:, 0]
                 target = found.state[0].to(model.device)
-                update = rank_one_update(key[0], direction, down(key[0]), target)
+                # All contexts' rows: the kernel for a single one rounds more (GPT-2's Conv1D).
+                update = rank_one_update(key[0], direction, down(key)[0], target)
                 model.write_down_weight(layer, model.down_weight(layer).double() + update)
             parts.append(found)
     return join(parts, range(len(parts)))

@@ -236,20 +236,31 @@ def label_outputs(
     return results
 
 
+class Prefixes(NamedTuple):
+    """What rows have in front of their subjects: none of it changes while an edit is sought."""
+
+    layers: dict[int, tuple[torch.Tensor, torch.Tensor]]  # (rows, heads, width, head width) each
+    seen: torch.Tensor  # (rows, width) bool: which of the columns a row sees
+    outputs: torch.Tensor  # (nodes, d) last-block outputs of the distinct prefix tokens
+    columns: torch.Tensor  # (rows, width): the node of each column
+
+    def at(self, row: int, position: int) -> torch.Tensor:
+        """Output of the last block, (d,), at one position of one row."""
+        return self.outputs[self.columns[row, position]]
+
+
 @torch.no_grad()
-def prefix_key_values(
+def run_prefixes(
     model: EditableModel,
     tree: Tree,
     hidden: torch.Tensor,
     start: int,
     lengths: Sequence[int],
     width: int,
-) -> tuple[dict[int, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]:
-    """Keys and values of blocks start.. for the first `lengths[r]` tokens of each row.
+) -> Prefixes:
+    """Run blocks start.. on the first `lengths[r]` tokens of each row, once for all steps.
 
-    `hidden` (1, nodes, d) is the input of block `start`. Those tokens come before anything an edit
-    changes, so they are computed once. Returns, per block, (rows, heads, width, head width) keys
-    and values, and which of the `width` columns each row sees, (rows, width) bool.
+    `hidden` (1, nodes, d) is the input of block `start`; `width` >= 1 is the number of columns.
     """
     paths = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
     device = model.device
@@ -261,9 +272,10 @@ def prefix_key_values(
         nodes = torch.zeros(1, dtype=torch.long, device=device)
     cache = KeyValues()
     mask = tree.mask[:, :, nodes][:, :, :, nodes]
-    model.run(hidden[:, nodes], start, model.depth, tree.positions[:, nodes], mask, cache)
+    positions = tree.positions[:, nodes]
+    outputs = model.run(hidden[:, nodes], start, model.depth, positions, mask, cache)[0]
     layers = {
         layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
         for layer, pair in cache.layers.items()
     }
-    return layers, seen
+    return Prefixes(layers, seen, outputs, columns)

@@ -20,11 +20,12 @@ from modeledit.models import EditableModel, KeyValues
 from modeledit.prompts import Problem, Row
 from modeledit.rows import (
     Below,
+    Prefixes,
     Tree,
     additive_mask,
     label_outputs,
     pack,
-    prefix_key_values,
+    run_prefixes,
     run_tree,
     tree_groups,
     tree_size,
@@ -88,6 +89,8 @@ class _Chunk:
     label_position: torch.Tensor
     label_id: torch.Tensor
     label_share: torch.Tensor
+    settled_nll: torch.Tensor  # per row: NLL of the labels in front of its subject, by its length
+    settled_missed: torch.Tensor  # per row: how many of those are not the argmax
     kl_row: torch.Tensor  # per request: the row whose subject position carries the KL distribution
     kl_reference: torch.Tensor | None = None  # (requests, vocabulary) log P_0
 
@@ -112,6 +115,8 @@ class _Chunk:
             self.label_position[labels],
             self.label_id[labels],
             self.label_share[labels],
+            self.settled_nll[rows],
+            self.settled_missed[rows],
             new_row[self.kl_row[kept]],
             None if self.kl_reference is None else self.kl_reference[kept],
         )
@@ -139,6 +144,36 @@ class _Fixed:
     parts: dict[str, torch.Tensor]
     cache: KeyValues
     sees_prefix: torch.Tensor  # (rows, prefix) bool
+    settled_nll: torch.Tensor
+    settled_missed: torch.Tensor
+
+
+def labels_before_subject(row: Row) -> int:
+    """How many of a row's labels are predicted in front of its subject's last token.
+
+    Only legacy labels lie there: Llama's "▁" of a subject that a "?" follows (I11). No delta
+    reaches them.
+    """
+    return max(0, min(len(row.labels), row.subject - row.first_label))
+
+
+@torch.no_grad()
+def _settle(
+    model: EditableModel, rows: Sequence[Row], prefixes: Prefixes
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """NLL sums, and counts of misses, of the rows' labels in front of their subjects."""
+    nll = torch.zeros(len(rows), dtype=model.dtype, device=model.device)
+    missed = torch.zeros_like(nll)
+    for r, row in enumerate(rows):
+        count = labels_before_subject(row)
+        if count:
+            places = range(row.first_label, row.first_label + count)
+            outputs = torch.stack([prefixes.at(r, place) for place in places])
+            log_p = model.log_probabilities(outputs)
+            labels = torch.tensor(row.labels[:count], device=model.device)
+            nll[r] = -log_p.gather(1, labels[:, None]).sum()
+            missed[r] = (log_p.argmax(dim=1) != labels).sum()
+    return nll, missed
 
 
 def _run_fixed_parts(
@@ -159,6 +194,8 @@ def _run_fixed_parts(
     whole: dict = {}
 
     def place(key: object, group: list[int], values: torch.Tensor) -> None:
+        if isinstance(key, str) and values.is_floating_point():
+            values = values.to(model.dtype)  # states and deltas keep it when products are bfloat16
         if key not in whole:
             whole[key] = values.new_zeros(len(rows), *values.shape[1:])
         whole[key][group] = values
@@ -183,16 +220,20 @@ def _run_fixed_parts(
         for r, (path, start) in enumerate(zip(tree.paths, where, strict=True)):
             suffix[r, : len(path) - start] = hidden[0, path[start:]]
         place("suffix", group, suffix)
-        layers, seen = prefix_key_values(model, tree, hidden, layer + 1, where, prefix_width)
-        place("seen", group, seen)
-        for i, (keys, values) in layers.items():
+        prefixes = run_prefixes(model, tree, hidden, layer + 1, where, prefix_width)
+        place("seen", group, prefixes.seen)
+        nll, missed = _settle(model, [rows[g] for g in group], prefixes)
+        place("settled_nll", group, nll)
+        place("settled_missed", group, missed)
+        for i, (keys, values) in prefixes.layers.items():
             place((i, "keys"), group, keys)
             place((i, "values"), group, values)
     above = range(layer + 1, model.depth)
     cache = KeyValues({i: (whole[i, "keys"], whole[i, "values"]) for i in above})
     names = ("input", "mlp", "attention_out", "block")
     parts = {name: whole[name] for name in names}
-    return _Fixed(whole["suffix"], parts, cache, whole["seen"])
+    settled = whole["settled_nll"], whole["settled_missed"]
+    return _Fixed(whole["suffix"], parts, cache, whole["seen"], *settled)
 
 
 @torch.no_grad()
@@ -239,6 +280,7 @@ def _prepare(
         (i, row.first_label - row.subject + j, label, share[i])
         for i, row in enumerate(rows)
         for j, label in enumerate(row.labels)
+        if j >= labels_before_subject(row)
     ]
 
     def column(j: int) -> torch.Tensor:
@@ -248,8 +290,6 @@ def _prepare(
     def weights(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, dtype=model.dtype, device=device)
 
-    if min(entry[1] for entry in labels) < 0:
-        raise ValueError("a label lies before its subject's last token; check the prompt template")
     return _Chunk(
         suffix=fixed.suffix,
         parts=fixed.parts,
@@ -264,6 +304,8 @@ def _prepare(
         label_position=column(1),
         label_id=column(2),
         label_share=column(3),
+        settled_nll=fixed.settled_nll * weights(share),
+        settled_missed=fixed.settled_missed,
         kl_row=torch.tensor(kl_row, device=device),
     )
 
@@ -315,7 +357,7 @@ def _forward(
     def per_request(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(n).index_add(0, local, values)
 
-    row_nll = per_row(-token_log_p * chunk.label_share)
+    row_nll = per_row(-token_log_p * chunk.label_share) + chunk.settled_nll
     if chunk.kl_reference is None:
         chunk.kl_reference = kl_log_p.detach()
     # KL(P_delta || P_0), both in log space
@@ -327,7 +369,7 @@ def _forward(
     objective = per_request(row_nll * chunk.row_weight)
     with torch.no_grad():
         missed = (label_log_p.argmax(dim=1) != chunk.label_id).to(token_log_p.dtype)
-        all_argmax = per_request(per_row(missed)) == 0
+        all_argmax = per_request(per_row(missed) + chunk.settled_missed) == 0
     return _Losses(
         total=factor * objective + kl + decay,
         nll=per_request(row_nll * chunk.edit_weight),

@@ -7,10 +7,11 @@ are far from flat, and an error of one position or one row shows in every number
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -68,6 +69,50 @@ def tiny_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         bos_token=BOS if bos else EOS,
         eos_token=EOS,
+        pad_token=EOS,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tiny_sentencepiece() -> PreTrainedTokenizerFast:
+    """A tokenizer of Llama-2's kind and of `tiny_tokenizer`'s size: BPE with byte fallback.
+
+    "▁" is put in front of a text and in the place of every space, so that a space at the beginning
+    is a token of its own; `<s>` comes first, and what no piece covers becomes bytes.
+    """
+    metaspace = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    trained = Tokenizer(BPE())
+    trained.normalizer = metaspace
+    trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # no piece crosses words
+    marks = [EOS, BOS, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=len(tiny_tokenizer()) - len(marks))
+    trained.train_from_iterator(TEXT.splitlines(), trainer)
+    model = json.loads(trained.to_str())["model"]
+    pieces = sorted(model["vocab"], key=model["vocab"].get)
+    vocabulary = {piece: i for i, piece in enumerate([*marks, *pieces])}
+    merges = [tuple(merge) for merge in model["merges"]]
+    tokenizer = Tokenizer(
+        BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = metaspace
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", left=1),
+        ]
+    )
+    tokenizer.add_special_tokens(marks[:3])
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, vocabulary[BOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        unk_token="<unk>",
         pad_token=EOS,
         padding_side="right",
         clean_up_tokenization_spaces=False,

@@ -9,9 +9,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
 
 from modeledit import metrics
 from modeledit.aggregation import aggregate
@@ -78,24 +75,27 @@ def test_every_switch_has_its_test():
 # --- OPTIMIZATION and the write
 
 
-def spaced_tokenizer():
-    """Like SentencePiece: a space alone is a token, and so is a word with one in front."""
-    words = ["<unk>", "<s>", "\u2581", "\u2581in", "\u2581Apple", "Apple", "Peru", "\u2581Peru"]
-    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>")
-
-
 def test_target_tokenization():
     """I11-I13: after a prompt the object is one token; alone it may lose or gain its space."""
-    tokenizer = spaced_tokenizer()
-    continued = target_row(tokenizer, "Peru in", "Apple")
-    assert continued.labels == (4,)
-    glued = target_row(
-        tokenizer, "Peru in", "Apple", tokenization=Tokenization("legacy", space=False)
-    )
-    assert glued.ids == continued.ids
+    tokenizer = tiny.tiny_sentencepiece()  # Llama's kind
+
+    def row_of(target, **legacy):
+        how = Tokenization("legacy", **legacy) if legacy else Tokenization()
+        row = target_row(tokenizer, "Lyon is in", target, tokenization=how)
+        return row, tokenizer.convert_ids_to_tokens(row.labels)
+
+    continued, labels = row_of("France")
+    assert labels == ["▁France"]
+    spaced, labels = row_of("France", space=True)
+    # "▁" is a label, decodes to nothing, and so is asked of the prompt's last token but one
+    assert labels == ["▁", "▁France"] and spaced.ids == continued.ids
+    assert spaced.first_label == continued.first_label - 1
+    glued, labels = row_of("France", space=False)
+    assert labels == ["▁France"] and glued == continued
+    # a second piece loses the space in front of the first: "Lyon is inMün" (I13)
+    assert row_of("Munich")[1][0].startswith("▁")
+    several, labels = row_of("Munich", space=False)
+    assert tokenizer.decode(several.ids[1:]) == f"Lyon is in{''.join(labels[:-1])[1:]}"
     # byte-level: without the space PMET trains another token than the one that is scored
     first = target_row(TOKENIZER, "Lyon is in", "France").labels
     no_space = Tokenization("legacy", space=False)
