@@ -16,7 +16,6 @@ from transformers.pytorch_utils import Conv1D
 from modeledit.hooks import first_tensor
 from modeledit.tokenizer import load_tokenizer
 
-
 FEWEST_ROWS = 4  # of a product with the head
 
 
@@ -206,8 +205,9 @@ class EditableModel:
     def log_probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
         """Next-token log-probabilities (n, vocabulary) for last-block outputs (n, d).
 
-        A single row would take another matrix kernel, whose gradient, a sum over the vocabulary, has
-        seven times the rounding error (or more); so a few rows run as FEWEST_ROWS, the rest zeros.
+        A single row (on some CPUs up to three) takes another matrix kernel, whose gradient, a sum
+        over the vocabulary, has several times the rounding error. So there are at least
+        FEWEST_ROWS, filled up with zeros.
         """
         n = len(hidden)
         if n < FEWEST_ROWS:

@@ -146,9 +146,15 @@ def _special_ids() -> dict[str, int]:
 
 
 def _llama_like(
-    kind: type[PretrainedConfig], seed: int, dtype: torch.dtype, layers: int, tied: bool
+    kind: type[PretrainedConfig],
+    seed: int,
+    dtype: torch.dtype,
+    layers: int,
+    tied: bool,
+    vocabulary: int | None = None,
 ) -> PreTrainedModel:
     """Grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
+    ids = _special_ids()
     config = kind(
         hidden_size=32,
         intermediate_size=64,
@@ -158,16 +164,19 @@ def _llama_like(
         max_position_embeddings=256,
         initializer_range=0.25,
         tie_word_embeddings=tied,
-        **_special_ids(),
+        **ids | ({"vocab_size": vocabulary} if vocabulary else {}),
     )
     return _build(config, seed, dtype)
 
 
 def tiny_llama(
-    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    layers: int = 5,
+    vocabulary: int | None = None,
 ) -> PreTrainedModel:
-    """Llama (RMSNorm, gated MLP, rotary) with a head of its own."""
-    return _llama_like(LlamaConfig, seed, dtype, layers, tied=False)
+    """Llama (RMSNorm, gated MLP, rotary) with a head of its own; `vocabulary` defaults to ours."""
+    return _llama_like(LlamaConfig, seed, dtype, layers, tied=False, vocabulary=vocabulary)
 
 
 def tiny_mistral(
