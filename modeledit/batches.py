@@ -23,11 +23,14 @@ def in_batches(
     split: Callable[[Sequence[int], int], Iterable[list[int]]],
     run: Callable[[list[int]], Result],
     budget: int,
+    spoiled: Callable[[Result], bool] = lambda result: False,
 ) -> Iterator[tuple[list[int], Result]]:
     """Yield (group, run(group)) for all `items`, grouped by `split(items, budget)`.
 
     When a group does not fit into memory, it and all that follow are split again under half the
-    budget; what was done before stays. A single item that does not fit is an error.
+    budget; what was done before stays. A single item that does not fit is an error. A group of
+    several whose result is `spoiled` is run again in two halves: in one batch a row that is not a
+    number spoils others, since attention multiplies what it masks by 0, not by nothing.
     """
     left = list(items)
     while left:
@@ -46,4 +49,8 @@ def in_batches(
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 break
-            yield group, result
+            if len(group) > 1 and spoiled(result):
+                for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+                    yield from in_batches(half, lambda some, _: [list(some)], run, budget, spoiled)
+            else:
+                yield group, result

@@ -4,7 +4,7 @@ The link loads the model once, edits it, measures p-bar and p-hat, scores, and w
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,13 +23,16 @@ from modeledit.hardware import Meter
 from modeledit.iteration import edit_once
 from modeledit.journal import progress
 from modeledit.methods import METHODS
+from modeledit.metrics import distance, mean_perplexity
 from modeledit.models import EditableModel, load_model
-from modeledit.requests import read_requests
+from modeledit.requests import Request, read_requests
 from modeledit.scoring import ScoringSettings, own_objects, score
 from modeledit.state import LazyMatrices, read_matrices, write_matrices
 from modeledit.stopping import should_continue
+from modeledit.targets import Failure
 
 log = logging.getLogger(__name__)
+NAMED = 5  # requests named in a message
 
 
 def load_edited(model: EditableModel, path: Path, expected: Mapping[str, str]) -> None:
@@ -38,6 +41,16 @@ def load_edited(model: EditableModel, path: Path, expected: Mapping[str, str]) -
     names = {model.down_name(layer): layer for layer in range(model.depth)}
     for name, matrix in matrices.items():
         model.write_down_weight(names[name], torch.from_numpy(matrix))
+
+
+def _collapse(failure: Failure | None, requests: Sequence[Request]) -> str | None:
+    """Why an iteration wrote nothing, with the requests to blame; None for one that did write."""
+    if failure is None:
+        return None
+    ids = [str(requests[i].id) for i in failure.requests]
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    blame = f" (request {', '.join(ids[:NAMED])}{more})" if ids else ""
+    return f"{failure.reason}{blame}"
 
 
 def extend_chain(
@@ -95,11 +108,15 @@ def extend_chain(
             compute["precision"],
         )
     legacy = "_legacy" if switches["perplexity"] == "legacy" else ""
-    p_bar, p_hat = (float(edits[f"{name}{legacy}"].mean()) for name in ("p_bar", "p_hat"))
-    differences = [*differences, abs(p_hat - p_bar)]
-    stopped = not should_continue(
+    p_bar, p_hat = (mean_perplexity(edits[f"{name}{legacy}"]) for name in ("p_bar", "p_hat"))
+    differences = [*differences, float(distance(p_hat, p_bar))]
+    collapsed = _collapse(targets.failure, requests)
+    # The weights are as they were: every further iteration would end in the same way.
+    stopped = collapsed is not None or not should_continue(
         k, differences, stop["mode"], stop["epsilon"], stop["iterations"], stop["extended"]
     )
+    if collapsed:
+        log.error("iteration %d collapsed, nothing was written: %s", k, collapsed)
     log.info("iteration %d: |dp| %.4g, %s", k, differences[-1], "stop" if stopped else "go on")
 
     texts = read_texts(inputs["texts"])
@@ -127,6 +144,7 @@ def extend_chain(
             "held_by": k,
             "passed_on": False,
             "stopped": stopped,
+            "collapsed": collapsed,
             "p_bar": p_bar,
             "p_hat": p_hat,
             "dp": differences[-1],

@@ -5,7 +5,9 @@ C.3), so that the last iteration has one too and no extra iteration is needed.
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ from modeledit.models import EditableModel
 from modeledit.prompts import Tokenization, build_problem, subject_row
 from modeledit.requests import Request
 from modeledit.rome import edit_in_turn
-from modeledit.spread import SpreadSettings, spread
-from modeledit.targets import Targets, TargetSettings, optimize, perplexities
+from modeledit.spread import NotFinite, SpreadSettings, spread
+from modeledit.targets import Failure, Targets, TargetSettings, optimize, perplexities
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,10 @@ def edit_once(
     offers update(n) and set_postfix(loss=..., stopped=...), as tqdm does: the mean last loss, and
     the share that stopped by a rule before the steps ran out. The log has one row per request with
     the columns of SPEC J.1.
+
+    Where a target or an update is not finite the model is left as it was: `failure` of the targets
+    says why, and p-bar of the requests that it is due to (of all, if of none) is infinite, so that
+    no mean over them can pass for a converged one.
     """
     tokenization = tokenization_of(method, model, switches["target_tokenization"])
     neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
@@ -116,20 +122,24 @@ def edit_once(
         np.mean(targets.numbers["steps"]),
     )
     if method.write == "spread":
-        spread(
-            model,
-            key_rows,
-            targets.state,
-            factors,
-            spread_settings(method, hyper),
-            token_budget,
-            lambda layer, residual, update: log.info(
-                "layer %d written: mean residual %.3f, relative update %.4f",
-                layer,
-                residual,
-                update,
-            ),
-        )
+        try:
+            spread(
+                model,
+                key_rows,
+                targets.state,
+                factors,
+                spread_settings(method, hyper),
+                token_budget,
+                lambda layer, residual, update: log.info(
+                    "layer %d: mean residual %.3f, relative update %.4f", layer, residual, update
+                ),
+            )
+        except NotFinite as error:
+            targets = replace(targets, failure=Failure(str(error), tuple(error.rows)))
+    if targets.failure:
+        for i in targets.failure.requests or range(len(requests)):
+            for name in ("p_bar", "p_bar_legacy"):
+                targets.numbers[name][i] = math.inf
     p_hat, p_hat_legacy = perplexities(model, problems, settings, token_budget)
     edits = pd.DataFrame(
         {

@@ -6,14 +6,24 @@ together; the edited block and those above it run for each request by itself.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from modeledit.models import EditableModel
 from modeledit.prompts import Problem, Row
 from modeledit.rows import Below
-from modeledit.spread import KeyRows
-from modeledit.targets import OnDone, Targets, TargetSettings, join, optimize, rows_of
+from modeledit.spread import KeyRows, NotFinite, check_finite, new_weight
+from modeledit.targets import (
+    Failure,
+    OnDone,
+    Targets,
+    TargetSettings,
+    join,
+    not_reached,
+    optimize,
+    rows_of,
+)
 
 TOGETHER = 32  # requests whose lower blocks run together: their hidden states stay in memory
 
@@ -43,13 +53,17 @@ def edit_in_turn(
 
     `key_rows[i]` holds request i's rows, the bare context first. The direction is the mean key over
     the contexts, as in the code behind the paper's tables, or C^-1 times it where the Cholesky
-    `factor` of C (d_mlp, d_mlp) is given, as in ROME's derivation (switch I9).
+    `factor` of C (d_mlp, d_mlp) is given, as in ROME's derivation (switch I9). All requests are
+    written or none: where a target or an update is not finite the model is left as it was, and
+    `failure` says why; the requests from that one on have no target (NaN).
     """
     layer = settings.layer
     down = model.part(layer, "down")
+    before = model.down_weight(layer).to("cpu", copy=True)
     if factor is not None:
         factor = torch.as_tensor(factor, device=model.device).double()
-    parts = []
+    parts: list[Targets] = []
+    failure = None
     for start in range(0, len(problems), TOGETHER):
         chosen = range(start, min(start + TOGETHER, len(problems)))
         rows = [[row.ids for row in rows_of(problems[i])[0]] for i in chosen]
@@ -61,13 +75,23 @@ def edit_in_turn(
         for i, own, key in zip(chosen, rows, keys, strict=True):
             found = optimize(model, [problems[i]], settings, token_budget, on_done, below, first)
             first += len(own)
-            with torch.no_grad():
-                direction = key.double().mean(dim=0)
-                if factor is not None:
-                    direction = torch.cholesky_solve(direction[:, None], factor)[:, 0]
-                target = found.state[0].to(model.device)
-                # All contexts' rows: the kernel for a single one rounds more (GPT-2's Conv1D).
-                update = rank_one_update(key[0], direction, down(key)[0], target)
-                model.write_down_weight(layer, model.down_weight(layer).double() + update)
             parts.append(found)
-    return join(parts, range(len(parts)))
+            try:
+                with torch.no_grad():
+                    check_finite(found.state, "the target")
+                    direction = key.double().mean(dim=0)
+                    if factor is not None:
+                        direction = torch.cholesky_solve(direction[:, None], factor)[:, 0]
+                    target = found.state[0].to(model.device)
+                    # All contexts' rows: the kernel for a single one rounds more (Conv1D).
+                    update = rank_one_update(key[0], direction, down(key)[0], target)
+                    new = new_weight(model.down_weight(layer), update, layer)
+            except NotFinite as error:
+                failure = Failure(str(error), (i,))
+                break
+            model.write_down_weight(layer, new)
+        if failure:
+            model.write_down_weight(layer, before)
+            parts.append(not_reached(len(problems) - len(parts), parts[0]))
+            break
+    return replace(join(parts, range(len(problems))), failure=failure)

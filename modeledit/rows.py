@@ -136,7 +136,10 @@ class Below:
             tree = Tree(model, [rows[i] for i in group])
             return tree, run_tree(model, tree, 0, layer)
 
-        for group, (tree, hidden) in in_batches(range(len(rows)), split, run, budget):
+        def spoiled(result: tuple[Tree, torch.Tensor]) -> bool:
+            return bool(result[1].isnan().any())
+
+        for group, (tree, hidden) in in_batches(range(len(rows)), split, run, budget, spoiled):
             self.groups.append(group)
             self.trees.append(tree)
             self.hidden.append(hidden)
@@ -212,7 +215,8 @@ def label_outputs(
         for group in tree_groups(ids, tree_size(model, limit), offsets):
             yield [some[g] for g in group]
 
-    def run(group: list[int]) -> None:
+    def run(group: list[int]) -> bool:
+        """Fill in the results of a group; whether one of them is not a number."""
         tree = Tree(model, [rows[g].ids for g in group], [rows[g].offset for g in group])
         hidden = run_tree(model, tree, 0, model.depth)[0]
         where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
@@ -230,8 +234,9 @@ def label_outputs(
                 best_log_p, best = log_p[span[0]].topk(top)
             outputs = (values, argmax[span], ranks, best, best_log_p)
             results[g] = LabelOutputs(*(part.cpu() for part in outputs))
+        return any(bool(results[g].log_p.isnan().any()) for g in group)
 
-    for _ in in_batches(range(len(rows)), split, run, budget):
+    for _ in in_batches(range(len(rows)), split, run, budget, spoiled=bool):
         pass
     return results
 

@@ -6,7 +6,7 @@ along, so each block below the last edited one runs twice per row and nothing ab
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,32 @@ from modeledit.hooks import leave_before, record
 from modeledit.models import EditableModel
 from modeledit.prompts import Row
 from modeledit.rows import Below, run_tree
+
+
+class NotFinite(ArithmeticError):
+    """What was to be written holds NaN or infinity; nothing of it is in the model.
+
+    `rows` are the places of the requests to blame among those given; empty where it is all of them.
+    """
+
+    def __init__(self, what: str, rows: Sequence[int] = ()):
+        super().__init__(what)
+        self.rows = list(rows)
+
+
+def check_finite(values: torch.Tensor, what: str) -> None:
+    """Raise NotFinite, naming the rows, unless all `values` (rows, width) are finite."""
+    bad = (~torch.isfinite(values).all(dim=1)).nonzero()[:, 0].tolist()
+    if bad:
+        raise NotFinite(f"{what} is not finite", bad)
+
+
+def new_weight(old: torch.Tensor, update: torch.Tensor, layer: int) -> torch.Tensor:
+    """`old` + `update` (float64) in the type of `old`; raises NotFinite where that overflows."""
+    new = (old.double() + update).to(old.dtype)
+    if not torch.isfinite(new).all():
+        raise NotFinite(f"layer {layer}: the updated matrix is not finite")
+    return new
 
 
 @dataclass(frozen=True)
@@ -104,8 +130,32 @@ def spread(
     `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
     half the mean of the prefixed ones (SPEC A.7, step 1). `factors[layer]` is the Cholesky factor
     of C_l; it is asked for once per layer, so it may be read from disk then. `on_layer(layer, mean
-    residual norm, relative update norm)` reports progress.
+    residual norm, relative update norm)` reports progress. All layers are written or none: raises
+    NotFinite, with the model as it was, when a target, key, residual or update is not finite.
     """
+    check_finite(targets, "the target")
+    written: list[tuple[int, torch.Tensor]] = []
+    try:
+        changes = _new_weights(model, key_rows, targets, factors, settings, token_budget, on_layer)
+        for layer, new in changes:
+            written.append((layer, model.down_weight(layer).to("cpu", copy=True)))
+            model.write_down_weight(layer, new)
+    except NotFinite:
+        for layer, old in written:
+            model.write_down_weight(layer, old)
+        raise
+
+
+def _new_weights(
+    model: EditableModel,
+    key_rows: Sequence[Sequence[Row]],
+    targets: torch.Tensor,
+    factors: Mapping[int, torch.Tensor],
+    settings: SpreadSettings,
+    token_budget: int,
+    on_layer: Callable[[int, float, float], None],
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each layer with its new matrix, which has to be in the model when the next one is asked."""
     first, last = settings.layers[0], settings.layers[-1]
     m, n_contexts = len(key_rows), len(key_rows[0])
     contexts = KeyRows(model, [row for rows in key_rows for row in rows], token_budget, first)
@@ -116,15 +166,21 @@ def spread(
         residual = (
             targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
         )
-        update = least_squares_update(
-            torch.as_tensor(factors[layer], device=model.device),
-            key.T,
-            residual.T / settings.share(i),
-            settings.covariance_weight,
-        )
+        check_finite(key, f"layer {layer}: the key")
+        check_finite(residual, f"layer {layer}: the residual")
+        try:
+            update = least_squares_update(
+                torch.as_tensor(factors[layer], device=model.device),
+                key.T,
+                residual.T / settings.share(i),
+                settings.covariance_weight,
+            )
+        except torch.linalg.LinAlgError as error:
+            raise NotFinite(f"layer {layer}: the update cannot be solved for ({error})") from error
         old = model.down_weight(layer)
+        new = new_weight(old, update, layer)
         on_layer(layer, float(residual.norm(dim=1).mean()), float(update.norm() / old.norm()))
-        model.write_down_weight(layer, old.double() + update)
+        yield layer, new
         if layer != last:
             following = settings.layers[i + 1]
             contexts.advance(following)

@@ -7,6 +7,7 @@ every position before the subject's last token. The head runs only where a label
 needs it.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ from modeledit.rows import (
 
 LOSS_STOP = 0.05  # total loss at which a request is done (SPEC A.6)
 KL_STOP = 0.01  # PMET's extra stop
+BY_RULE = ("loss", "argmax_kl")  # reasons to stop before the steps run out
 PMET_EASED = 0.1  # PMET's factor on the NLL once every target token is the argmax
 
 OnDone = Callable[[int, int, float], None]
@@ -57,19 +59,29 @@ class TargetSettings:
     precision: str = "float32"  # of the matrix products; "tf32" and "bf16" change the targets
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why an iteration wrote nothing, and the requests (their places) that it is due to, if any."""
+
+    reason: str
+    requests: tuple[int, ...] = ()
+
+
 @dataclass
 class Targets:
     """Outcome of OPTIMIZATION, one entry per request; tensors are on the CPU.
 
     `state` (m, d) is the target state at the first site (PMET's attention target is discarded, SPEC
     A.2). `numbers` holds per-request columns: steps, loss, nll, kl, weight_decay, p_init, p_bar,
-    p_init_legacy, p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl or
-    max_steps.
+    p_init_legacy, p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl,
+    max_steps, not_finite (a loss was NaN or infinite, and the state is NaN) or not_reached.
+    `failure` is set where the targets could not be written.
     """
 
     state: torch.Tensor
     numbers: dict[str, list[float]]
     stop_reason: list[str]
+    failure: Failure | None = None
 
 
 @dataclass
@@ -431,24 +443,29 @@ def _optimize_chunk(
                 for name in ("p_init", "p_init_legacy"):
                     numbers[name][at] = numbers[name.replace("init", "bar")][at]
             low = losses.total < LOSS_STOP
-            done = low | (step == settings.steps - 1)
+            broken = ~torch.isfinite(losses.total)
+            done = low | broken | (step == settings.steps - 1)
             if settings.argmax_stop:
                 eased = losses.all_argmax & (losses.kl <= KL_STOP)
                 full = torch.full_like(used, settings.nll_factor)
                 factor[active] = torch.where(losses.all_argmax, PMET_EASED * full, full)
             else:
                 eased = torch.zeros_like(done)
-            for i, is_low, is_eased in zip(at.tolist(), low.tolist(), eased.tolist(), strict=True):
+            flags = (flag.tolist() for flag in (at, low, broken, eased))
+            for i, is_low, is_broken, is_eased in zip(*flags, strict=True):
                 steps[i] = step + 1
                 if is_low:
                     stop_reason[i] = "loss"
+                elif is_broken:
+                    stop_reason[i] = "not_finite"
                 elif is_eased and step < settings.steps - 1:
                     stop_reason[i] = "argmax_kl"
             done = done | eased
             for site, delta in deltas.items():
                 final[site][active[done]] = delta[active[done]]
+                final[site][active[broken]] = torch.nan
             if done.any():
-                by_rule = sum(stop_reason[i] != "max_steps" for i in at[done.cpu()].tolist())
+                by_rule = sum(stop_reason[i] in BY_RULE for i in at[done.cpu()].tolist())
                 on_done(int(done.sum()), by_rule, float(losses.total[done].mean()))
         if done.all():
             break
@@ -471,6 +488,13 @@ def _optimize_chunk(
     columns["init_norm"] = init_norms[main].double().tolist()
     columns["delta_norm"] = final[main].norm(dim=1).double().tolist()
     return Targets((init[main] + final[main]).cpu(), columns, stop_reason)
+
+
+def not_reached(n: int, like: Targets) -> Targets:
+    """Entries of `n` requests that were not optimised: NaN everywhere."""
+    state = torch.full((n, like.state.shape[1]), torch.nan, dtype=like.state.dtype)
+    numbers = {name: [math.nan] * n for name in like.numbers} | {"steps": [0] * n}
+    return Targets(state, numbers, ["not_reached"] * n)
 
 
 def join(parts: Sequence[Targets], order: Sequence[int]) -> Targets:
@@ -514,10 +538,13 @@ def optimize(
         chosen = [problems[g] for g in group]
         return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, first)
 
+    def spoiled(part: Targets) -> bool:
+        return "not_finite" in part.stop_reason
+
     order: list[int] = []
     parts: list[Targets] = []
     with matrix_precision(settings.precision, model.device.type):
-        for group, part in in_batches(range(len(problems)), split, run, token_budget):
+        for group, part in in_batches(range(len(problems)), split, run, token_budget, spoiled):
             parts.append(part)
             order += group
     return join(parts, order)

@@ -1,0 +1,206 @@
+"""Targets and updates that are not finite: named, never written, and the end of their run."""
+
+import json
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from modeledit.chain import extend_chain, load_edited
+from modeledit.covariance import factorize
+from modeledit.files import read_json, write_json
+from modeledit.iteration import edit_once, spread_settings
+from modeledit.methods import METHODS
+from modeledit.metrics import run_metrics
+from modeledit.models import EditableModel
+from modeledit.prompts import subject_row
+from modeledit.requests import write_requests
+from modeledit.scoring import score
+from modeledit.spread import NotFinite, new_weight, spread
+from modeledit.state import pass_on, write_matrices
+from tests.reference import models as tiny
+from tests.unit.test_golden import SWITCHES, Silent
+
+ROOT = Path(__file__).parents[2]
+HYPER = {
+    "layers": [1, 2],
+    "lr": 1.0,
+    "steps": 4,
+    "clamp": 4.0,
+    "weight_decay": 0.001,
+    "kl_factor": 0.001,
+    "covariance_weight": 5.0,
+}
+CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
+TOKENIZER = tiny.tiny_tokenizer()
+CONTEXTS = tiny.tiny_contexts()
+METHOD_NAMES = ["MEMIT", "PMET", "ROME"]
+
+
+def poisoned(dtype=torch.float32):
+    """A model in which one request's subject has no finite state; with all requests, and its id."""
+    model = tiny.tiny_llama(dtype=dtype)
+    requests = tiny.tiny_requests()
+    bad = requests[2]
+    others = [r for r in requests if r.id != bad.id]
+    used = {
+        i for r in others for i in TOKENIZER(f"{r.text} {r.target_new} {r.subject}")["input_ids"]
+    }
+    used |= {i for context in CONTEXTS for i in TOKENIZER(context)["input_ids"]}
+    own = next(i for i in TOKENIZER(" " + bad.subject)["input_ids"] if i not in used)
+    model.get_input_embeddings().weight[own] = math.inf
+    return EditableModel(model), requests, bad.id
+
+
+def factors_of(model):
+    return {
+        layer: factorize(torch.eye(model.down_weight(0).shape[1], dtype=torch.float64), layer)
+        for layer in HYPER["layers"]
+    }
+
+
+def weights(model):
+    return deepcopy(model.model.state_dict())
+
+
+def assert_unchanged(model, before):
+    for name, tensor in model.model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_target_that_is_not_finite_is_named_and_nothing_is_written(name):
+    model, requests, bad = poisoned()
+    before = weights(model)
+    targets, edits = edit_once(
+        model, TOKENIZER, requests, CONTEXTS, factors_of(model), METHODS[name], HYPER, SWITCHES,
+        400, Silent(),
+    )  # fmt: skip
+    assert_unchanged(model, before)
+    assert [requests[i].id for i in targets.failure.requests] == [bad]
+    assert "target is not finite" in targets.failure.reason
+    log = edits.set_index("request")
+    assert log.loc[bad, "p_bar"] == math.inf and log.loc[bad, "stop_reason"] == "not_finite"
+    fine = log[log["stop_reason"].isin(["loss", "argmax_kl", "max_steps"])]
+    reached = [r.id for r in requests]
+    if name == "ROME":  # one after another: what follows was not looked at
+        reached = reached[: reached.index(bad) + 1]
+        assert (log.drop(index=reached)["stop_reason"] == "not_reached").all()
+    assert set(fine.index) == set(reached) - {bad}
+    assert fine["p_bar"].map(math.isfinite).all()
+
+
+def test_a_prompt_that_is_not_finite_does_not_spoil_those_beside_it():
+    """Rows that share a batch answer as they do alone."""
+    model, requests, bad = poisoned()
+    together = score(model, TOKENIZER, requests, token_budget=4000).to_pandas()
+    for request in requests:
+        alone = score(model, TOKENIZER, [request], token_budget=4000).to_pandas()
+        beside = together[together["request"] == request.id].reset_index(drop=True)
+        assert len(alone) == len(beside)
+        for a, b in zip(alone["logprobs"], beside["logprobs"], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4)  # NaN equals NaN
+        edit = beside[beside["kind"] == "edit"]["logprobs"]
+        assert all(np.isnan(values).any() == (request.id == bad) for values in edit)
+
+
+def spread_rows(model, requests):
+    return [[subject_row(TOKENIZER, c, r.prompt, r.subject) for c in CONTEXTS] for r in requests]
+
+
+def test_an_update_that_cannot_be_solved_for_takes_back_the_layers_before_it():
+    model = EditableModel(tiny.tiny_llama())
+    requests = tiny.tiny_requests()
+    before = weights(model)
+    factors = factors_of(model) | {2: torch.full((64, 64), math.nan)}
+    targets = torch.ones(len(requests), 32)
+    done = []
+    with pytest.raises(NotFinite, match="layer 2"):
+        spread(
+            model, spread_rows(model, requests), targets, factors,
+            spread_settings(METHODS["MEMIT"], HYPER), on_layer=lambda *step: done.append(step[0]),
+        )  # fmt: skip
+    assert done == [1]
+    assert_unchanged(model, before)
+
+
+def test_an_update_too_large_for_its_type_is_refused():
+    with pytest.raises(NotFinite, match="layer 7: the updated matrix is not finite"):
+        new_weight(torch.ones(2, 3), torch.full((2, 3), 1e39, dtype=torch.float64), layer=7)
+
+
+def test_keys_that_a_written_layer_makes_infinite_take_it_back():
+    model = EditableModel(tiny.tiny_llama())
+    before = weights(model)
+    requests = tiny.tiny_requests()
+    targets = torch.full((len(requests), 32), 3e38)
+    with pytest.raises(NotFinite, match="layer 2: the key is not finite"):
+        spread(
+            model, spread_rows(model, requests), targets,
+            {layer: 1e-30 * factor for layer, factor in factors_of(model).items()},
+            spread_settings(METHODS["MEMIT"], HYPER),
+        )  # fmt: skip
+    assert_unchanged(model, before)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The files of a run whose second request is hopeless, and a function that runs k = 1."""
+    model, requests, bad = poisoned()
+    base = tmp_path / "model"
+    model.model.save_pretrained(base)
+    TOKENIZER.save_pretrained(base)
+    write_json(base / "prepared.json", {"weights_sha256": "f00d"})
+    write_requests(tmp_path / "requests.jsonl", requests)
+    (tmp_path / "texts.jsonl").write_text(json.dumps("Lyon is a city.") + "\n")
+    sets = {METHODS[name].context_set: list(CONTEXTS) for name in METHOD_NAMES}
+    write_json(tmp_path / "contexts.json", {"templates": sets})
+    factors = {f"layer{layer}": f.numpy() for layer, f in factors_of(model).items()}
+    write_matrices(tmp_path / "factors.safetensors", factors, {"base": "f00d"})
+    inputs = {name: tmp_path / f"{name}.jsonl" for name in ("requests", "texts")}
+    inputs |= {"model": base, "contexts": tmp_path / "contexts.json"}
+    inputs["factors"] = tmp_path / "factors.safetensors"
+
+    def extend(name, mode):
+        compute = {"device": "cpu", "precision": "float32", "token_budget": 400}
+        stop = {"mode": mode, "epsilon": 1.0, "iterations": 3, "extended": 5}
+        extend_chain(
+            1, name, inputs, outputs(tmp_path / name, 1), HYPER, CORRECTED, stop, compute, threads=1
+        )
+        return tmp_path / name / "iter1", model, requests, bad
+
+    return extend
+
+
+def outputs(folder: Path, k: int) -> dict[str, Path]:
+    endings = {"state": "json", "edited": "safetensors", "targets": "safetensors"}
+    endings |= {"edits": "parquet", "scores": "parquet", "hardware": "json"}
+    return {name: folder / f"iter{k}" / f"{name}.{end}" for name, end in endings.items()}
+
+
+@pytest.mark.parametrize("mode", ["early", "full"])
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_a_collapsed_iteration_keeps_the_state_before_it_and_ends_the_run(name, mode, run):
+    folder, model, requests, bad = run(name, mode)
+    state = read_json(folder / "state.json")
+    assert state["collapsed"] == f"the target is not finite (request {bad})"
+    assert state["stopped"] and state["dp"] == math.inf == state["differences"][-1]
+    kept = EditableModel(tiny.tiny_llama())
+    load_edited(kept, folder / "edited.safetensors", {"base": "f00d", "k": "1"})
+    for layer in HYPER["layers"]:
+        assert torch.equal(kept.down_weight(layer), model.down_weight(layer))
+    # the jobs that follow pass it on: nothing is computed again, and the workflow goes on
+    pass_on(folder / "state.json", outputs(folder.parent, 2))
+    assert read_json(folder.parent / "iter2" / "state.json")["collapsed"] == state["collapsed"]
+    # and the metrics say infinity, whatever the other requests' numbers are
+    edits = pd.read_parquet(folder / "edits.parquet")
+    scores = score(model, TOKENIZER, requests, ["Lyon is a city."]).to_pandas()
+    rows = run_metrics(
+        {0: scores, 1: scores}, {1: edits}, dataset="d", model="m", method=name, trial=1
+    )
+    assert rows["dp"].tolist()[1] == math.inf
