@@ -19,7 +19,7 @@ from modeledit.prompts import build_problem, subject_row
 from modeledit.rome import edit_in_turn, rank_one_update
 from modeledit.rows import Tree, pack, tree_groups
 from modeledit.scoring import score
-from modeledit.spread import least_squares_update, spread
+from modeledit.spread import KeyRows, least_squares_update, spread
 from modeledit.targets import optimize, perplexities
 from tests.reference import models as tiny
 from tests.reference import plain
@@ -526,3 +526,23 @@ def moments():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim, "Adam", Watched)
         yield kept
+
+
+def test_a_solved_request_takes_part_with_its_keys(tokenizer, requests):
+    """I36: it asks for nothing more, but the others have to leave its key alone."""
+    settings = spread_settings(METHODS["MEMIT"], HYPER | {"layers": [2]})
+    identity = {2: torch.eye(64, dtype=torch.float64)}
+
+    def written(chosen):
+        model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
+        rows = [[subject_row(tokenizer, "{}", r.prompt, r.subject)] for r in chosen]
+        before = model.down_weight(2).clone()
+        bare = KeyRows(model, [own[0] for own in rows], 400, 2)
+        targets, keys = bare.values(2, "block"), bare.keys(2)
+        targets[0] += 1.0  # only the first is to move
+        spread(model, rows, targets, identity, settings)
+        return model.down_weight(2) - before, keys
+
+    alone, _ = written(requests[:1])
+    beside, keys = written(requests[:2])
+    assert (beside @ keys[1]).norm() < 0.5 * (alone @ keys[1]).norm()
