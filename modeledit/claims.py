@@ -13,7 +13,7 @@ import pandas as pd
 
 from modeledit import stopping
 from modeledit.methods import METHODS
-from modeledit.metrics import COLLAPSED_ABOVE, RUN, underedit
+from modeledit.metrics import COLLAPSED_ABOVE, RUN, distance, mean_perplexity, underedit
 from modeledit.verdicts import (
     ROUNDING,
     Cell,
@@ -28,7 +28,7 @@ from modeledit.verdicts import (
     falls,
     iterated,
     plain,
-    plain_runs,
+    plain_courses,
     rises,
     unprefixed,
     where,
@@ -44,6 +44,7 @@ def check_claims(
     metrics: pd.DataFrame,
     requests: pd.DataFrame | None = None,
     *,
+    rule: stopping.Rule,
     small: Collection[str] = (),
     printed: pd.DataFrame | None = None,
     **options,
@@ -51,16 +52,17 @@ def check_claims(
     """All CLAIMS with their verdicts, one row per claim and scope (COLUMNS).
 
     Scopes: the models of ``metrics`` that the paper has, those in ``small`` (where there are any),
-    and the paper's own rows, ``printed`` (`published.as_metrics`). ``requests`` and ``options`` are
-    those of `verdicts.Data`.
+    and the paper's own rows, ``printed`` (`published.as_metrics`). ``requests``, ``rule`` and
+    ``options`` are those of `verdicts.Data`.
     """
     is_small = metrics["model"].isin(list(small))
-    scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, **options)}
+    scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, rule=rule, **options)}
     if is_small.any():
-        scopes[SMALL_MODELS] = Data(metrics[is_small], requests, **options)
+        scopes[SMALL_MODELS] = Data(metrics[is_small], requests, rule=rule, **options)
     if printed is not None:
-        rules = {name: options[name] for name in ("epsilon", "names") if name in options}
-        scopes[PRINTED] = Data(printed, **rules)
+        # What is printed are means over trials already.
+        names = options.get("names")
+        scopes[PRINTED] = Data(printed, rule=stopping.Rule("mean", rule.epsilon), names=names)
     return pd.DataFrame(
         [
             (claim.id, claim.section, claim.statement, scope, *claim.verdict(data))
@@ -93,17 +95,17 @@ def _collapse(
 def _halts(cells: Callable[[Data], Collection[Cell]]) -> Find:
     def find(data: Data) -> Iterator[Finding]:
         wanted = set(cells(data))
-        for run, picked in data.picks.items():
-            if run[:3] in wanted:
+        for key, picked in data.picks.items():
+            if key[:3] in wanted:
                 k = picked["proposed"]
-                text = f"k = {k}" if k else f"not within {data.runs[run].index.max()}"
-                yield Finding(run[:3], k is not None, text)
+                text = f"k = {k}" if k else f"not within {data.courses[key].index.max()}"
+                yield Finding(key[:3], k is not None, text)
 
     return find
 
 
 def _slow(data: Data) -> Iterator[Finding]:
-    for cell, run, picked in plain_runs(data):
+    for cell, run, picked in plain_courses(data):
         k, last = picked["proposed"], run.index.max()
         if cell[1:] == ("gpt2-xl", "PMET") and (k or last >= stopping.BASE_ITERATIONS):
             text = f"k = {k}" if k else f"not within {last}"
@@ -123,7 +125,7 @@ def _longer(data: Data) -> Iterator[Finding]:
 
 
 def _dp_falls(data: Data) -> Iterator[Finding]:
-    for cell, run, picked in plain_runs(data):
+    for cell, run, picked in plain_courses(data):
         dp = run.loc[1 : picked["proposed"] or run.index.max(), "dp"].dropna().to_numpy()
         if len(dp) > 1:
             falls = (dp[1:] < dp[:-1]).all()
@@ -154,9 +156,9 @@ def _missed(data: Data) -> Iterator[tuple[Cell, np.ndarray, pd.DataFrame, pd.Dat
     """Runs beyond k = 1 with UnderEdit edits: which edits these are, and all at k = 1 and stop."""
     frame = data.requests
     for run, rows in () if frame is None else frame.groupby(list(RUN), sort=False):
-        if run not in data.runs or METHODS[run[2]].neighbor_assisted:
+        if run not in data.stop_of or METHODS[run[2]].neighbor_assisted:
             continue
-        k = data.picks[run]["proposed"] or data.runs[run].index.max()
+        k = data.stop_of[run]
         if k > 1:
             first, stop = (
                 rows[rows["k"] == i].sort_values("request", ignore_index=True) for i in (1, k)
@@ -182,16 +184,16 @@ def _missed_share(data: Data) -> Iterator[Finding]:
             yield Finding(cell, bool(share > 0.5), f"{share:.0%} of the gain")
 
 
+def _mean_dp(edits: pd.DataFrame) -> float:
+    return float(distance(mean_perplexity(edits["p_hat"]), mean_perplexity(edits["p_bar"])))
+
+
 def _missed_dp(data: Data) -> Iterator[Finding]:
     for cell, missed, first, stop in _missed(data):
         if "p_hat" not in first:
             continue
         everyone = np.ones_like(missed)
-        dp = [
-            abs(rows.loc[chosen, "p_hat"].mean() - rows.loc[chosen, "p_bar"].mean())
-            for chosen in (missed, everyone)
-            for rows in (first, stop)
-        ]
+        dp = [_mean_dp(rows[chosen]) for chosen in (missed, everyone) for rows in (first, stop)]
         if np.isfinite(dp).all():
             text = "{:.4g} to {:.4g}, all {:.4g} to {:.4g}".format(*dp)
             yield Finding(cell, bool(dp[0] - dp[1] > dp[2] - dp[3]), text)
@@ -211,7 +213,7 @@ def _others(picked: Mapping[str, int | None]) -> list[int]:
 
 
 def _rule_best(data: Data) -> Iterator[Finding]:
-    for cell, run, picked in plain_runs(data):
+    for cell, run, picked in plain_courses(data):
         k = picked["proposed"]
         if k and (_others(picked) or _explored(run, k)):
             score = run["score_acc"]
@@ -223,21 +225,21 @@ def _rule_best(data: Data) -> Iterator[Finding]:
 
 
 def _rule_first(data: Data) -> Iterator[Finding]:
-    for cell, _, picked in plain_runs(data):
+    for cell, _, picked in plain_courses(data):
         k, others = picked["proposed"], _others(picked)
         if k and others:
             yield Finding(cell, k <= min(others), f"k = {k} against {min(others)}")
 
 
 def _small_change_two(data: Data) -> Iterator[Finding]:
-    for cell, run, _ in plain_runs(data):
+    for cell, run, _ in plain_courses(data):
         change = abs(run["p_hat"].get(1, np.nan) - run["p_hat"].get(0, np.nan))
         if not np.isnan(change):
             yield Finding(cell, bool(change > stopping.EPSILON), f"changes by {change:.4g}")
 
 
 def _small_change_later(data: Data) -> Iterator[Finding]:
-    for cell, run, picked in plain_runs(data):
+    for cell, run, picked in plain_courses(data):
         k, other = picked["proposed"], picked["small_change"]
         if k:
             text = f"k = {other} against {k}" if other else f"not by {run.index.max()} against {k}"
@@ -245,7 +247,7 @@ def _small_change_later(data: Data) -> Iterator[Finding]:
 
 
 def _monotonic_fails(data: Data) -> Iterator[Finding]:
-    for cell, run, picked in plain_runs(data):
+    for cell, run, picked in plain_courses(data):
         k, other = picked["proposed"], picked["monotonic"]
         if k and (other or _explored(run, k)):
             text = f"k = {other} against {k}" if other else f"never against {k}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -53,7 +54,7 @@ METRICS: dict[str, Metric] = {
     "me_ppl": Metric("Perplexity", "ME-PPL-50", "perplexity", "lower", "SPEC E.3"),
     "p_bar": Metric("Perplexity", "p(θ_k, h̄_k)", "perplexity", "lower", "SPEC C.2"),
     "p_hat": Metric("Perplexity", "p(θ_k+1, ĥ_k)", "perplexity", "lower", "SPEC C.2, C.3"),
-    "dp": Metric("", "|Δp_k|", "perplexity", "lower", "SPEC C.2"),
+    "dp": Metric("", "|Δp_k|", "perplexity", "lower", "SPEC C.2"),  # |p_hat - p_bar| of its row
     "dp2": Metric("", "Δp_2", "perplexity", "lower", "SPEC C.4"),
 }
 RUN = ("dataset", "model", "method", "trial")
@@ -150,6 +151,27 @@ def me_perplexity(scores: pd.DataFrame) -> float:
         return _or_infinite(np.exp(-total / _lengths(texts["token_ids"])).mean())
 
 
+def mean_perplexity(values: npt.ArrayLike) -> float:
+    """The mean p over edits (SPEC C.2), from a 1-D array of floats.
+
+    No edit is left out: infinite as soon as one value is infinite or not a number, which is what a
+    collapsed model gives. NaN of no values, which is no measurement.
+    """
+    array = np.asarray(values, dtype=float)
+    if array.size == 0:
+        return math.nan
+    with np.errstate(over="ignore"):  # an overflowing sum is infinite, as it should be
+        return _or_infinite(array.mean())
+
+
+def distance(a: npt.ArrayLike, b: npt.ArrayLike) -> np.ndarray:
+    """|a - b| of perplexities: NaN where one is missing, else infinite where one is infinite."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.where(np.isinf(a) | np.isinf(b), math.inf, np.abs(a - b))
+    return np.where(np.isnan(a) | np.isnan(b), math.nan, gap)
+
+
 def underedit(requests: pd.DataFrame) -> list[int]:
     """Ids of the UnderEdit requests in `request_metrics` of k = 1: efficacy success is 0.
 
@@ -232,6 +254,7 @@ def run_metrics(
             values = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
         else:
             values = requests[k]
+        # Skips NaN: a request without prompts of a kind has no say in what they measure.
         row = values[list(REQUEST_METRICS)].mean().to_dict()
         if round_specificity is not None:
             for name in ("spec_acc", "spec_succ"):
@@ -244,12 +267,11 @@ def run_metrics(
             row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}
             if legacy and sequential:
                 row["p_hat"] = _mean_p(edits[k + 1], init) if k < done[-1] else math.nan
-            if not math.isnan(row["p_hat"]):
-                row["dp"] = _distance(row["p_hat"], row["p_bar"])
+            row["dp"] = float(distance(row["p_hat"], row["p_bar"]))
         elif 1 in edits:
             row["p_hat"] = _mean_p(edits[1], init)
-        if k > 1 and not math.isnan(row["p_hat"]):
-            row["dp2"] = _distance(row["p_hat"], rows[-1]["p_hat"])
+        if k > 1:
+            row["dp2"] = float(distance(row["p_hat"], rows[-1]["p_hat"]))
         rows.append(row)
     run = {"dataset": dataset, "model": model, "method": method, "trial": trial}
     return pd.DataFrame([run | row for row in rows], columns=list(COLUMNS))
@@ -358,11 +380,7 @@ def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
 
 def _mean_p(edits: pd.DataFrame, column: str) -> float:
     require_columns(edits, (column,), "edits")
-    return _or_infinite(edits[column].to_numpy(dtype=float).mean())
-
-
-def _distance(a: float, b: float) -> float:
-    return _or_infinite(abs(a - b)) if math.isfinite(a) and math.isfinite(b) else math.inf
+    return mean_perplexity(edits[column])
 
 
 def _or_infinite(value: float) -> float:

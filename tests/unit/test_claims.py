@@ -12,10 +12,18 @@ from modeledit import claims as C
 from modeledit import verdicts as V
 from modeledit.metrics import COLUMNS, REQUEST_METRICS, RUN, harmonic_mean
 from modeledit.published import as_metrics
+from modeledit.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {claim.id: claim for claim in C.CLAIMS}
 GOOD, LATE, NEVER = [9, 0.5], [9, 8, 7, 6, 5, 0.5], [9, 8, 7]
+
+
+TRIAL = Rule("trial")
+
+
+def check(claim, metrics, requests=None, rule=TRIAL, **options):
+    return CLAIMS[claim].check(metrics, requests, rule=rule, **options)
 
 
 def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, ppl=50.0,
@@ -165,7 +173,7 @@ CASES = [
 
 @pytest.mark.parametrize("claim, verdict, runs", CASES)
 def test_verdicts(claim, verdict, runs):
-    got = CLAIMS[claim].check(pd.concat(runs, ignore_index=True))
+    got = check(claim, pd.concat(runs, ignore_index=True))
     assert got.verdict == verdict, got.evidence
     assert (got.evidence[0].isdigit()) == (verdict != NOT_RUN) and got.evidence.endswith(".")
 
@@ -185,7 +193,7 @@ def test_nothing_is_claimed_of_nothing(claim):
     empty = run()[:0]
     unedited = run()[:1]
     for metrics in (empty, unedited, run(method="unknown")):
-        got = claim.check(metrics)
+        got = check(claim.id, metrics)
         assert got == (NOT_RUN, f"Needs {claim.needs}.")
 
 
@@ -219,6 +227,8 @@ UNDEREDIT = [
     ("underedit-dp", PART, [(*GREW, ([9, 9, 1, 1], [1] * 4)), (*GREW, ([1, 1, 9, 9], [1] * 4))]),
     ("underedit-dp", FAILS, [(*GREW, ([1, 1, 9, 9], [1, 1, 1, 1]))]),
     ("underedit-dp", NOT_RUN, [GREW]),
+    # an edit that is no number is a collapse, and not left out
+    ("underedit-dp", NOT_RUN, [(*GREW, ([9, 9, 1, 1], [1, np.nan, 1, 1]))]),
 ]
 
 
@@ -227,16 +237,16 @@ def test_verdicts_on_single_edits(claim, verdict, edits):
     methods = ("MEMIT", "PMET")[: len(edits)]
     requests = [per_request(*e, method=m) for e, m in zip(edits, methods, strict=True)]
     metrics = pd.concat([run(method) for method in methods], ignore_index=True)
-    got = CLAIMS[claim].check(metrics, pd.concat(requests, ignore_index=True))
+    got = check(claim, metrics, pd.concat(requests, ignore_index=True))
     assert got.verdict == verdict, got.evidence
     shuffled = pd.concat(requests).sample(frac=1, random_state=0)
-    assert CLAIMS[claim].check(metrics, shuffled) == got
+    assert check(claim, metrics, shuffled) == got
 
 
 def test_the_numbers_are_those_of_the_underedit_edits():
-    got = CLAIMS["underedit-gain"].check(run(), per_request(*GREW))
+    got = check("underedit-gain", run(), per_request(*GREW))
     assert got.evidence == "1 of 1. Yes: gpt-j-6b MEMIT 2 UnderEdit edits +50.0, all +25.0."
-    got = CLAIMS["underedit-share"].check(run(), per_request(".-xx", "xxxx"))
+    got = check("underedit-share", run(), per_request(".-xx", "xxxx"))
     assert got.evidence == "0 of 1. No: gpt-j-6b MEMIT 50% of the gain."
 
 
@@ -248,7 +258,7 @@ def test_evidence_names_who_does_and_who_does_not_by_trial():
         [run(dp=[9, 0.5]), run(trial=2, dp=NEVER), run(trial=3, dp=[0.5]),
          run("ROME", dataset="zsre", dp=NEVER)]
     )  # fmt: skip
-    got = CLAIMS["always-halts"].check(metrics, names={"gpt-j-6b": "GPT-J"})
+    got = check("always-halts", metrics, names={"gpt-j-6b": "GPT-J"})
     assert got.evidence == (
         "2 of 4. Yes: GPT-J MEMIT (counterfact) k = 2, k = 1. No: GPT-J MEMIT (counterfact) not"
         " within 3; GPT-J ROME (zsre) not within 3."
@@ -258,34 +268,34 @@ def test_evidence_names_who_does_and_who_does_not_by_trial():
 def test_long_evidence_names_the_exceptions_rather_than_the_rule():
     names = [f"gpt-{i}" for i in range(12)]
     metrics = [run(model=name, dp=NEVER if i < 5 else GOOD) for i, name in enumerate(names)]
-    got = CLAIMS["always-halts"].check(pd.concat(metrics)).evidence
+    got = check("always-halts", pd.concat(metrics)).evidence
     assert got.startswith("7 of 12. Yes: gpt-5 MEMIT k = 2; gpt-6 MEMIT k = 2; gpt-7 MEMIT k = 2;")
     assert "and 4 more. No: " in got and all(f"gpt-{i} MEMIT not within 3" in got for i in range(5))
 
 
 def test_a_method_is_judged_by_its_mean_over_trials():
     metrics = pd.concat([run(eff=(0.5, 0.9)), run(eff=(0.9, 0.8), trial=2)])
-    assert CLAIMS["score-rises"].check(metrics).verdict == HOLDS
+    assert check("score-rises", metrics).verdict == HOLDS
     metrics = pd.concat([run(eff=(0.5, 0.6)), run(eff=(0.9, 0.5), trial=2)])
-    assert CLAIMS["score-rises"].check(metrics).verdict == FAILS
+    assert check("score-rises", metrics).verdict == FAILS
 
 
 def test_the_unedited_models_perplexity_is_no_collapse():
     metrics = run("ROME")
     metrics.loc[metrics["k"] == 0, "me_ppl"] = 5000.0
-    assert CLAIMS["rome-collapses"].check(metrics).verdict == FAILS
+    assert check("rome-collapses", metrics).verdict == FAILS
 
 
 def test_edits_that_are_missing_at_the_stop_say_nothing():
     requests = per_request(*GREW)
     gone = requests[(requests["k"] == 1) | (requests["request"] > 0)]
-    assert CLAIMS["underedit-gain"].check(run(), gone).verdict == NOT_RUN
+    assert check("underedit-gain", run(), gone).verdict == NOT_RUN
 
 
 def test_epsilon_moves_the_stop():
     metrics = run(eff=(0.5, 0.9, 0.4), dp=[9, 3, 0.5])
-    assert CLAIMS["stop-beats-once"].check(metrics).verdict == FAILS
-    assert CLAIMS["stop-beats-once"].check(metrics, epsilon=5.0).verdict == HOLDS
+    assert check("stop-beats-once", metrics).verdict == FAILS
+    assert check("stop-beats-once", metrics, rule=Rule("trial", 5.0)).verdict == HOLDS
 
 
 # ---- the paper's own numbers
@@ -293,7 +303,7 @@ def test_epsilon_moves_the_stop():
 
 @pytest.fixture(scope="module")
 def printed():
-    return V.Data(as_metrics([6, 7, 8, 9]))
+    return V.Data(as_metrics([6, 7, 8, 9]), rule=Rule("mean"))
 
 
 def test_what_is_known_about_the_papers_own_rows(printed):
@@ -331,7 +341,7 @@ def test_what_is_known_about_the_papers_own_rows(printed):
 
 
 def test_the_rule_has_the_best_score_in_six_of_the_ten_cells_of_table_4():
-    got = CLAIMS["rule-best"].check(as_metrics([6, 7]))
+    got = check("rule-best", as_metrics([6, 7]))
     assert got.verdict == PART and got.evidence.startswith("6 of 10.")
     lost = got.evidence.split(" No: ")[1]
     for name in ("gpt-j-6b MEMIT (zsre)", "gpt-j-6b PMET (zsre)", "llama-2-7b PMET (counterfact)",
@@ -343,7 +353,7 @@ def test_monotonic_decrease_stops_gpt_j_pmet_too_early():
     """The row that fixes the reading of the rule (SPEC C.5)."""
     metrics = as_metrics(6)
     one = metrics[(metrics["model"] == "gpt-j-6b") & (metrics["method"] == "PMET")]
-    got = CLAIMS["monotonic-fails"].check(one)
+    got = check("monotonic-fails", one)
     assert got.evidence == "1 of 1. Yes: gpt-j-6b PMET k = 1 against 3."
 
 
@@ -352,14 +362,14 @@ def test_monotonic_decrease_stops_gpt_j_pmet_too_early():
 
 def test_models_of_the_paper_small_ones_and_printed_rows_are_judged_apart():
     metrics = pd.concat([run(**UP), run(model="tiny", **DOWN)], ignore_index=True)
-    got = C.check_claims(metrics, small=["tiny"], printed=as_metrics([6]))
+    got = C.check_claims(metrics, rule=TRIAL, small=["tiny"], printed=as_metrics([6]))
     assert list(got) == list(C.COLUMNS) and len(got) == 3 * len(C.CLAIMS)
     rises = got[got["id"] == "score-rises"].set_index("scope")
     assert rises.loc[C.PAPER_MODELS, "verdict"] == HOLDS
     assert rises.loc[C.SMALL_MODELS, "verdict"] == FAILS
     assert rises.loc[C.PRINTED, "evidence"].startswith("5 of 9.")
-    assert set(C.check_claims(metrics)["scope"]) == {C.PAPER_MODELS}
-    nothing = C.check_claims(metrics[:0])
+    assert set(C.check_claims(metrics, rule=TRIAL)["scope"]) == {C.PAPER_MODELS}
+    nothing = C.check_claims(metrics[:0], rule=TRIAL)
     assert set(nothing["verdict"]) == {NOT_RUN} and len(nothing) == len(C.CLAIMS)
 
 
@@ -393,6 +403,7 @@ def test_the_script_writes_the_table(tmp_path):
                 "trial_score": "mean_of_scores",
                 "round_per_trial": None,
                 "score_zeros": "keep",
+                "stop_row": "trial",
             },
         ),
         log=[str(tmp_path / "log")],
