@@ -1,4 +1,4 @@
-"""What the paper claims in sections 5.1, 5.2 and 6.1 to 6.3, as statements to check.
+"""What the paper claims, as statements to check: sections 3.1, 5.1, 5.2, 6.1 to 6.3, appendix A.
 
 `CLAIMS` says each in short with the way to find out; `verdicts` judges what is found. A cell that
 can say nothing about a claim, such as a method that stops at k = 1 about further iterations, does
@@ -21,6 +21,7 @@ from modeledit.verdicts import (
     Data,
     Find,
     Finding,
+    Pair,
     assisted,
     assisted_cells,
     both,
@@ -51,9 +52,9 @@ def check_claims(
 ) -> pd.DataFrame:
     """All CLAIMS with their verdicts, one row per claim and scope (COLUMNS).
 
-    Scopes: the models of ``metrics`` that the paper has, those in ``small`` (where there are any),
-    and the paper's own rows, ``printed`` (`published.as_metrics`). ``requests``, ``rule`` and
-    ``options`` are those of `verdicts.Data`.
+    Scopes: the models of ``metrics`` that the paper (arXiv:2503.11895) has, those in ``small``
+    (where there are any), and the paper's own rows, ``printed`` (`published.as_metrics`).
+    ``requests``, ``rule`` and ``options`` are those of `verdicts.Data`.
     """
     is_small = metrics["model"].isin(list(small))
     scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, rule=rule, **options)}
@@ -130,6 +131,28 @@ def _dp_falls(data: Data) -> Iterator[Finding]:
         if len(dp) > 1:
             falls = (dp[1:] < dp[:-1]).all()
             yield Finding(cell, bool(falls), " to ".join(f"{v:.4g}" for v in dp[[0, -1]]))
+
+
+def _spread_repairs(data: Data) -> Iterator[Finding]:
+    """Of what p-hat falls, the change of the target's p-bar can explain less than half."""
+    for cell, before, after in iterated(data):
+        if before["p_hat"] > after["p_hat"]:
+            moved = float(distance(before["p_bar"], after["p_bar"]))
+            if not np.isnan(moved):
+                holds = moved < (before["p_hat"] - after["p_hat"]) / 2
+                text = ", ".join(
+                    f"{name} {before[column]:.4g} to {after[column]:.4g}"
+                    for name, column in (("p-hat", "p_hat"), ("p-bar", "p_bar"))
+                )
+                yield Finding(cell, bool(holds), text)
+
+
+def _memit_and_pmet(data: Data) -> Iterator[Pair]:
+    """MEMIT and PMET on the same requests, each at its stop."""
+    for cell, stop in data.stops.items():
+        memit = (*cell[:2], "MEMIT")
+        if cell[2] == "PMET" and memit in data.stops:
+            yield cell, data.stops[memit], stop
 
 
 def _every_k(data: Data) -> Iterator[Finding]:
@@ -293,9 +316,16 @@ _ITERATED = "a plain method that goes beyond k = 1"
 _MISSED = "of a plain run beyond k = 1 that has UnderEdit edits"
 _PAIR = "a method with and without NA_ on the same requests"
 _TRIPLE = "a method plain, with NA_ and with NAP_ on the same requests"
+_BOTH = "MEMIT and PMET on the same requests"
 _CRITERIA = "a plain run that meets the rule and goes on, or in which another criterion fires"
 
 CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "spread-repairs", "3.1, 6.1", "general",
+        "Most of the gain comes from repeating SPREAD: from k = 1 to the stop the p-bar of the"
+        " targets changes by less than half of what p-hat falls.",
+        f"{_ITERATED} and lowers p-hat", _spread_repairs,
+    ),
     Claim(
         "score-rises", "5.1", "most",
         "For most models and methods the score is higher at the stop than after one iteration.",
@@ -470,5 +500,15 @@ CLAIMS: tuple[Claim, ...] = (
         "monotonic-fails", "6.3, Table 4", "can",
         "Monotonic decrease can stop before the proposed rule, or not at all.",
         _CRITERIA, _monotonic_fails,
+    ),
+    Claim(
+        "pmet-precise", "A", "general",
+        "PMET edits more precisely than MEMIT: its specificity at the stop is higher.",
+        _BOTH, change(_memit_and_pmet, "spec_acc", rises),
+    ),
+    Claim(
+        "pmet-stronger", "A", "general",
+        "PMET's efficacy and generalization at the stop are higher than MEMIT's.",
+        _BOTH, change(_memit_and_pmet, "eff_acc gen_acc", rises),
     ),
 )  # fmt: skip

@@ -70,8 +70,8 @@ SPECS: dict[str, TableSpec] = {
         bold="first_and_stop",
         columns=_DETAIL,
         methods=PLAIN,
-        caption="Iterative model editing on {dataset}, all iterations. Green: the first iteration"
-        " with |Δp_k| ≤ {epsilon}, compared with the method's first iteration, the higher value in"
+        caption="Iterative model editing on {dataset}, all iterations. Green: the stop"
+        " (|Δp_k| ≤ {epsilon}), compared with the method's first iteration, the higher value in"
         " **bold**. Red: collapsed models (ME-PPL-50 above 1000).",
         long=True,
     ),
@@ -403,6 +403,11 @@ def _assemble(
             if rule.stop_row == "mean"
             else "† At least one trial did not meet the criterion within the budget: it takes part"
             " with its last iteration."
+        )
+    if rule.stop_row == "trial" and spec.rows == "all" and frame["n_trials"].max() > 1:
+        footnotes.append(
+            "Each trial is judged by its own |Δp_k|: a criterion marks the first *k* by which it"
+            " has stopped all trials."
         )
     if frame["n_stopped"].any():
         footnotes.append("A trial that stopped before *k* takes part with its last iteration.")

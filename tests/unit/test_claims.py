@@ -26,8 +26,8 @@ def check(claim, metrics, requests=None, rule=TRIAL, **options):
     return CLAIMS[claim].check(metrics, requests, rule=rule, **options)
 
 
-def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, ppl=50.0,
-        model="gpt-j-6b", dataset="counterfact", trial=1):  # fmt: skip
+def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, p_bar=1.0,
+        ppl=50.0, model="gpt-j-6b", dataset="counterfact", trial=1):  # fmt: skip
     """Metrics of one run; a value is that of k = 1 and the last iteration, or of every one."""
     n = len(dp)
 
@@ -45,7 +45,8 @@ def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=Non
         if k:
             values = [columns[name][k - 1] for name in ("eff", "gen", "spec")]
             row |= dict(zip(("eff_acc", "gen_acc", "spec_acc"), values, strict=True))
-            row |= {"score_acc": harmonic_mean(values), "p_bar": 1.0, "dp": dp[k - 1]}
+            row |= {"score_acc": harmonic_mean(values), "p_bar": series(p_bar)[k - 1]}
+            row |= {"dp": dp[k - 1]}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -71,6 +72,20 @@ LLAMA = {"model": "llama-2-7b"}
 HOLDS, PART, FAILS, NOT_RUN = V.HOLDS, V.IN_PART, V.FAILS, V.NOT_RUN
 # Each claim with runs for which it holds, holds in part or does not hold, or says nothing.
 CASES = [
+    ("spread-repairs", HOLDS, [run(p_hat=[90, 2], p_bar=(44, 1)), run("ROME", p_hat=[90, 95])]),
+    ("spread-repairs", PART, [run(p_hat=[np.inf, 2]), run("PMET", p_hat=[90, 2], p_bar=(46, 1))]),
+    ("spread-repairs", FAILS, [run(p_hat=[90, 2], p_bar=(1, 99))]),  # a target that gets worse
+    ("spread-repairs", FAILS, [run(p_hat=[np.inf, 2], p_bar=(np.inf, 1))]),
+    ("spread-repairs", NOT_RUN, [run(p_hat=[90, 90]), run("ROME", p_hat=[np.inf, np.inf]),
+                                 run("PMET", p_hat=[90, 2], p_bar=(np.nan, 1))]),
+    ("pmet-precise", HOLDS, [run(spec=0.6), run("PMET", spec=(0.1, 0.7)), run("ROME", spec=0.9)]),
+    ("pmet-precise", PART, [run(spec=0.6), run("PMET", spec=0.7), run(model="gpt2-xl"),
+                            run("PMET", model="gpt2-xl")]),
+    ("pmet-precise", FAILS, [run(spec=0.6), run("PMET", spec=(0.9, 0.5))]),
+    ("pmet-precise", NOT_RUN, [run(), run("PMET", dataset="zsre"), run("NA_PMET")]),
+    ("pmet-stronger", HOLDS, [run(eff=0.6, gen=0.2), run("PMET", eff=0.7, gen=0.3)]),
+    ("pmet-stronger", PART, [run(eff=0.6, gen=0.2), run("PMET", eff=0.7, gen=0.1)]),
+    ("pmet-stronger", FAILS, [run(eff=0.6, gen=0.2), run("PMET", eff=0.6, gen=0.1)]),
     ("score-rises", HOLDS, [run(**UP), run("PMET", **UP), run("ROME", **DOWN)]),
     ("score-rises", PART, [run(**UP), run("PMET", **DOWN), run("ROME", **DOWN)]),
     ("score-rises", FAILS, [run(**DOWN), run("PMET", eff=0.5)]),
@@ -112,7 +127,7 @@ CASES = [
     ("neighbor-specificity", PART, pair(spec=0.8, plain={"spec": 0.5}) + pair("NA_PMET")),
     ("neighbor-specificity", FAILS, pair(spec=0.5)),
     ("neighbor-specificity", NOT_RUN, [run(), run("NA_MEMIT", model="gpt2-xl"), *pair("NAP_PMET")]),
-    ("neighbor-specificity", NOT_RUN, pair("NA_ROME")),  # not in the paper
+    ("neighbor-specificity", NOT_RUN, pair("NA_ROME")),  # not in the paper (arXiv:2503.11895)
     ("neighbor-every-k", HOLDS, pair(spec=(0.9, 0.8), plain={"spec": (0.6, 0.5)})),
     ("neighbor-every-k", PART, pair(spec=0.8, plain={"spec": 0.5}) + pair("NA_PMET")),
     ("neighbor-every-k", FAILS, pair(spec=(0.9, 0.4), plain={"spec": 0.5})),
@@ -280,6 +295,17 @@ def test_a_method_is_judged_by_its_mean_over_trials():
     assert check("score-rises", metrics).verdict == FAILS
 
 
+def test_under_mean_the_means_are_judged_and_their_stop_is_every_trials():
+    """By itself trial 1 stops at k = 1 and trial 2 never; their means stop at k = 2."""
+    metrics = pd.concat([run(dp=[0.5, 0.5]), run(trial=2, dp=[9, 1.4])], ignore_index=True)
+    requests = pd.concat([per_request(*GREW).assign(trial=t) for t in (1, 2)], ignore_index=True)
+    for stop_row, halts, gain in (("trial", "1 of 2.", "1 of 1."), ("mean", "1 of 1.", "2 of 2.")):
+        rule = Rule(stop_row)
+        assert check("always-halts", metrics, rule=rule).evidence.startswith(halts)
+        assert check("underedit-gain", metrics, requests, rule).evidence.startswith(gain)
+    assert "k = 2" in check("always-halts", metrics, rule=Rule("mean")).evidence
+
+
 def test_the_unedited_models_perplexity_is_no_collapse():
     metrics = run("ROME")
     metrics.loc[metrics["k"] == 0, "me_ppl"] = 5000.0
@@ -326,6 +352,9 @@ def test_what_is_known_about_the_papers_own_rows(printed):
         "llama-neighbor": HOLDS,
         "prefix-specificity": HOLDS,
         "prefix-free-score": FAILS,
+        "spread-repairs": HOLDS,
+        "pmet-precise": HOLDS,
+        "pmet-stronger": PART,
         "small-change-two": HOLDS,
         "small-change-later": HOLDS,
         "monotonic-fails": HOLDS,

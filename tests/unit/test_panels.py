@@ -272,6 +272,19 @@ def test_a_run_is_shown_after_one_iteration_and_at_its_stop(chain, dp, headings)
     assert all(not stage.scores.empty for stage in found)
 
 
+@pytest.mark.parametrize(("trial", "k"), [(1, 2), (2, 3)])
+def test_under_mean_a_run_is_shown_where_its_trials_stop_together(chain, trial, k):
+    """At the stop of the means, k = 3, trial 1 takes part with its last iteration."""
+    _, paths = chain
+    gaps = {1: (9.0, 0.1), 2: (9.0, 8.0, 0.9)}
+    metrics = pd.concat(
+        metrics_of("M", dp, trial=t).assign(p_bar=1.0, p_hat=[1.0, *(1.0 + d for d in dp)])
+        for t, dp in gaps.items()
+    )
+    found = P.run_stages(metrics, ("geography", "tiny", "M", trial), paths, Rule("mean"))
+    assert found[-1].heading == f"M\nk = {k}, stop"
+
+
 def test_metrics_of_another_run_are_refused(chain):
     _, paths = chain
     metrics = metrics_of("M", (9.0, 2.0, 0.4))

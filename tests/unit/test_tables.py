@@ -248,6 +248,9 @@ def test_no_row_is_green_before_all_trials_have_met_the_rule():
     data = different_stops("full")
     long = build("iterative_all", data, "trial", dataset="geography").frame
     assert long.loc[long["colour"] == "green", "k"].tolist() == ["4"]
+    for stop_row, said in (("trial", True), ("mean", False)):
+        notes = build("iterative_all", data, stop_row, dataset="geography").footnotes
+        assert ("by its own |Δp_k|" in " ".join(notes)) == said
     # Where one trial never meets it no row is, whatever the means say.
     data.loc[data["trial"] == 3, "p_hat"] = data["p_bar"] + 1.5
     data["dp"] = abs(data["p_hat"] - data["p_bar"])
