@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from modeledit import stopping
-from modeledit.aggregation import TrialAgg, at_stop, by_iteration
+from modeledit.aggregation import TrialAgg, by_iteration, picks
 from modeledit.metrics import COLLAPSED_ABOVE, METRICS, RUN, Zeros, require_columns
 from modeledit.published import UNEDITED, Suspect, Suspicion, suspicion
 from modeledit.settings import ELIGIBLE
@@ -115,7 +115,8 @@ def compare(
     name says it). Ours is the mean over trials at the printed k (`aggregation.by_iteration` with
     the trial options), ``sd`` its spread over ``n_trials``, ``low`` and ``high`` its 95% interval
     out of ``intervals`` (dataset, model, method, k, metric, low, high; of several, the one of each
-    iteration over edits, else over trials). ``epsilon`` is that of our own stop.
+    iteration over edits, else over trials). What is printed are means over trials, so our own stop
+    is that of the means too, with ``epsilon``, whatever the switch ``stop_row`` says.
 
     Returns COLUMNS, ``tolerance`` and ``reason`` being text and ``verdict`` one of VERDICTS. Where
     the verdict is "not run" or "not comparable", and where a suspect cell has no counterpart, the
@@ -196,9 +197,8 @@ class _Ours:
             if row["k"] == 0:
                 self.rows[(*run[:2], UNEDITED, 0)] = row
                 self.present.add((*run[:2], UNEDITED))
-        stops = at_stop(wanted, epsilon, "mean", **options)
-        for row in stops.to_dict("records"):
-            self.stops[tuple(row[name] for name in _RUN)] = row["k"] if row["met"] else None
+        for cell, of_cell in picks(wanted, stopping.Rule("mean", epsilon)).items():
+            self.stops[cell] = of_cell["proposed"].row
 
     def absent(self, place: tuple, metric: str) -> tuple[str, str] | None:
         """Verdict and reason where no value of ours may stand beside the paper's, else None."""

@@ -23,7 +23,7 @@ STYLE = TEMPLATES / "paper.mplstyle"
 
 GREY = "#555555"
 # Okabe-Ito. Colour always goes with a marker, line, hatch or symbol, so none is needed to read on.
-# Yellow is for what the paper does not have.
+# Yellow is for what the paper (arXiv:2503.11895) does not have.
 _FAMILIES = {
     "ROME": "#E69F00",
     "NA_ROME": "#F0E442",

@@ -31,7 +31,7 @@ from modeledit.drawing import (
     write_record,
 )
 from modeledit.methods import METHODS
-from modeledit.metrics import underedit
+from modeledit.metrics import distance, mean_perplexity, underedit
 
 NEIGHBOR_COUNT = {  # metric: label, marker, line
     "eff_acc": ("efficacy", "o", ":"),
@@ -206,8 +206,11 @@ def figure_underedit(
     for name, ids in (("All", None), ("UnderEdit", chosen)):
         rows = [_subset(requests[k], edits[k], ids, k) for k in ks]
         series[name] = {
-            "eff_acc": [float(r["eff_acc"].mean()) for r, _ in rows],
-            "dp": [abs(float(e["p_hat"].mean()) - float(e["p_bar"].mean())) for _, e in rows],
+            "eff_acc": [float(r["eff_acc"].mean()) for r, _ in rows],  # every request has it
+            "dp": [
+                float(distance(mean_perplexity(e["p_hat"]), mean_perplexity(e["p_bar"])))
+                for _, e in rows
+            ],
         }
     with matplotlib.style.context(STYLE):
         figure = new_figure(3.3, 3.0)

@@ -21,7 +21,7 @@ class Method:
     argmax_stop: bool = False
     n_neighbors: int = 0  # neighbors in the loss
     neighbor_prefixed: bool = False  # NAP_: they carry generated prefixes; NA_: they do not
-    in_paper: bool = True
+    in_paper: bool = True  # in arXiv:2503.11895; its version of EMNLP Findings 2025 has AlphaEdit
     write: str = "spread"  # "spread": least squares over all layers; "rank_one": one by one
     context_lengths: tuple[tuple[int, int], ...] = ((10, 1),)  # (tokens, prefixes per seed word)
     legacy_space: str = (

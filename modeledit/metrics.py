@@ -54,7 +54,7 @@ METRICS: dict[str, Metric] = {
     "me_ppl": Metric("Perplexity", "ME-PPL-50", "perplexity", "lower", "SPEC E.3"),
     "p_bar": Metric("Perplexity", "p(θ_k, h̄_k)", "perplexity", "lower", "SPEC C.2"),
     "p_hat": Metric("Perplexity", "p(θ_k+1, ĥ_k)", "perplexity", "lower", "SPEC C.2, C.3"),
-    "dp": Metric("", "|Δp_k|", "perplexity", "lower", "SPEC C.2"),
+    "dp": Metric("", "|Δp_k|", "perplexity", "lower", "SPEC C.2"),  # |p_hat - p_bar| of its row
     "dp2": Metric("", "Δp_2", "perplexity", "lower", "SPEC C.4"),
 }
 RUN = ("dataset", "model", "method", "trial")
@@ -254,6 +254,7 @@ def run_metrics(
             values = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
         else:
             values = requests[k]
+        # Skips NaN: a request without prompts of a kind has no say in what they measure.
         row = values[list(REQUEST_METRICS)].mean().to_dict()
         if round_specificity is not None:
             for name in ("spec_acc", "spec_succ"):

@@ -33,7 +33,7 @@ from modeledit.drawing import (
 )
 from modeledit.metrics import RUN
 from modeledit.requests import NO_TRUE_OBJECT, Request
-from modeledit.stopping import EPSILON
+from modeledit.stopping import Rule
 
 SHOWN = {"edit": 1, "paraphrase": 2, "neighbor": 4}  # prompts of each kind, at most
 GROUPS = {"edit": "Edit", "paraphrase": "Paraphrases", "neighbor": "Neighbors"}
@@ -91,14 +91,14 @@ def run_stages(
     metrics: pd.DataFrame,
     run: tuple[str, str, str, int],
     paths: Sequence[str | Path],
-    epsilon: float = EPSILON,
+    rule: Rule,
 ) -> list[Stage]:
     """The stages of one run that Figure 1 shows: after k = 1, and at its stop (SPEC C.4).
 
-    ``metrics`` are those of metrics.csv, ``run`` is its dataset, model, method and trial, ``paths``
-    are its scores.parquet of k = 1, 2, ... A run that never meets the rule is shown at its last
-    iteration; one that stops at k = 1 is one stage. Raises ValueError when the metrics lack the run
-    or the scores lack its stop.
+    ``metrics`` are those of metrics.csv, with all trials, ``run`` is its dataset, model, method and
+    trial, ``paths`` are its scores.parquet of k = 1, 2, ... A run for which ``rule`` is never met
+    is shown at its last iteration; one that stops at k = 1 is one stage. Raises ValueError when the
+    metrics lack the run or the scores lack its stop.
     """
     rows = metrics[(metrics[list(RUN)] == list(run)).all(axis="columns")]
     method, last = run[RUN.index("method")], rows["k"].max()
@@ -107,8 +107,10 @@ def run_stages(
             f"figure: the metrics of {'/'.join(map(str, run))} go up to k = {last}, its scores to"
             f" k = {len(paths)}; both must be those of the same iterations"
         )
-    proposed = picks(rows, epsilon)["proposed"].iloc[0]
-    stop, how = (int(last), "rule not met") if pd.isna(proposed) else (int(proposed), "stop")
+    *cell, trial = run
+    trials = metrics[(metrics[list(RUN[:3])] == cell).all(axis="columns")]
+    pick = picks(trials, rule)[tuple(cell)]["proposed"]
+    stop, how = min(pick.k[trial], int(last)), "stop" if pick.met[trial] else "rule not met"
     headings = {1: f"{method}\nafter one iteration", stop: f"{method}\nk = {stop}, {how}"}
     return [Stage(heading, read_answers(paths[k - 1])) for k, heading in headings.items()]
 

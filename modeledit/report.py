@@ -19,12 +19,13 @@ import yaml
 from markupsafe import Markup
 
 from modeledit import comparison
-from modeledit.aggregation import picks, read_metrics
+from modeledit.aggregation import pick_table, read_metrics
 from modeledit.drawing import TEMPLATES
 from modeledit.drilldown import MAX_EDITS, RunFiles, RunKey, build, number
 from modeledit.files import read_json
 from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN, read_csv
 from modeledit.settings import dataset_name, describe_dataset, small_model_note
+from modeledit.stopping import CRITERIA, Rule
 from modeledit.typesetting import COLOURS
 from modeledit.verdicts import FAILS, HOLDS, IN_PART, NOT_RUN
 
@@ -78,10 +79,10 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     text = sources.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
     config, models = settings["config"], settings["models"]
-    epsilon = config["stop"]["epsilon"]
+    rule = Rule(settings["switches"]["stop_row"], config["stop"]["epsilon"])
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
-    runs = run_rows(config, metrics)
-    stops = {RunKey(*(row[name] for name in RUN)): row["proposed"] for row in runs}
+    runs = run_rows(config, metrics, rule)
+    stops = {RunKey(*(row[name] for name in RUN)): row["k"] if row["met"] else None for row in runs}
     index, blocks = build(sources.runs, settings["switches"], stops, max_edits, every_iteration)
     script = _template_text("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -99,7 +100,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
             sections=SECTIONS,
             plan=config["runs"],
             runs=runs,
-            epsilon=epsilon,
+            rule=rule,
             claims=_claims(sources.claims),
             tables=[_table(path) for path in sources.tables],
             figures=[_figure(path, runs, models) for path in sources.figures],
@@ -123,27 +124,30 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     )
 
 
-def run_rows(config: Mapping[str, Any], metrics: pd.DataFrame | None) -> list[dict[str, Any]]:
+def run_rows(
+    config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
+) -> list[dict[str, Any]]:
     """One row per planned run: the iterations done, the stopping picks, and the row at the stop.
 
     Columns: RUN, ``done`` (iterations, 0 where it was not run), ``proposed``, ``monotonic`` and
-    ``small_change`` (None where the criterion never fires), ``k`` (the stop, or the last iteration
-    where the rule was not met), n_requests, score_acc and dp at k, and ``collapsed``.
+    ``small_change`` (its own; None where the criterion never fires), ``k`` (the stop by ``rule``,
+    or the last iteration where it was not met), ``met``, n_requests, score_acc and dp at k, and
+    ``collapsed``.
     """
     rows = []
-    epsilon = config["stop"]["epsilon"]
     chosen = (
-        {} if metrics is None else picks(metrics, epsilon).set_index(list(RUN)).to_dict("index")
+        {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     )
     for run in _planned(config):
         row: dict[str, Any] = run._asdict() | {"done": 0}
-        row |= dict.fromkeys(("proposed", "monotonic", "small_change", "k"))
+        row |= dict.fromkeys((*CRITERIA, "k", "met"))
         row |= dict.fromkeys(("n_requests", "score_acc", "dp", "collapsed"))
         if run in chosen:
-            row |= {name: None if pd.isna(k) else int(k) for name, k in chosen[run].items()}
+            pick = chosen[run]
+            row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
+            row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
             mine = metrics[(metrics[list(RUN)] == list(run)).all(axis=1)].set_index("k")
             row["done"] = int(mine.index.max())
-            row["k"] = row["proposed"] or row["done"]
             at = mine.loc[row["k"]]
             row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
             row["collapsed"] = bool(at["me_ppl"] > COLLAPSED_ABOVE)

@@ -28,7 +28,10 @@ def stream(seed: int, dataset: str, model: str, trial: int) -> np.random.Generat
 
 
 def means(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Means over edits; with weights (resamples, edits), one for each row of weights."""
+    """Means over edits; with weights (resamples, edits), one for each row of weights.
+
+    NaN is skipped: these are REQUEST_METRICS, which an edit without prompts of a kind lacks.
+    """
     rows = np.ones((1, len(values))) if weights is None else weights
     known = ~np.isnan(values)
     totals = rows @ np.where(known, values, 0.0).reshape(len(values), -1)
@@ -39,11 +42,8 @@ def means(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 
 
 def averaged(trial_means: list[np.ndarray], zeros: Zeros) -> np.ndarray:
-    """Each trial's means with their scores appended, averaged over the trials that have a value."""
-    trials = np.stack([_with_scores(one, zeros) for one in trial_means])
-    known = ~np.isnan(trials)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, trials, 0.0).sum(axis=0) / known.sum(axis=0)
+    """Each trial's means with their scores appended, averaged; NaN where a trial has none."""
+    return np.mean([_with_scores(one, zeros) for one in trial_means], axis=0)
 
 
 def bootstrap(

@@ -5,14 +5,15 @@ The plan. The inputs are metrics.csv (one row per run and iteration) and the run
 
 `intervals` puts two kinds of interval around each mean:
 
-- "trials": Student's t over the trials, from three on; the only kind for perplexities.
+- "trials": Student's t over the trials, from three on; the only kind for perplexities. Trials of
+  opposite sign cancel in dp and dp2, so these have the interval of the signed difference, folded.
 - "edits": a percentile bootstrap over edits. Edits are drawn anew within each trial, means and
   scores are computed from what was drawn, and the trials are averaged, so the trials are strata.
 
 `differences` asks what changes on the same edits, with a bootstrap interval and a test:
 
-- "iteration": a method at its stop against its own first iteration;
-- "neighbor": a neighbor-assisted method at its stop against its plain algorithm at its own stop;
+- "iteration": a method at its stop (`aggregation.picks`) against its own first iteration;
+- "neighbor": a neighbor-assisted method at its stop against its plain algorithm at its stop;
 - "prefix": a prefixed neighbor (NAP_) against a bare one (NA_);
 - "count": a further neighbor against the next smaller number of them.
 
@@ -42,7 +43,7 @@ import pandas as pd
 from scipy import stats
 
 from modeledit import stopping
-from modeledit.aggregation import picks
+from modeledit.aggregation import CELL, carry_forward, picks, span
 from modeledit.methods import METHODS
 from modeledit.metrics import (
     FRACTIONS,
@@ -61,9 +62,8 @@ ALPHA = 0.05  # of the adjusted p
 BOOTSTRAP = 2000  # resamples of an interval
 EXCHANGES = 9999  # of a permutation test
 FEWEST_TRIALS = 3
-KEYS = ("dataset", "model", "method")
 INTERVAL_COLUMNS = (
-    *KEYS, "at", "k", "metric", "kind", "n_requests", "n_trials", "mean", "low", "high",
+    *CELL, "at", "k", "metric", "kind", "n_requests", "n_trials", "mean", "low", "high",
 )  # fmt: skip
 DIFFERENCE_COLUMNS = (
     "dataset", "model", "comparison", "a", "a_k", "b", "b_k", "metric", "n", "mean_a", "mean_b",
@@ -106,8 +106,8 @@ def intervals(
     requests: pd.DataFrame,
     metrics: pd.DataFrame,
     *,
+    rule: stopping.Rule,
     seed: int,
-    epsilon: float = stopping.EPSILON,
     zeros: Zeros = "keep",
     resamples: int = BOOTSTRAP,
     confidence: float = CONFIDENCE,
@@ -117,19 +117,19 @@ def intervals(
     ``requests`` as from `read_requests`, ``metrics`` as from `aggregation.read_metrics`; runs
     without per-request values get no interval over edits. ``at`` is "iteration" (a trial that
     stopped before ``k`` takes part with its last row, as in `aggregation.by_iteration`) or "stop"
-    (each trial at its own stop, ``k`` their mean, as in `aggregation.at_stop`). ``n_requests``
+    (by ``rule``, ``k`` the mean over trials, as in `aggregation.at_stop`). ``n_requests``
     counts the edits of all trials. ``low`` and ``high`` bound the mean with ``confidence``, and are
     NaN around a mean that is not finite. ``zeros`` is the score's rule (`metrics.harmonic_mean`).
 
     Returns one row per method, place, metric and kind, with INTERVAL_COLUMNS; none where a metric
-    was not measured, or of kind "trials" for fewer than three. Raises ValueError when the two
-    inputs do not fit together.
+    was not measured in every trial, or of kind "trials" for fewer than three. Raises ValueError
+    when the two inputs do not fit together.
     """
     require_choice("zeros", zeros, ("keep", "drop"))
-    runs = _Runs(requests, metrics, epsilon)
+    runs = _Runs(requests, metrics)
     found = []
-    for key, places in _places(metrics, runs).groupby(list(KEYS), sort=False):
-        found.append(_over_trials(places, metrics, confidence))
+    for key, places in _places(metrics, rule).groupby(list(CELL), sort=False):
+        found.append(_over_trials(places, confidence))
         found.append(_over_edits(places, runs, key, seed, zeros, resamples, confidence))
     found = [frame for frame in found if not frame.empty]
     rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
@@ -140,8 +140,8 @@ def differences(
     requests: pd.DataFrame,
     metrics: pd.DataFrame,
     *,
+    rule: stopping.Rule,
     seed: int,
-    epsilon: float = stopping.EPSILON,
     zeros: Zeros = "keep",
     resamples: int = BOOTSTRAP,
     exchanges: int = EXCHANGES,
@@ -149,17 +149,19 @@ def differences(
 ) -> pd.DataFrame:
     """Paired tests of `a` against `b` on the same edits, with DIFFERENCE_COLUMNS.
 
-    Inputs as for `intervals`; for the comparisons and the test see the module. A run that never
-    meets the rule is taken at its last iteration. ``a_k`` and ``b_k`` are the iterations ("4", or
-    "3–5" where trials differ). ``n`` counts the edits that both sides have a value for (all three
-    parts, for a score); means, and ``difference`` = mean_a - mean_b with its bootstrap interval,
-    are averages over the trials. ``effect`` is the mean difference of an edit over its standard
-    deviation, 0 where all are equal and NaN for scores, which no single edit has.
-    ``p_adjusted`` is corrected over all rows of the result, ``significant`` says p_adjusted <=
-    0.05. Two sides without any difference have p = 1; a metric without pairs has no row.
+    Inputs as for `intervals`; for the comparisons and the test see the module. A cell or run that
+    never meets the rule is taken at its last iteration. ``a_k`` and ``b_k`` are the iterations as
+    in `aggregation.at_stop` ("4", or "3–5" where trials differ). ``n`` counts the edits that both
+    sides have a value for (all three parts, for a score); means, and ``difference`` = mean_a -
+    mean_b with its bootstrap interval, are averages over the trials. ``effect`` is the mean
+    difference of an edit over its standard deviation, 0 where all are equal and NaN for scores,
+    which no single edit has. ``p_adjusted`` is corrected over all rows of the result,
+    ``significant`` says p_adjusted <= 0.05. Two sides without any difference have p = 1; a metric
+    that some trial has no pairs of has no row.
     """
     require_choice("zeros", zeros, ("keep", "drop"))
-    runs = _Runs(requests, metrics, epsilon)
+    runs = _Runs(requests, metrics)
+    stops = {cell: of_cell["proposed"] for cell, of_cell in picks(metrics, rule).items()}
     rows = []
     for (dataset, model), of_model in metrics.groupby(["dataset", "model"], sort=False):
         trials = sorted(of_model["trial"].unique().tolist())
@@ -170,7 +172,10 @@ def differences(
                 run_a, run_b = (dataset, model, a, trial), (dataset, model, b, trial)
                 if not (runs.edited(run_a) and runs.edited(run_b)):
                     continue
-                k = runs.stop[run_a], 1 if comparison == "iteration" else runs.stop[run_b]
+                k = (
+                    stops[run_a[:3]].k[trial],
+                    1 if comparison == "iteration" else stops[run_b[:3]].k[trial],
+                )
                 both = _paired(runs.values(run_a, k[0]), runs.values(run_b, k[1]))
                 if len(both):
                     pairs[trial] = both
@@ -178,8 +183,8 @@ def differences(
             if not pairs:
                 continue
             sides = {"dataset": dataset, "model": model, "comparison": comparison}
-            sides |= {"a": a, "a_k": _span(k for k, _ in ks)}
-            sides |= {"b": b, "b_k": _span(k for _, k in ks)}
+            sides |= {"a": a, "a_k": span(k for k, _ in ks)}
+            sides |= {"b": b, "b_k": span(k for _, k in ks)}
             streams = [stream(seed, dataset, model, trial) for trial in pairs]
             tested = _test(list(pairs.values()), streams, zeros, resamples, exchanges, confidence)
             rows += [sides | row for row in tested]
@@ -225,7 +230,7 @@ def note(
         found.append(f"{(names or {}).get(model, model)}, {sides}: {', '.join(words)}")
     held = f"these hold, in points: {'; '.join(found)}" if found else "none of them holds"
     return (
-        f"Differences on the same edits (n = {_span(rows['n'])}), paired permutation test, p"
+        f"Differences on the same edits (n = {span(rows['n'])}), paired permutation test, p"
         f" adjusted over {len(differences)} tests after Benjamini and Hochberg; of the"
         f" {len(rows)} shown here, at {ALPHA:.0%} {held}."
     )
@@ -236,19 +241,15 @@ def note(
 
 
 class _Runs:
-    """Where each run stops, and its edits' values at any iteration."""
+    """The values of each run's edits at any iteration."""
 
-    def __init__(self, requests: pd.DataFrame, metrics: pd.DataFrame, epsilon: float) -> None:
+    def __init__(self, requests: pd.DataFrame, metrics: pd.DataFrame) -> None:
         require_columns(requests, (*RUN, "k", "request", *REQUEST_METRICS), "requests")
         twice = requests[requests.duplicated([*RUN, "k", "request"])]
         if not twice.empty:
             first = twice.iloc[0][[*RUN, "k", "request"]].to_dict()
             raise ValueError(f"requests: {first} occurs twice; give each run's file once")
         self.last = metrics.groupby(list(RUN))["k"].max().to_dict()
-        chosen = picks(metrics, epsilon).set_index(list(RUN))["proposed"]
-        self.stop = {
-            run: int(chosen[run] if pd.notna(chosen[run]) else k) for run, k in self.last.items()
-        }
         self._wide = {
             run: frame.pivot(index="request", columns="k", values=list(REQUEST_METRICS))
             for run, frame in requests.groupby(list(RUN))
@@ -264,8 +265,11 @@ class _Runs:
         return run in self and self.last[run] > 0
 
     def values(self, run: tuple, k: int) -> pd.DataFrame:
-        """REQUEST_METRICS of every edit of the run after iteration k, by request id."""
-        wide = self._wide[run]
+        """REQUEST_METRICS of every edit of the run by request id, after iteration k.
+
+        That is after its last one where it ended before k.
+        """
+        wide, k = self._wide[run], min(k, self.last[run])
         if ("eff_acc", k) not in wide.columns:
             raise ValueError(
                 f"requests: {_name(run)} has no iteration {k}, its metrics do; evaluate it again"
@@ -273,17 +277,25 @@ class _Runs:
         return wide.xs(k, axis=1, level="k")[list(REQUEST_METRICS)].astype(float)
 
 
-def _places(metrics: pd.DataFrame, runs: _Runs) -> pd.DataFrame:
-    """Which iteration ``own_k`` of each run stands for which printed ``at`` and ``k``."""
-    rows = []
-    for key, method in metrics.groupby(list(KEYS), sort=False):
-        own = {trial: (*key, trial) for trial in sorted(method["trial"].unique().tolist())}
-        stops = {trial: runs.stop[run] for trial, run in own.items()}
-        for trial, run in own.items():
-            for k in range(int(method["k"].max()) + 1):
-                rows.append((*run, "iteration", float(k), min(k, runs.last[run])))
-            rows.append((*run, "stop", float(np.mean(list(stops.values()))), stops[trial]))
-    return pd.DataFrame(rows, columns=[*RUN, "at", "k", "own_k"])
+def _places(metrics: pd.DataFrame, rule: stopping.Rule) -> pd.DataFrame:
+    """The row of each run that stands for it ``at`` every "iteration" ``k`` and at the "stop"."""
+    carried = carry_forward(metrics)
+    stops = {cell: of_cell["proposed"] for cell, of_cell in picks(metrics, rule).items()}
+    at_stop = pd.DataFrame(
+        [
+            (*cell, trial, k, float(np.mean(list(stop.k.values()))))
+            for cell, stop in stops.items()
+            for trial, k in stop.k.items()
+        ],
+        columns=[*RUN, "k", "mean_k"],
+    ).merge(carried, on=[*RUN, "k"])
+    return pd.concat(
+        [
+            carried.assign(at="iteration", k=carried["k"].astype(float)),
+            at_stop.assign(at="stop", k=at_stop["mean_k"]).drop(columns="mean_k"),
+        ],
+        ignore_index=True,
+    )
 
 
 def _paired(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
@@ -324,27 +336,43 @@ def _comparisons(methods: Iterable[str]) -> Iterator[tuple[str, str, str]]:
 # Intervals
 
 
-def _over_trials(places: pd.DataFrame, metrics: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Student's t over the trials, of all METRICS."""
-    own = metrics.rename(columns={"k": "own_k"})[[*RUN, "own_k", "n_requests", *METRICS]]
-    rows = places.merge(own, on=[*RUN, "own_k"], how="left")
-    keys = [*KEYS, "at", "k", "metric"]
-    long = rows.melt([*RUN, "at", "k", "n_requests"], list(METRICS), "metric").dropna(
-        subset="value"
+def _over_trials(places: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Student's t over the trials, of all METRICS that every trial has."""
+    signed = places.assign(
+        dp=_change(places["p_hat"], places["p_bar"]),
+        dp2=_change(places["p_hat"], places["p_hat_before"]),
     )
+    keys = [*CELL, "at", "k", "metric"]
+    long = signed.melt([*RUN, "at", "k", "n_requests"], list(METRICS), "metric")
     with np.errstate(invalid="ignore"):  # the spread of an infinite perplexity
         found = long.groupby(keys, sort=False).agg(
             n_requests=("n_requests", "sum"),
-            n_trials=("value", "size"),
+            n_trials=("value", "count"),
+            of=("value", "size"),
             mean=("value", "mean"),
             sd=("value", "std"),
         )
-    found = found[found["n_trials"] >= FEWEST_TRIALS].reset_index()
+    enough = (found["n_trials"] >= FEWEST_TRIALS) & (found["n_trials"] == found["of"])
+    found = found[enough].reset_index()
     half = found["sd"] * stats.t.ppf((1 + confidence) / 2, found["n_trials"] - 1)
     half /= np.sqrt(found["n_trials"])
-    high = (found["mean"] + half).mask(found["metric"].isin(FRACTIONS), lambda x: x.clip(upper=1))
-    low = (found["mean"] - half).clip(lower=0)
-    return found.assign(kind="trials", low=low, high=high).drop(columns="sd")
+    low, high = found["mean"] - half, found["mean"] + half
+    folded = found["metric"].isin(("dp", "dp2"))
+    ends = np.abs(np.stack([low, high]))
+    nearest = np.where((low <= 0) & (high >= 0), 0.0, ends.min(axis=0))
+    high = high.mask(folded, ends.max(axis=0))
+    high = high.mask(found["metric"].isin(FRACTIONS), high.clip(upper=1))
+    low = low.clip(lower=0).mask(folded, nearest)
+    found["mean"] = found["mean"].mask(folded, found["mean"].abs())
+    return found.assign(kind="trials", low=low, high=high).drop(columns=["sd", "of"])
+
+
+def _change(after: pd.Series, before: pd.Series) -> pd.Series:
+    """after - before of perplexities; infinite, never undefined, where one is infinite."""
+    with np.errstate(invalid="ignore"):
+        change = after - before
+    infinite = (np.isinf(after) | np.isinf(before)) & after.notna() & before.notna()
+    return change.mask(infinite, np.inf)
 
 
 def _over_edits(
@@ -423,11 +451,6 @@ def _count(n: np.ndarray, metric: str) -> int:
     """Edits behind a metric; for a score those behind the rarest of its parts."""
     parts = SCORES.get(metric, (metric,))
     return int(min(n[REQUEST_METRICS.index(part)] for part in parts))
-
-
-def _span(values: Iterable[int]) -> str:
-    found = sorted(set(values))
-    return f"{found[0]}" if len(found) == 1 else f"{found[0]}–{found[-1]}"
 
 
 def _run_of(path: Path, folder: Path) -> dict[str, object]:

@@ -4,10 +4,20 @@ Everything here is a pure function of the numbers already measured. Sequences ho
 iterations 1, 2, ... in order (item 0 belongs to k = 1), and row k is the model *after* iteration
 k. A value is ``None`` or NaN when it was not measured and infinite when the model collapsed;
 neither ever counts as converged.
+
+Where several trials were run, the switch ``stop_row`` decides whose values these are:
+
+- ``mean``: those of the means over trials, with trials that stopped earlier carried forward. The
+  paper prints its tables that way.
+- ``trial``: each run's own. A run decides by its own numbers when it stops, and in a mean, trials
+  of opposite sign can cancel.
+
+`aggregation.picks` is the one place that applies it.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -17,6 +27,20 @@ EXTENDED_ITERATIONS = 10
 
 Value = float | None
 Mode = Literal["early", "full"]
+StopRow = Literal["mean", "trial"]
+CRITERIA = ("proposed", "monotonic", "small_change")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The paper's rule, |dp_k| <= epsilon, and whose |dp_k| has to meet it (the switch)."""
+
+    stop_row: StopRow
+    epsilon: float = EPSILON
+
+    def __post_init__(self) -> None:
+        if self.stop_row not in ("mean", "trial"):
+            raise ValueError(f"stop_row: {self.stop_row!r} is neither 'mean' nor 'trial'")
 
 
 def proposed(dp: Sequence[Value], epsilon: float = EPSILON) -> int | None:
@@ -40,15 +64,12 @@ def monotonic(dp: Sequence[Value]) -> int | None:
     return None
 
 
-def small_change(p_hat: Sequence[Value], threshold: float = EPSILON) -> int | None:
-    """First k >= 2 with |p_hat_k - p_hat_{k-1}| <= threshold, or None (SPEC C.4).
+def small_change(dp2: Sequence[Value], threshold: float = EPSILON) -> int | None:
+    """First k >= 2 with dp2_k = |p_hat_k - p_hat_{k-1}| <= threshold, or None (SPEC C.4).
 
-    ``p_hat`` starts at k = 1: the change from the unedited model is not considered.
+    The change from the unedited model, at k = 1, is not considered.
     """
-    for (_, before), (k, after) in pairwise(_numbered(p_hat)):
-        if abs(after - before) <= threshold:
-            return k
-    return None
+    return next((k for k, value in _numbered(dp2) if k > 1 and value <= threshold), None)
 
 
 def budget(base: int = BASE_ITERATIONS, extended: int = EXTENDED_ITERATIONS) -> int:

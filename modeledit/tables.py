@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from modeledit import stopping
-from modeledit.aggregation import TrialAgg, at_stop, by_iteration
+from modeledit.aggregation import CELL, Pick, TrialAgg, at_picks, by_iteration, picks
 from modeledit.methods import METHODS
 from modeledit.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, Zeros
 
@@ -70,8 +70,8 @@ SPECS: dict[str, TableSpec] = {
         bold="first_and_stop",
         columns=_DETAIL,
         methods=PLAIN,
-        caption="Iterative model editing on {dataset}, all iterations. Green: the first iteration"
-        " with |Δp_k| ≤ {epsilon}, compared with the method's first iteration, the higher value in"
+        caption="Iterative model editing on {dataset}, all iterations. Green: the stop"
+        " (|Δp_k| ≤ {epsilon}), compared with the method's first iteration, the higher value in"
         " **bold**. Red: collapsed models (ME-PPL-50 above 1000).",
         long=True,
     ),
@@ -200,6 +200,9 @@ class _Row:
         self.collapsed = bool(self.source["me_ppl"] > COLLAPSED_ABOVE)
 
 
+# What each criterion picks, and the means over trials there.
+Picked = Mapping[str, tuple[Pick, pd.Series]]
+
 NOT_RUN = pd.Series(
     dict.fromkeys([*METRICS, *(f"{name}_sd" for name in METRICS), "n_requests"], math.nan)
     | {"n_trials": 0, "n_stopped": 0}
@@ -216,11 +219,10 @@ def build(
     models: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     planned: Sequence[tuple[str, str]] = (),
+    rule: stopping.Rule,
     shown: Mapping[tuple[str, str], Sequence[int]] | None = None,
     note: str = "",
     footnotes: Sequence[str] = (),
-    epsilon: float = stopping.EPSILON,
-    by: Literal["trial", "mean"] = "trial",
     trial_agg: TrialAgg = "mean_of_scores",
     round_per_trial: int | None = None,
     zeros: Zeros = "keep",
@@ -230,10 +232,10 @@ def build(
 
     ``models`` and ``methods`` choose and order the rows (default: whatever of the spec's methods
     the metrics hold); ``planned`` adds a row of "--" for each (model, method) that has no metrics
-    yet. ``names`` maps models to printed names. ``by`` says whose stop counts (see
-    `aggregation.at_stop`); a table of all iterations, and one of the criteria, always goes by the
-    printed means. ``shown`` fixes the k of a (model, method) instead, in a table of first
-    iterations and stops. ``note`` and ``footnotes`` are printed under the table.
+    yet. ``names`` maps models to printed names. ``rule`` says where a method stops (see
+    `aggregation.picks`); a table of all iterations marks `Pick.row`. ``shown`` fixes the k of a
+    (model, method) instead, in a table of first iterations and stops. ``note`` and ``footnotes``
+    are printed under the table.
 
     Raises ValueError when there is nothing for the table, naming what the metrics do hold.
     """
@@ -251,10 +253,13 @@ def build(
             f" {order}; the metrics hold {known}"
         )
     options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
-    every = stops = None
-    if not rows.empty:
-        every = by_iteration(rows, **options)
-        stops = at_stop(rows, epsilon, by, **options).set_index(["model", "method"])
+    every = None if rows.empty else by_iteration(rows, **options)
+    chosen = picks(rows, rule)
+    places = {  # criterion -> its rows, by cell
+        name: at_picks(rows, {cell: of_cell[name] for cell, of_cell in chosen.items()}, **options)
+        for name in stopping.CRITERIA
+    }
+    at = {name: found.set_index(list(CELL)) for name, found in places.items()}
 
     blocks: list[tuple[str, list[_Row]]] = []
     silent: list[str] = []  # methods of which no criterion picks an iteration
@@ -273,7 +278,9 @@ def build(
                 block.append(_Row(NOT_RUN, method, "--"))
                 continue
             ks = (shown or {}).get((model, method))
-            found = _method_rows(spec, method, steps, stops.loc[(model, method)], epsilon, ks)
+            cell = (dataset, model, method)
+            picked = {name: (chosen[cell][name], found.loc[cell]) for name, found in at.items()}
+            found = _method_rows(spec, method, steps, picked, ks)
             block += found
             if not found:
                 silent.append(f"{method} on {(names or {}).get(model, model)}")
@@ -285,7 +292,7 @@ def build(
     if not blocks:
         blocks = [(models[0] if models else rows["model"].iloc[0], [_Row(NOT_RUN, "--", "")])]
     return _assemble(
-        name, spec, blocks, names or {}, note, notes, label, dataset_name or dataset, epsilon
+        name, spec, blocks, names or {}, note, notes, label, dataset_name or dataset, rule
     )
 
 
@@ -293,13 +300,15 @@ def _method_rows(
     spec: TableSpec,
     method: str,
     steps: pd.DataFrame,
-    stop: pd.Series,
-    epsilon: float,
+    picked: Picked,
     shown: Sequence[int] | None,
 ) -> list[_Row]:
-    """The rows of one method, from its means at k = 1, 2, ... and its means at the stop."""
-    if spec.rows in ("all", "picks"):
-        return _every_row(spec, method, steps, epsilon)
+    """The rows of one method, from its means at k = 1, 2, ... and what the criteria pick."""
+    if spec.rows == "all":
+        return _every_row(spec, method, steps, picked)
+    if spec.rows == "picks":
+        return _picked_rows(method, picked)
+    _, stop = picked["proposed"]
     last = _Row(stop, method, stop["k_text"], bool(stop["met"]))
     if spec.bold == "family":
         last.rival = (family(method),)
@@ -317,21 +326,15 @@ def _method_rows(
     return [first, last]
 
 
-def _every_row(spec: TableSpec, method: str, steps: pd.DataFrame, epsilon: float) -> list[_Row]:
-    """All iterations of one method, or those that a stopping criterion picks (SPEC C.4)."""
-    dp = steps["dp"].tolist()
-    picked = {
-        "proposed": stopping.proposed(dp, epsilon),
-        "monotonic": stopping.monotonic(dp),
-        # The first k whose change is small; the change at k = 1 is not defined, thus never small.
-        "small_change": stopping.proposed(steps["dp2"].tolist(), stopping.EPSILON),
-    }
-    k_stop = picked["proposed"]
+def _every_row(spec: TableSpec, method: str, steps: pd.DataFrame, picked: Picked) -> list[_Row]:
+    """All iterations of one method, with the rows that the criteria mark (SPEC C.4)."""
+    marked = {rule: picked[rule][0].row for rule in RULES}
+    k_stop = marked["proposed"]
     rows = []
     for _, step in steps.iterrows():
         row = _Row(step, method, str(step["k"]))
         if spec.show_rules:
-            row.rules = tuple(rule for rule in RULES if picked[rule] == step["k"])
+            row.rules = tuple(rule for rule in RULES if marked[rule] == step["k"])
             row.rival = (method,) if row.rules else ()
         else:
             row.colour = "red" if row.collapsed else "green" if step["k"] == k_stop else ""
@@ -339,9 +342,20 @@ def _every_row(spec: TableSpec, method: str, steps: pd.DataFrame, epsilon: float
                 row.rival = (family(method),)
             if spec.bold == "first_and_stop" and k_stop and step["k"] in (1, k_stop):
                 row.rival = (method,)
-        if spec.rows == "all" or row.rules:
-            rows.append(row)
+        rows.append(row)
     return rows
+
+
+def _picked_rows(method: str, picked: Picked) -> list[_Row]:
+    """The rows that the criteria pick, in the order of k; criteria of the same k share a row."""
+    rows: dict[tuple, _Row] = {}
+    for rule in RULES:
+        pick, values = picked[rule]
+        if pick.row is not None:
+            place = (values["k"], *(k for _, k in sorted(pick.k.items())))
+            row = rows.setdefault(place, _Row(values, method, pick.text, rival=(method,)))
+            row.rules = (*row.rules, rule)
+    return [row for _, row in sorted(rows.items(), key=lambda item: item[0])]
 
 
 def _assemble(
@@ -353,7 +367,7 @@ def _assemble(
     notes: Sequence[str],
     label: str | None,
     dataset: str,
-    epsilon: float,
+    rule: stopping.Rule,
 ) -> Table:
     columns = list(spec.columns)
     records, values, spread, bold = [], [], [], []
@@ -384,8 +398,16 @@ def _assemble(
         footnotes.append(
             "† The criterion was not met within the budget: last iteration shown."
             if frame["n_trials"].max() == 1
+            else "† The means over trials did not meet the criterion within the budget: last"
+            " iterations shown."
+            if rule.stop_row == "mean"
             else "† At least one trial did not meet the criterion within the budget: it takes part"
             " with its last iteration."
+        )
+    if rule.stop_row == "trial" and spec.rows == "all" and frame["n_trials"].max() > 1:
+        footnotes.append(
+            "Each trial is judged by its own |Δp_k|: a criterion marks the first *k* by which it"
+            " has stopped all trials."
         )
     if frame["n_stopped"].any():
         footnotes.append("A trial that stopped before *k* takes part with its last iteration.")
@@ -403,7 +425,7 @@ def _assemble(
         columns=spec.columns,
         bold=pd.DataFrame(bold, columns=columns),
         sd=pd.DataFrame(spread, columns=columns),
-        caption=spec.caption.format(dataset=dataset, epsilon=f"{epsilon:g}"),
+        caption=spec.caption.format(dataset=dataset, epsilon=f"{rule.epsilon:g}"),
         label=label or f"tab:{name.replace('_', '-')}",
         note=note,
         footnotes=(*footnotes, *notes),

@@ -1,9 +1,10 @@
 """Verdicts on claims about metrics: what a claim sees, compares, finds, and concludes.
 
-A claim looks at cells, which are a dataset, model and method averaged over trials, or at single
-runs, and finds in each whether it holds there. Its own wording decides what a mixture means: a
-claim about "most" holds with more than half, an "always" falls with one exception, a "can" needs
-one case; any other claim then holds in part. Where nothing can be said it is not run.
+A claim looks at cells, which are a dataset, model and method averaged over trials, or at courses,
+the numbers that decide a stop, and finds in each whether it holds there. Its own wording decides
+what a mixture means: a claim about "most" holds with more than half, an "always" falls with one
+exception, a "can" needs one case; any other claim then holds in part. Where nothing can be said it
+is not run.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from modeledit import stopping
-from modeledit.aggregation import TrialAgg, at_stop, by_iteration, picks
+from modeledit.aggregation import CELL, Cell, TrialAgg, at_stop, by_iteration, picks
 from modeledit.methods import METHODS
 from modeledit.metrics import METRICS, RUN, Zeros
 
@@ -23,7 +24,6 @@ LISTED = 6  # cells that evidence names; of more, MANY of the larger side and FE
 MANY, FEW = 3, 8
 ROUNDING = 1e-9
 
-Cell = tuple[str, str, str]  # dataset, model, method
 Quantifier = Literal["general", "most", "always", "can"]
 Pair = tuple[Cell, Mapping, Mapping]  # a cell, its means before and after
 
@@ -44,6 +44,10 @@ class Finding(NamedTuple):
 class Data:
     """Metrics the way claims ask for them.
 
+    ``courses`` are the series of rows k = 0, 1, ... by which a stop is decided: those of every run
+    under ``stop_row: trial``, the means of every cell under ``mean``. They and their ``picks`` are
+    keyed by RUN or by cell, the first three of either being the cell.
+
     ``requests`` are per-request values as from `significance.read_requests`, for claims about
     single edits; with its columns p_bar and p_hat also those about their perplexities.
     """
@@ -53,33 +57,42 @@ class Data:
         metrics: pd.DataFrame,
         requests: pd.DataFrame | None = None,
         *,
-        epsilon: float = stopping.EPSILON,
+        rule: stopping.Rule,
         names: Mapping[str, str] | None = None,
         trial_agg: TrialAgg = "mean_of_scores",
         round_per_trial: int | None = None,
         zeros: Zeros = "keep",
     ) -> None:
-        rules = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
+        options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
         self.requests, self.names = requests, names or {}
         self.steps: dict[Cell, dict[int, dict]] = {}  # means over trials at k = 1, 2, ...
         self.stops: dict[Cell, dict] = {}
-        self.runs: dict[tuple, pd.DataFrame] = {}  # k = 0, 1, ...
+        self.courses: dict[tuple, pd.DataFrame] = {}  # k = 0, 1, ...
         self.picks: dict[tuple, dict[str, int | None]] = {}
+        self.stop_of: dict[tuple, int] = {}  # each run's own iteration at the stop of its cell
         edited = metrics[metrics["method"].isin(METHODS)]
         edited = edited[edited.groupby(list(RUN))["k"].transform("max") > 0]
         if edited.empty:
             return
-        for row in by_iteration(edited, **rules).to_dict("records"):
+        every = by_iteration(edited, **options)
+        for row in every.to_dict("records"):
             if row["k"] > 0:
                 cell = row["dataset"], row["model"], row["method"]
                 self.steps.setdefault(cell, {})[row["k"]] = row
-        for row in at_stop(edited, epsilon, **rules).to_dict("records"):
+        for row in at_stop(edited, rule, **options).to_dict("records"):
             self.stops[row["dataset"], row["model"], row["method"]] = row
-        for run, frame in edited.groupby(list(RUN), sort=False):
-            self.runs[run] = frame.set_index("k").sort_index()
-        for row in picks(edited, epsilon).to_dict("records"):
-            run = tuple(row.pop(name) for name in RUN)
-            self.picks[run] = {name: None if pd.isna(k) else int(k) for name, k in row.items()}
+        chosen = picks(edited, rule)
+        for (*cell, trial), frame in edited.groupby(list(RUN), sort=False):
+            stop = chosen[tuple(cell)]["proposed"].k[trial]
+            self.stop_of[(*cell, trial)] = min(stop, int(frame["k"].max()))
+        by_mean = rule.stop_row == "mean"
+        rows, keys = (every, CELL) if by_mean else (edited, RUN)
+        for key, frame in rows.groupby(list(keys), sort=False):
+            self.courses[key] = frame.set_index("k").sort_index()
+            self.picks[key] = {
+                name: pick.row if by_mean else pick.of(key[-1])
+                for name, pick in chosen[key[:3]].items()
+            }
 
 
 Find = Callable[[Data], Iterator[Finding]]
@@ -206,7 +219,7 @@ def both(*finds: Find) -> Find:
     return lambda data: (finding for find in finds for finding in find(data))
 
 
-def plain_runs(data: Data) -> Iterator[tuple[Cell, pd.DataFrame, dict[str, int | None]]]:
-    for run, frame in data.runs.items():
-        if not METHODS[run[2]].neighbor_assisted:
-            yield run[:3], frame, data.picks[run]
+def plain_courses(data: Data) -> Iterator[tuple[Cell, pd.DataFrame, dict[str, int | None]]]:
+    for key, frame in data.courses.items():
+        if not METHODS[key[2]].neighbor_assisted:
+            yield key[:3], frame, data.picks[key]

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import picks, read_metrics
+from modeledit.aggregation import pick_table, read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
+from modeledit.stopping import Rule
 
 with journal(snakemake.log[0]):
     metrics = read_metrics(snakemake.input)
     with finished(Path(snakemake.output.metrics)) as path:
         metrics.to_csv(path, index=False)
+    rule = Rule(snakemake.params.stop_row, snakemake.params.epsilon)
     with finished(Path(snakemake.output.picks)) as path:
-        picks(metrics, snakemake.params.epsilon).to_csv(path, index=False)
+        pick_table(metrics, rule).to_csv(path, index=False)

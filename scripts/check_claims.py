@@ -8,6 +8,7 @@ from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.published import as_metrics
 from modeledit.significance import read_requests
+from modeledit.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     switches = snakemake.params.switches
@@ -16,7 +17,7 @@ with journal(snakemake.log[0]) as log:
         read_requests(snakemake.input.requests, snakemake.input.edits),
         small=snakemake.params.small,
         printed=as_metrics([6, 7, 8, 9]),
-        epsilon=snakemake.params.epsilon,
+        rule=Rule(switches["stop_row"], snakemake.params.epsilon),
         names=snakemake.params.titles,
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],

@@ -4,6 +4,7 @@ from modeledit.aggregation import at_stop, read_metrics
 from modeledit.figures import figure_neighbor_count
 from modeledit.journal import journal
 from modeledit.settings import describe_dataset, small_model_note
+from modeledit.stopping import Rule
 
 with journal(snakemake.log[0]):
     switches, wildcards = snakemake.params.switches, snakemake.wildcards
@@ -11,7 +12,7 @@ with journal(snakemake.log[0]):
     of_model = (metrics["dataset"] == wildcards.dataset) & (metrics["model"] == wildcards.model)
     stops = at_stop(
         metrics[of_model],
-        snakemake.params.epsilon,
+        Rule(switches["stop_row"], snakemake.params.epsilon),
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],
         zeros=switches["score_zeros"],

@@ -7,17 +7,19 @@ from modeledit.journal import journal
 from modeledit.panels import Stage, figure_qualitative, read_answers, run_stages
 from modeledit.requests import read_requests
 from modeledit.settings import describe_dataset, small_model_note
+from modeledit.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     metrics = read_metrics(inputs.metrics)
+    rule = Rule(params.stop_row, params.epsilon)
     place = (wildcards.dataset, wildcards.model)
     stages = [Stage("Unedited", read_answers(inputs.unedited))]
     if plain := inputs.get("plain"):
-        stages += run_stages(metrics, (*place, wildcards.algorithm, 1), plain, params.epsilon)
+        stages += run_stages(metrics, (*place, wildcards.algorithm, 1), plain, rule)
     if neighbor := inputs.get("neighbor"):
         run = (*place, params.neighbor, 1)
-        stages += run_stages(metrics, run, neighbor, params.epsilon)[-1:]
+        stages += run_stages(metrics, run, neighbor, rule)[-1:]
     record = figure_qualitative(
         read_requests(Path(inputs.requests)),
         stages,

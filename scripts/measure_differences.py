@@ -6,13 +6,14 @@ from modeledit.aggregation import read_metrics
 from modeledit.files import finished
 from modeledit.journal import journal
 from modeledit.significance import differences, intervals, read_requests
+from modeledit.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     metrics = read_metrics(snakemake.input.metrics)
     requests = read_requests(snakemake.input.requests)
     options = {
         "seed": snakemake.params.seed,
-        "epsilon": snakemake.params.epsilon,
+        "rule": Rule(snakemake.params.stop_row, snakemake.params.epsilon),
         "zeros": snakemake.params.zeros,
     }
     around = intervals(requests, metrics, **options)

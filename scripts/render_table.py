@@ -8,6 +8,7 @@ from modeledit.journal import journal
 from modeledit.metrics import read_csv
 from modeledit.settings import describe_dataset, small_model_note
 from modeledit.significance import note
+from modeledit.stopping import Rule
 from modeledit.tables import build
 from modeledit.typesetting import to_csv, to_html, to_latex
 
@@ -35,7 +36,7 @@ with journal(snakemake.log[0]):
         planned=snakemake.params.planned,
         note=small_model_note(snakemake.params.small),
         footnotes=[text for text in footnotes if text],
-        epsilon=snakemake.params.epsilon,
+        rule=Rule(switches["stop_row"], snakemake.params.epsilon),
         trial_agg=switches["trial_score"],
         round_per_trial=switches["round_per_trial"],
         zeros=switches["score_zeros"],

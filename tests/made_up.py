@@ -19,6 +19,7 @@ from modeledit.metrics import read_scores, request_metrics, run_metrics
 from modeledit.report import Sources
 from modeledit.requests import Neighbor, Request, write_requests
 from modeledit.significance import DIFFERENCE_COLUMNS, INTERVAL_COLUMNS
+from modeledit.stopping import Rule
 from modeledit.tables import build
 from modeledit.typesetting import to_csv, to_html
 
@@ -107,7 +108,12 @@ def make_results(folder: Path, top: bool = True) -> Sources:
     }
     whole = {
         "config": config,
-        "switches": {"accuracy": "exact", "success": "sum", "nap_prefixes": "first"},
+        "switches": {
+            "accuracy": "exact",
+            "success": "sum",
+            "nap_prefixes": "first",
+            "stop_row": "trial",
+        },
         "models": {"tiny": {"title": "Tiny <1M>", "comparable": False}},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +166,13 @@ def make_results(folder: Path, top: bool = True) -> Sources:
 
 def _table(folder: Path) -> Path:
     metrics = read_metrics(folder / "metrics.csv")
-    table = build("iterative", metrics, dataset="places-eligible", names={"tiny": "Tiny <1M>"})
+    table = build(
+        "iterative",
+        metrics,
+        dataset="places-eligible",
+        names={"tiny": "Tiny <1M>"},
+        rule=Rule("trial"),
+    )
     path = folder / "tables" / "places-eligible.iterative.html"
     path.parent.mkdir()
     path.write_text(to_html(table), encoding="utf-8")

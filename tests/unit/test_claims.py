@@ -12,14 +12,22 @@ from modeledit import claims as C
 from modeledit import verdicts as V
 from modeledit.metrics import COLUMNS, REQUEST_METRICS, RUN, harmonic_mean
 from modeledit.published import as_metrics
+from modeledit.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {claim.id: claim for claim in C.CLAIMS}
 GOOD, LATE, NEVER = [9, 0.5], [9, 8, 7, 6, 5, 0.5], [9, 8, 7]
 
 
-def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, ppl=50.0,
-        model="gpt-j-6b", dataset="counterfact", trial=1):  # fmt: skip
+TRIAL = Rule("trial")
+
+
+def check(claim, metrics, requests=None, rule=TRIAL, **options):
+    return CLAIMS[claim].check(metrics, requests, rule=rule, **options)
+
+
+def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, p_bar=1.0,
+        ppl=50.0, model="gpt-j-6b", dataset="counterfact", trial=1):  # fmt: skip
     """Metrics of one run; a value is that of k = 1 and the last iteration, or of every one."""
     n = len(dp)
 
@@ -37,7 +45,8 @@ def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=Non
         if k:
             values = [columns[name][k - 1] for name in ("eff", "gen", "spec")]
             row |= dict(zip(("eff_acc", "gen_acc", "spec_acc"), values, strict=True))
-            row |= {"score_acc": harmonic_mean(values), "p_bar": 1.0, "dp": dp[k - 1]}
+            row |= {"score_acc": harmonic_mean(values), "p_bar": series(p_bar)[k - 1]}
+            row |= {"dp": dp[k - 1]}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -63,6 +72,20 @@ LLAMA = {"model": "llama-2-7b"}
 HOLDS, PART, FAILS, NOT_RUN = V.HOLDS, V.IN_PART, V.FAILS, V.NOT_RUN
 # Each claim with runs for which it holds, holds in part or does not hold, or says nothing.
 CASES = [
+    ("spread-repairs", HOLDS, [run(p_hat=[90, 2], p_bar=(44, 1)), run("ROME", p_hat=[90, 95])]),
+    ("spread-repairs", PART, [run(p_hat=[np.inf, 2]), run("PMET", p_hat=[90, 2], p_bar=(46, 1))]),
+    ("spread-repairs", FAILS, [run(p_hat=[90, 2], p_bar=(1, 99))]),  # a target that gets worse
+    ("spread-repairs", FAILS, [run(p_hat=[np.inf, 2], p_bar=(np.inf, 1))]),
+    ("spread-repairs", NOT_RUN, [run(p_hat=[90, 90]), run("ROME", p_hat=[np.inf, np.inf]),
+                                 run("PMET", p_hat=[90, 2], p_bar=(np.nan, 1))]),
+    ("pmet-precise", HOLDS, [run(spec=0.6), run("PMET", spec=(0.1, 0.7)), run("ROME", spec=0.9)]),
+    ("pmet-precise", PART, [run(spec=0.6), run("PMET", spec=0.7), run(model="gpt2-xl"),
+                            run("PMET", model="gpt2-xl")]),
+    ("pmet-precise", FAILS, [run(spec=0.6), run("PMET", spec=(0.9, 0.5))]),
+    ("pmet-precise", NOT_RUN, [run(), run("PMET", dataset="zsre"), run("NA_PMET")]),
+    ("pmet-stronger", HOLDS, [run(eff=0.6, gen=0.2), run("PMET", eff=0.7, gen=0.3)]),
+    ("pmet-stronger", PART, [run(eff=0.6, gen=0.2), run("PMET", eff=0.7, gen=0.1)]),
+    ("pmet-stronger", FAILS, [run(eff=0.6, gen=0.2), run("PMET", eff=0.6, gen=0.1)]),
     ("score-rises", HOLDS, [run(**UP), run("PMET", **UP), run("ROME", **DOWN)]),
     ("score-rises", PART, [run(**UP), run("PMET", **DOWN), run("ROME", **DOWN)]),
     ("score-rises", FAILS, [run(**DOWN), run("PMET", eff=0.5)]),
@@ -104,7 +127,7 @@ CASES = [
     ("neighbor-specificity", PART, pair(spec=0.8, plain={"spec": 0.5}) + pair("NA_PMET")),
     ("neighbor-specificity", FAILS, pair(spec=0.5)),
     ("neighbor-specificity", NOT_RUN, [run(), run("NA_MEMIT", model="gpt2-xl"), *pair("NAP_PMET")]),
-    ("neighbor-specificity", NOT_RUN, pair("NA_ROME")),  # not in the paper
+    ("neighbor-specificity", NOT_RUN, pair("NA_ROME")),  # not in the paper (arXiv:2503.11895)
     ("neighbor-every-k", HOLDS, pair(spec=(0.9, 0.8), plain={"spec": (0.6, 0.5)})),
     ("neighbor-every-k", PART, pair(spec=0.8, plain={"spec": 0.5}) + pair("NA_PMET")),
     ("neighbor-every-k", FAILS, pair(spec=(0.9, 0.4), plain={"spec": 0.5})),
@@ -165,7 +188,7 @@ CASES = [
 
 @pytest.mark.parametrize("claim, verdict, runs", CASES)
 def test_verdicts(claim, verdict, runs):
-    got = CLAIMS[claim].check(pd.concat(runs, ignore_index=True))
+    got = check(claim, pd.concat(runs, ignore_index=True))
     assert got.verdict == verdict, got.evidence
     assert (got.evidence[0].isdigit()) == (verdict != NOT_RUN) and got.evidence.endswith(".")
 
@@ -185,7 +208,7 @@ def test_nothing_is_claimed_of_nothing(claim):
     empty = run()[:0]
     unedited = run()[:1]
     for metrics in (empty, unedited, run(method="unknown")):
-        got = claim.check(metrics)
+        got = check(claim.id, metrics)
         assert got == (NOT_RUN, f"Needs {claim.needs}.")
 
 
@@ -219,6 +242,8 @@ UNDEREDIT = [
     ("underedit-dp", PART, [(*GREW, ([9, 9, 1, 1], [1] * 4)), (*GREW, ([1, 1, 9, 9], [1] * 4))]),
     ("underedit-dp", FAILS, [(*GREW, ([1, 1, 9, 9], [1, 1, 1, 1]))]),
     ("underedit-dp", NOT_RUN, [GREW]),
+    # an edit that is no number is a collapse, and not left out
+    ("underedit-dp", NOT_RUN, [(*GREW, ([9, 9, 1, 1], [1, np.nan, 1, 1]))]),
 ]
 
 
@@ -227,16 +252,16 @@ def test_verdicts_on_single_edits(claim, verdict, edits):
     methods = ("MEMIT", "PMET")[: len(edits)]
     requests = [per_request(*e, method=m) for e, m in zip(edits, methods, strict=True)]
     metrics = pd.concat([run(method) for method in methods], ignore_index=True)
-    got = CLAIMS[claim].check(metrics, pd.concat(requests, ignore_index=True))
+    got = check(claim, metrics, pd.concat(requests, ignore_index=True))
     assert got.verdict == verdict, got.evidence
     shuffled = pd.concat(requests).sample(frac=1, random_state=0)
-    assert CLAIMS[claim].check(metrics, shuffled) == got
+    assert check(claim, metrics, shuffled) == got
 
 
 def test_the_numbers_are_those_of_the_underedit_edits():
-    got = CLAIMS["underedit-gain"].check(run(), per_request(*GREW))
+    got = check("underedit-gain", run(), per_request(*GREW))
     assert got.evidence == "1 of 1. Yes: gpt-j-6b MEMIT 2 UnderEdit edits +50.0, all +25.0."
-    got = CLAIMS["underedit-share"].check(run(), per_request(".-xx", "xxxx"))
+    got = check("underedit-share", run(), per_request(".-xx", "xxxx"))
     assert got.evidence == "0 of 1. No: gpt-j-6b MEMIT 50% of the gain."
 
 
@@ -248,7 +273,7 @@ def test_evidence_names_who_does_and_who_does_not_by_trial():
         [run(dp=[9, 0.5]), run(trial=2, dp=NEVER), run(trial=3, dp=[0.5]),
          run("ROME", dataset="zsre", dp=NEVER)]
     )  # fmt: skip
-    got = CLAIMS["always-halts"].check(metrics, names={"gpt-j-6b": "GPT-J"})
+    got = check("always-halts", metrics, names={"gpt-j-6b": "GPT-J"})
     assert got.evidence == (
         "2 of 4. Yes: GPT-J MEMIT (counterfact) k = 2, k = 1. No: GPT-J MEMIT (counterfact) not"
         " within 3; GPT-J ROME (zsre) not within 3."
@@ -258,34 +283,45 @@ def test_evidence_names_who_does_and_who_does_not_by_trial():
 def test_long_evidence_names_the_exceptions_rather_than_the_rule():
     names = [f"gpt-{i}" for i in range(12)]
     metrics = [run(model=name, dp=NEVER if i < 5 else GOOD) for i, name in enumerate(names)]
-    got = CLAIMS["always-halts"].check(pd.concat(metrics)).evidence
+    got = check("always-halts", pd.concat(metrics)).evidence
     assert got.startswith("7 of 12. Yes: gpt-5 MEMIT k = 2; gpt-6 MEMIT k = 2; gpt-7 MEMIT k = 2;")
     assert "and 4 more. No: " in got and all(f"gpt-{i} MEMIT not within 3" in got for i in range(5))
 
 
 def test_a_method_is_judged_by_its_mean_over_trials():
     metrics = pd.concat([run(eff=(0.5, 0.9)), run(eff=(0.9, 0.8), trial=2)])
-    assert CLAIMS["score-rises"].check(metrics).verdict == HOLDS
+    assert check("score-rises", metrics).verdict == HOLDS
     metrics = pd.concat([run(eff=(0.5, 0.6)), run(eff=(0.9, 0.5), trial=2)])
-    assert CLAIMS["score-rises"].check(metrics).verdict == FAILS
+    assert check("score-rises", metrics).verdict == FAILS
+
+
+def test_under_mean_the_means_are_judged_and_their_stop_is_every_trials():
+    """By itself trial 1 stops at k = 1 and trial 2 never; their means stop at k = 2."""
+    metrics = pd.concat([run(dp=[0.5, 0.5]), run(trial=2, dp=[9, 1.4])], ignore_index=True)
+    requests = pd.concat([per_request(*GREW).assign(trial=t) for t in (1, 2)], ignore_index=True)
+    for stop_row, halts, gain in (("trial", "1 of 2.", "1 of 1."), ("mean", "1 of 1.", "2 of 2.")):
+        rule = Rule(stop_row)
+        assert check("always-halts", metrics, rule=rule).evidence.startswith(halts)
+        assert check("underedit-gain", metrics, requests, rule).evidence.startswith(gain)
+    assert "k = 2" in check("always-halts", metrics, rule=Rule("mean")).evidence
 
 
 def test_the_unedited_models_perplexity_is_no_collapse():
     metrics = run("ROME")
     metrics.loc[metrics["k"] == 0, "me_ppl"] = 5000.0
-    assert CLAIMS["rome-collapses"].check(metrics).verdict == FAILS
+    assert check("rome-collapses", metrics).verdict == FAILS
 
 
 def test_edits_that_are_missing_at_the_stop_say_nothing():
     requests = per_request(*GREW)
     gone = requests[(requests["k"] == 1) | (requests["request"] > 0)]
-    assert CLAIMS["underedit-gain"].check(run(), gone).verdict == NOT_RUN
+    assert check("underedit-gain", run(), gone).verdict == NOT_RUN
 
 
 def test_epsilon_moves_the_stop():
     metrics = run(eff=(0.5, 0.9, 0.4), dp=[9, 3, 0.5])
-    assert CLAIMS["stop-beats-once"].check(metrics).verdict == FAILS
-    assert CLAIMS["stop-beats-once"].check(metrics, epsilon=5.0).verdict == HOLDS
+    assert check("stop-beats-once", metrics).verdict == FAILS
+    assert check("stop-beats-once", metrics, rule=Rule("trial", 5.0)).verdict == HOLDS
 
 
 # ---- the paper's own numbers
@@ -293,7 +329,7 @@ def test_epsilon_moves_the_stop():
 
 @pytest.fixture(scope="module")
 def printed():
-    return V.Data(as_metrics([6, 7, 8, 9]))
+    return V.Data(as_metrics([6, 7, 8, 9]), rule=Rule("mean"))
 
 
 def test_what_is_known_about_the_papers_own_rows(printed):
@@ -316,6 +352,9 @@ def test_what_is_known_about_the_papers_own_rows(printed):
         "llama-neighbor": HOLDS,
         "prefix-specificity": HOLDS,
         "prefix-free-score": FAILS,
+        "spread-repairs": HOLDS,
+        "pmet-precise": HOLDS,
+        "pmet-stronger": PART,
         "small-change-two": HOLDS,
         "small-change-later": HOLDS,
         "monotonic-fails": HOLDS,
@@ -331,7 +370,7 @@ def test_what_is_known_about_the_papers_own_rows(printed):
 
 
 def test_the_rule_has_the_best_score_in_six_of_the_ten_cells_of_table_4():
-    got = CLAIMS["rule-best"].check(as_metrics([6, 7]))
+    got = check("rule-best", as_metrics([6, 7]))
     assert got.verdict == PART and got.evidence.startswith("6 of 10.")
     lost = got.evidence.split(" No: ")[1]
     for name in ("gpt-j-6b MEMIT (zsre)", "gpt-j-6b PMET (zsre)", "llama-2-7b PMET (counterfact)",
@@ -343,7 +382,7 @@ def test_monotonic_decrease_stops_gpt_j_pmet_too_early():
     """The row that fixes the reading of the rule (SPEC C.5)."""
     metrics = as_metrics(6)
     one = metrics[(metrics["model"] == "gpt-j-6b") & (metrics["method"] == "PMET")]
-    got = CLAIMS["monotonic-fails"].check(one)
+    got = check("monotonic-fails", one)
     assert got.evidence == "1 of 1. Yes: gpt-j-6b PMET k = 1 against 3."
 
 
@@ -352,14 +391,14 @@ def test_monotonic_decrease_stops_gpt_j_pmet_too_early():
 
 def test_models_of_the_paper_small_ones_and_printed_rows_are_judged_apart():
     metrics = pd.concat([run(**UP), run(model="tiny", **DOWN)], ignore_index=True)
-    got = C.check_claims(metrics, small=["tiny"], printed=as_metrics([6]))
+    got = C.check_claims(metrics, rule=TRIAL, small=["tiny"], printed=as_metrics([6]))
     assert list(got) == list(C.COLUMNS) and len(got) == 3 * len(C.CLAIMS)
     rises = got[got["id"] == "score-rises"].set_index("scope")
     assert rises.loc[C.PAPER_MODELS, "verdict"] == HOLDS
     assert rises.loc[C.SMALL_MODELS, "verdict"] == FAILS
     assert rises.loc[C.PRINTED, "evidence"].startswith("5 of 9.")
-    assert set(C.check_claims(metrics)["scope"]) == {C.PAPER_MODELS}
-    nothing = C.check_claims(metrics[:0])
+    assert set(C.check_claims(metrics, rule=TRIAL)["scope"]) == {C.PAPER_MODELS}
+    nothing = C.check_claims(metrics[:0], rule=TRIAL)
     assert set(nothing["verdict"]) == {NOT_RUN} and len(nothing) == len(C.CLAIMS)
 
 
@@ -393,6 +432,7 @@ def test_the_script_writes_the_table(tmp_path):
                 "trial_score": "mean_of_scores",
                 "round_per_trial": None,
                 "score_zeros": "keep",
+                "stop_row": "trial",
             },
         ),
         log=[str(tmp_path / "log")],

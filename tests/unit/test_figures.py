@@ -176,6 +176,14 @@ def test_underedit_of_one_iteration_or_a_collapse(tmp_path):
     assert record["series"]["All"]["dp"][1] == math.inf
 
 
+def test_a_value_that_is_no_number_is_not_left_out(tmp_path):
+    requests, logs = batch(iterations=2)
+    logs[2].loc[3, "p_hat"] = math.nan
+    logs[1].loc[3, ["p_bar", "p_hat"]] = math.inf
+    record = F.figure_underedit(requests, logs, tmp_path / "u.png")
+    assert record["series"]["All"]["dp"] == [math.inf, math.inf]
+
+
 def test_bad_iterations_are_refused(tmp_path):
     requests, logs = batch()
     with pytest.raises(ValueError, match="iteration 1 is missing"):

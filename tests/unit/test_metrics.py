@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from modeledit import aggregation as A
 from modeledit import metrics as M
+from modeledit.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -351,11 +353,29 @@ def test_dp_is_the_difference_of_means_not_the_mean_difference():
     assert got["dp"][1] == 0
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, None])
+def test_a_mean_over_edits_leaves_no_edit_out(bad):
+    assert M.mean_perplexity([1.5] * 999 + [bad]) == math.inf
+    assert M.mean_perplexity(pd.Series([1.5] * 999 + [bad], dtype=float)) == math.inf
+
+
+def test_mean_perplexity():
+    assert M.mean_perplexity(np.array([1.0, 2.0, 6.0])) == 3.0
+    assert M.mean_perplexity([1e308, 1e308]) == math.inf
+    assert math.isnan(M.mean_perplexity([]))
+
+
+def test_distance_of_perplexities():
+    inf, nan = math.inf, math.nan
+    a, b = [3, 1, inf, inf, 1, nan, inf], [1, 3, 1, inf, inf, 1, nan]
+    np.testing.assert_array_equal(M.distance(a, b), [2, 2, inf, inf, inf, nan, nan])
+
+
 def test_collapse_is_infinite_and_never_missing():
     before, after = run_tables()
     got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 1.0], [1.0, math.nan])}, **RUN)
     assert got["p_hat"][1] == math.inf and got["dp"][1] == math.inf
-    assert pd.isna(A.picks(got)["proposed"][0])
+    assert pd.isna(A.pick_table(got, Rule("trial"))["proposed"][0])
 
 
 def test_iterations_after_the_stop_are_left_out():
@@ -399,6 +419,9 @@ def run_frame(dp, trial=1, method="MEMIT", score=0.5, **fixed):
         row |= {"dataset": "d", "model": "m", "method": method, "trial": trial} | fixed
         rows.append(row)
     rows[0] |= dict.fromkeys(("spec_acc", "score_acc", "p_bar", "dp2"), math.nan)
+    rows[1] |= {"dp2": math.nan}
+    for before, row in pairwise(rows[1:]):
+        row["dp2"] = abs(row["p_hat"] - before["p_hat"])
     return pd.DataFrame(rows, columns=list(M.COLUMNS))
 
 
@@ -419,12 +442,16 @@ def test_picks_are_per_run_and_nullable():
     frame = pd.concat(
         [run_frame([9.0, 0.5, 0.9]), run_frame([9.0, 7.0, 5.0], trial=2), run_frame([0.2], 3)]
     ).sample(frac=1, random_state=1)
-    got = A.picks(frame).sort_values("trial")
+    got = A.pick_table(frame, Rule("trial")).sort_values("trial")
     assert got["proposed"].tolist() == [2, pd.NA, 1]
     assert got["monotonic"].tolist() == [2, pd.NA, pd.NA]
     assert got["small_change"].tolist() == [3, pd.NA, pd.NA]
     assert str(got["proposed"].dtype) == "Int64"
-    assert A.picks(frame, epsilon=8.0).sort_values("trial")["proposed"].tolist() == [2, 2, 1]
+    assert A.pick_table(frame, Rule("trial", 8.0)).sort_values("trial")["proposed"].tolist() == [
+        2,
+        2,
+        1,
+    ]
 
 
 def test_by_iteration_carries_stopped_trials_forward():
@@ -448,14 +475,14 @@ def test_at_stop_takes_each_trials_own_stop():
             run_frame([9.0, 7.0], trial=1, method="PMET"),
         ]
     )
-    got = A.at_stop(frame).set_index("method")
+    got = A.at_stop(frame, Rule("trial")).set_index("method")
     assert got.loc["MEMIT", "k_text"] == "2–4" and got.loc["MEMIT", "k"] == 3
     assert got.loc["MEMIT", "eff_acc"] == pytest.approx((0.2 + 0.4) / 2)
     assert got.loc["MEMIT", "met"] and not got.loc["PMET", "met"]
     assert got.loc["PMET", "k_text"] == "2" and got.loc["PMET", "dp"] == 7.0
     assert math.isnan(got.loc["PMET", "eff_acc_sd"])
     # On trial means the rule is met later: (0.4 + 5) / 2 > 1, (0.4 + 0.1) / 2 <= 1.
-    mean = A.at_stop(frame, by="mean").set_index("method")
+    mean = A.at_stop(frame, Rule("mean")).set_index("method")
     assert mean.loc["MEMIT", "k_text"] == "4" and mean.loc["MEMIT", "met"]
     assert mean.loc["PMET", "k_text"] == "2" and not mean.loc["PMET", "met"]
 
@@ -465,6 +492,60 @@ def test_infinite_values_stay_infinite_over_trials():
     frame.loc[(frame["k"] == 2) & (frame["trial"] == 1), "me_ppl"] = math.inf
     got = A.by_iteration(frame).set_index("k")
     assert got.loc[2, "dp"] == math.inf and got.loc[2, "me_ppl"] == math.inf
+
+
+def with_p(trial, *pairs):
+    """A run from the (p_bar, p_hat) of k = 1, 2, ..."""
+    frame = run_frame([0.0] * len(pairs), trial=trial)
+    frame.loc[1:, ["p_bar", "p_hat"]] = pairs
+    frame["dp"] = M.distance(frame["p_hat"], frame["p_bar"])
+    frame["dp2"] = M.distance(frame["p_hat"], frame["p_hat"].shift())
+    frame.loc[:1, "dp2"] = math.nan
+    return frame
+
+
+def test_the_difference_of_a_row_is_that_of_its_own_means():
+    """SPEC C.2: the printed |dp| is |p_hat - p_bar| of the same row, whatever the trials' signs."""
+    pairs = {1: (1e5, 8.372e5), 2: (1e5, 8.37e5), 3: (9e5, 1.63e5)}
+    frame = pd.concat(with_p(trial, pair, (1.0, 2.0 + trial)) for trial, pair in pairs.items())
+    rows = A.by_iteration(frame).set_index("k")
+    own = [abs(p_hat - p_bar) for p_bar, p_hat in pairs.values()]
+    assert rows.loc[1, "dp"] == abs(rows.loc[1, "p_hat"] - rows.loc[1, "p_bar"]) < np.mean(own) / 2
+    assert rows.loc[1, "dp_sd"] == pytest.approx(np.std(own, ddof=1))
+    assert rows.loc[2, "dp2"] == pytest.approx(abs(rows.loc[2, "p_hat"] - rows.loc[1, "p_hat"]))
+    assert math.isnan(rows.loc[1, "dp2"])  # the change from the unedited model is none
+    stop = A.at_stop(frame, Rule("trial", 1e6)).iloc[0]
+    assert stop["k"] == 1 and stop["dp"] == rows.loc[1, "dp"]
+
+
+def test_the_change_of_a_row_is_that_of_its_own_means():
+    """Trials that rise and fall by 10 do not move the mean; one that has stopped does not move."""
+    frame = pd.concat(
+        [
+            with_p(1, (1, 50), (1, 60), (1, 1.5)),
+            with_p(2, (1, 50), (1, 40)),
+            with_p(3, (1, 50), (1, 51)),
+        ]
+    )
+    rows = A.by_iteration(frame).set_index("k")
+    assert rows.loc[2, "dp2"] == pytest.approx(1 / 3)
+    assert rows.loc[2, "dp2_sd"] == pytest.approx(np.std([10, 10, 1], ddof=1))
+    assert rows.loc[3, "dp2"] == pytest.approx(58.5 / 3)
+    # At their own last iterations, 3, 2 and 2, each against its own iteration before.
+    stop = A.at_stop(frame, Rule("trial", 0.6)).iloc[0]
+    before, after = np.mean([60, 50, 50]), np.mean([1.5, 40, 51])
+    assert stop["k_text"] == "2–3" and stop["dp2"] == pytest.approx(abs(after - before))
+
+
+def test_no_trial_is_left_out_of_a_mean():
+    frame = pd.concat([with_p(1, (1, 2), (1, 1.5)), with_p(2, (1, 2), (1, 1.5))])
+    frame.loc[(frame["trial"] == 2) & (frame["k"] == 2), ["p_hat", "dp", "dp2"]] = math.nan
+    frame.loc[(frame["trial"] == 2) & (frame["k"] == 2), "me_ppl"] = math.inf
+    frame.loc[(frame["trial"] == 1) & (frame["k"] == 1), "gen_acc"] = math.nan
+    rows = A.by_iteration(frame).set_index("k")
+    assert rows.loc[2, ["p_hat", "dp", "dp2", "p_hat_sd", "dp_sd"]].isna().all()
+    assert rows.loc[2, "me_ppl"] == math.inf and rows.loc[2, "p_bar"] == 1
+    assert math.isnan(rows.loc[1, "gen_acc"]) and rows.loc[1, "eff_acc"] == pytest.approx(0.1)
 
 
 def test_trial_aggregations_differ_as_named():

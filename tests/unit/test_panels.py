@@ -15,6 +15,7 @@ from modeledit import panels as P
 from modeledit.drawing import STYLE
 from modeledit.metrics import COLUMNS
 from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
+from modeledit.stopping import Rule
 
 ROW = ("request", "kind", "index", "object", "token_ids", "logprobs", "argmax")
 ROW += ("ranks", "top", "top_logprobs")
@@ -266,18 +267,31 @@ def chain(tmp_path):
 def test_a_run_is_shown_after_one_iteration_and_at_its_stop(chain, dp, headings):
     _, paths = chain
     metrics = pd.concat([metrics_of("M", dp), metrics_of("M", [0.1], trial=2)])
-    found = P.run_stages(metrics, ("geography", "tiny", "M", 1), paths)
+    found = P.run_stages(metrics, ("geography", "tiny", "M", 1), paths, Rule("trial"))
     assert [stage.heading for stage in found] == headings
     assert all(not stage.scores.empty for stage in found)
+
+
+@pytest.mark.parametrize(("trial", "k"), [(1, 2), (2, 3)])
+def test_under_mean_a_run_is_shown_where_its_trials_stop_together(chain, trial, k):
+    """At the stop of the means, k = 3, trial 1 takes part with its last iteration."""
+    _, paths = chain
+    gaps = {1: (9.0, 0.1), 2: (9.0, 8.0, 0.9)}
+    metrics = pd.concat(
+        metrics_of("M", dp, trial=t).assign(p_bar=1.0, p_hat=[1.0, *(1.0 + d for d in dp)])
+        for t, dp in gaps.items()
+    )
+    found = P.run_stages(metrics, ("geography", "tiny", "M", trial), paths, Rule("mean"))
+    assert found[-1].heading == f"M\nk = {k}, stop"
 
 
 def test_metrics_of_another_run_are_refused(chain):
     _, paths = chain
     metrics = metrics_of("M", (9.0, 2.0, 0.4))
     with pytest.raises(ValueError, match="geography/tiny/N/1"):
-        P.run_stages(metrics, ("geography", "tiny", "N", 1), paths)
+        P.run_stages(metrics, ("geography", "tiny", "N", 1), paths, Rule("trial"))
     with pytest.raises(ValueError, match="up to k = 3, its scores to k = 2"):
-        P.run_stages(metrics, ("geography", "tiny", "M", 1), paths[:2])
+        P.run_stages(metrics, ("geography", "tiny", "M", 1), paths[:2], Rule("trial"))
 
 
 def test_older_scores_name_the_file_and_the_way_out(tmp_path):
@@ -311,7 +325,13 @@ def test_the_script_draws_what_the_rule_gives_it(tmp_path, chain, assisted):
             metrics=str(table),
         ),
         output=Named(figure=str(figure)),
-        params=Named(neighbor="NA_MEMIT", titles={"tiny": "Tiny"}, small=["Tiny"], epsilon=1.0),
+        params=Named(
+            neighbor="NA_MEMIT",
+            titles={"tiny": "Tiny"},
+            small=["Tiny"],
+            epsilon=1.0,
+            stop_row="trial",
+        ),
         wildcards=Named(dataset="geography", model="tiny", algorithm="MEMIT"),
         log=[str(tmp_path / "log.txt")],
     )

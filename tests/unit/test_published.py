@@ -12,6 +12,7 @@ import yaml
 
 from modeledit import aggregation, published, tables, typesetting
 from modeledit import metrics as M
+from modeledit.stopping import Rule
 
 ORIGINAL = Path(__file__).resolve().parents[3] / "shared" / "published_tables.json"
 MODELS = {
@@ -292,10 +293,13 @@ PLAIN = {
 }
 
 
+MEAN = Rule("mean")
+
+
 def built(name, source, dataset, shown=None):
     metrics = published.as_metrics(source)
     models = [m for m in MODELS.values() if m in set(metrics["model"])]
-    return tables.build(name, metrics, dataset=dataset, models=models, by="mean", shown=shown)
+    return tables.build(name, metrics, dataset=dataset, models=models, rule=MEAN, shown=shown)
 
 
 def html_cells(table):
@@ -392,7 +396,7 @@ CRITERIA = list(tables.RULES)
 
 def test_the_stopping_criteria_pick_the_printed_rows(printed):
     runs = ["dataset", "model", "method"]
-    found = aggregation.picks(published.as_metrics((6, 7))).set_index(runs)[CRITERIA]
+    found = aggregation.pick_table(published.as_metrics((6, 7)), MEAN).set_index(runs)[CRITERIA]
     for run, expected in PICKS.items():
         assert tuple(None if pd.isna(k) else k for k in found.loc[run]) == expected, run
     # Table 10 has no perplexities but their change.
@@ -409,7 +413,7 @@ def test_the_stopping_criteria_pick_the_printed_rows(printed):
 
 
 def test_nothing_else_meets_the_rule(printed):
-    found = aggregation.picks(published.as_metrics((6, 7, 8, 9)))
+    found = aggregation.pick_table(published.as_metrics((6, 7, 8, 9)), MEAN)
     stops = found.set_index(["dataset", "model", "method"])["proposed"]
     never = {run for run, k in stops.items() if pd.isna(k)}
     rome = {(d, m, "ROME") for d in (CF, ZSRE) for m in MODELS.values()}

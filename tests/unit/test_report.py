@@ -18,6 +18,7 @@ from modeledit import drilldown as D
 from modeledit import report as R
 from modeledit.metrics import request_metrics
 from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
+from modeledit.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
 
 SWITCHES = {"accuracy": "exact", "success": "sum"}
@@ -182,18 +183,18 @@ def test_a_figure_without_a_record_is_shown(sources, tmp_path):
 def test_runs_planned_and_done(sources):
     config = R.yaml.safe_load(sources.config.read_text(encoding="utf-8"))["config"]
     metrics = R.read_metrics(sources.metrics)
-    rows = R.run_rows(config, metrics)
+    rows = R.run_rows(config, metrics, Rule("trial"))
     names = [(row["method"], row["trial"]) for row in rows]
     assert names == [(method, trial) for method in (*METHODS, "PMET") for trial in TRIALS]
     assert [row["done"] for row in rows] == [2] * 4 + [0] * 2
     assert rows[0]["proposed"] == rows[0]["k"] == 2 and rows[0]["dp"] == pytest.approx(0.5)
     assert rows[0]["collapsed"] is False and rows[-1]["k"] is None
-    config["stop"]["epsilon"] = 0.1  # never met: the last iteration stands in
-    row = R.run_rows(config, metrics)[0]
+    # never met: the last iteration stands in
+    row = R.run_rows(config, metrics, Rule("trial", 0.1))[0]
     assert (row["proposed"], row["k"], row["dp"]) == (None, 2, pytest.approx(0.5))
-    assert R.run_rows(config, None)[0]["done"] == 0
+    assert R.run_rows(config, None, Rule("trial"))[0]["done"] == 0
     config["runs"][0]["trials"] = 1
-    assert [row["trial"] for row in R.run_rows(config, metrics)] == [1, 1, 1]
+    assert [row["trial"] for row in R.run_rows(config, metrics, Rule("trial"))] == [1, 1, 1]
 
 
 def test_lists_are_in_percent_and_without_nan(sources):

@@ -23,8 +23,20 @@ from modeledit.metrics import (
     SCORES,
     harmonic_mean,
 )
+from modeledit.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+TRIAL = Rule("trial")
+
+
+def intervals(requests, metrics, rule=TRIAL, **options):
+    return S.intervals(requests, metrics, rule=rule, **options)
+
+
+def differences(requests, metrics, rule=TRIAL, **options):
+    return S.differences(requests, metrics, rule=rule, **options)
 
 
 def run(values, dp, *, dataset="facts", model="small", method="MEMIT", trial=1, zeros="keep"):
@@ -36,8 +48,10 @@ def run(values, dp, *, dataset="facts", model="small", method="MEMIT", trial=1, 
         requests.append(frame.assign(request=range(len(frame)), k=k, **name))
         row = frame.mean().to_dict()
         row |= {s: harmonic_mean([row[p] for p in parts], zeros) for s, parts in SCORES.items()}
-        dp_k = dp[k - 1] if k else np.nan
-        rows.append(name | row | {"k": k, "n_requests": len(frame), "me_ppl": 50.0 + k, "dp": dp_k})
+        row |= {"k": k, "n_requests": len(frame), "me_ppl": 50.0 + k, "p_hat": 1000.0}
+        if k:
+            row |= {"p_bar": 1.0, "p_hat": 1.0 + dp[k - 1], "dp": dp[k - 1]}
+        rows.append(name | row)
     return pd.concat(requests, ignore_index=True), pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -66,7 +80,7 @@ def compare(a, b, **options):
     """`differences` of NA_MEMIT with values a against MEMIT with values b, one iteration each."""
     zero = np.zeros_like(np.atleast_2d(a))
     requests, metrics = gather(run([zero, a], [0.1], method="NA_MEMIT"), run([zero, b], [0.1]))
-    found = S.differences(requests, metrics, seed=1, resamples=200, **options)
+    found = differences(requests, metrics, seed=1, resamples=200, **options)
     return found[found["comparison"] == "neighbor"].set_index("metric")
 
 
@@ -203,22 +217,22 @@ def test_neither_the_order_of_edits_nor_other_runs_change_a_result():
     requests, metrics = study(rng)
     options = {"seed": 7, "resamples": 100, "exchanges": 199}
     shuffled = requests.sample(frac=1, random_state=1)
-    for function in (S.intervals, S.differences):
-        kept = options if function is S.differences else {"seed": 7, "resamples": 100}
+    for function in (intervals, differences):
+        kept = options if function is differences else {"seed": 7, "resamples": 100}
         whole = function(requests, metrics, **kept)
         pd.testing.assert_frame_equal(function(shuffled, metrics, **kept), whole)
     alone = requests["method"] == "MEMIT", metrics["method"] == "MEMIT"
-    fewer = S.differences(requests[alone[0]], metrics[alone[1]], **options)
+    fewer = differences(requests[alone[0]], metrics[alone[1]], **options)
     columns = ["comparison", "a", "metric", "p", "low", "high"]
     pd.testing.assert_frame_equal(
-        fewer[columns], S.differences(requests, metrics, **options)[columns].head(len(fewer))
+        fewer[columns], differences(requests, metrics, **options)[columns].head(len(fewer))
     )
-    other = S.differences(requests, metrics, **(options | {"seed": 8}))
-    assert not other["low"].equals(S.differences(requests, metrics, **options)["low"])
+    other = differences(requests, metrics, **(options | {"seed": 8}))
+    assert not other["low"].equals(differences(requests, metrics, **options)["low"])
 
 
 def test_adjusted_p_are_monotonic_and_never_smaller():
-    found = S.differences(*study(np.random.default_rng(2)), seed=1, resamples=50, exchanges=499)
+    found = differences(*study(np.random.default_rng(2)), seed=1, resamples=50, exchanges=499)
     ordered = found.sort_values("p")
     assert ordered["p_adjusted"].is_monotonic_increasing
     assert (ordered["p_adjusted"] >= ordered["p"]).all()
@@ -233,8 +247,8 @@ def test_adjusted_p_are_monotonic_and_never_smaller():
 def test_means_are_those_of_the_tables():
     rng = np.random.default_rng(4)
     requests, metrics = study(rng)
-    got = S.intervals(requests, metrics, seed=1, resamples=50)
-    for at, table in (("iteration", by_iteration(metrics)), ("stop", at_stop(metrics))):
+    got = intervals(requests, metrics, seed=1, resamples=50)
+    for at, table in (("iteration", by_iteration(metrics)), ("stop", at_stop(metrics, TRIAL))):
         rows = got[got["at"] == at].set_index(["method", "k", "metric", "kind"])
         for _, line in table.iterrows():
             for metric in ("eff_acc", "spec_succ", "score_acc", "me_ppl", "dp"):
@@ -255,7 +269,7 @@ def test_intervals_over_trials_are_students_t():
     requests, metrics = study(np.random.default_rng(4))
     values = metrics.query("method == 'NA_MEMIT' and k == 1")["gen_acc"]
     want = stats.t.interval(0.9, 2, values.mean(), stats.sem(values))
-    got = S.intervals(requests, metrics, seed=1, resamples=50, confidence=0.9)
+    got = intervals(requests, metrics, seed=1, resamples=50, confidence=0.9)
     row = got.query("method == 'NA_MEMIT' and at == 'iteration' and k == 1 and kind == 'trials'")
     row = row.set_index("metric").loc["gen_acc"]
     assert (row["low"], row["high"]) == pytest.approx((max(want[0], 0), min(want[1], 1)))
@@ -263,19 +277,52 @@ def test_intervals_over_trials_are_students_t():
     assert got.query("metric == 'dp' and method == 'MEMIT' and k == 2")["low"].tolist() == [0]
 
 
+def test_intervals_of_differences_are_of_the_signed_ones():
+    requests, metrics = study(np.random.default_rng(4))
+    at = (metrics["method"] == "NA_MEMIT") & (metrics["k"] == 1)
+    for gaps in ((5.0, -4.0, 2.0), (-5.0, -5.5, -6.0)):
+        metrics.loc[at, "p_hat"] = 1.0 + np.array(gaps)
+        want = stats.t.interval(0.95, 2, np.mean(gaps), stats.sem(gaps))
+        got = intervals(requests, metrics, seed=1, resamples=20)
+        row = got.query("method == 'NA_MEMIT' and at == 'iteration' and k == 1")
+        row = row.set_index("metric").loc["dp"]
+        rows = by_iteration(metrics).query("method == 'NA_MEMIT' and k == 1")
+        assert row["mean"] == pytest.approx(abs(np.mean(gaps))) == rows["dp"].item()
+        ends = sorted(np.abs(want))
+        assert (row["low"], row["high"]) == pytest.approx(
+            (0 if want[0] < 0 < want[1] else ends[0], ends[1])
+        )
+
+
+def test_what_one_trial_lacks_has_no_interval():
+    requests, metrics = study(np.random.default_rng(4), trials=4)
+    metrics.loc[(metrics["trial"] == 2) & (metrics["k"] == 1), "me_ppl"] = np.nan
+    lost = (requests["trial"] == 2) & (requests["method"] == "MEMIT")
+    requests.loc[lost, "gen_acc"] = np.nan
+    got = intervals(requests, metrics, seed=1, resamples=20)
+    got = got[got["at"] == "iteration"]
+    assert got.query("metric == 'me_ppl' and k == 1").empty
+    assert len(got.query("metric == 'me_ppl' and k == 2")) == 2
+    by_edits = got[got["kind"] == "edits"]
+    assert set(by_edits.query("metric in ['gen_acc', 'score_acc']")["method"]) == {"NA_MEMIT"}
+    found = differences(requests, metrics, seed=1, resamples=20, exchanges=19)
+    assert found.query("metric == 'gen_acc' and (a == 'MEMIT' or b == 'MEMIT')").empty
+    assert not found.query("metric == 'eff_acc' and b == 'MEMIT'").empty
+
+
 def test_two_trials_have_no_interval_over_trials_and_a_collapse_has_no_width():
     requests, metrics = study(np.random.default_rng(4), trials=2)
-    assert set(S.intervals(requests, metrics, seed=1, resamples=20)["kind"]) == {"edits"}
+    assert set(intervals(requests, metrics, seed=1, resamples=20)["kind"]) == {"edits"}
     requests, metrics = study(np.random.default_rng(4))
     metrics.loc[(metrics["trial"] == 2) & (metrics["k"] == 1), "me_ppl"] = np.inf
-    got = S.intervals(requests, metrics, seed=1, resamples=20)
+    got = intervals(requests, metrics, seed=1, resamples=20)
     row = got.query("metric == 'me_ppl' and k == 1 and at == 'iteration'")
     assert np.isinf(row["mean"]).all() and row[["low", "high"]].isna().all(axis=None)
 
 
 def test_each_trial_is_compared_at_its_own_stop():
     requests, metrics = study(np.random.default_rng(1))
-    got = S.differences(requests, metrics, seed=1, resamples=20, exchanges=99)
+    got = differences(requests, metrics, seed=1, resamples=20, exchanges=99)
     first = got.query("metric == 'eff_acc'").set_index(["comparison", "a"])
     assert first.loc[("iteration", "MEMIT"), ["a_k", "b_k", "n"]].tolist() == ["2–3", "1", 84]
     assert first.loc[("neighbor", "NA_MEMIT"), ["a_k", "b", "b_k"]].tolist() == [
@@ -283,7 +330,7 @@ def test_each_trial_is_compared_at_its_own_stop():
         "MEMIT",
         "2–3",
     ]
-    stops = at_stop(metrics).set_index("method")["eff_acc"]
+    stops = at_stop(metrics, TRIAL).set_index("method")["eff_acc"]
     assert first.loc[("neighbor", "NA_MEMIT"), "mean_b"] == pytest.approx(stops["MEMIT"])
     assert first.loc[("neighbor", "NA_MEMIT"), "mean_a"] == pytest.approx(stops["NA_MEMIT"])
 
@@ -292,7 +339,7 @@ def test_prefixes_and_further_neighbors_are_compared_too():
     rng = np.random.default_rng(1)
     names = ("MEMIT", "NA_MEMIT", "NAP_MEMIT", "NA3_MEMIT", "NA2_PMET")
     made = [run([draw(rng, 9), draw(rng, 9)], [0.1], method=name) for name in names]
-    got = S.differences(*gather(*made), seed=1, resamples=20)
+    got = differences(*gather(*made), seed=1, resamples=20)
     pairs = set(got[["comparison", "a", "b"]].itertuples(index=False, name=None))
     assert pairs == {("iteration", name, name) for name in names} | {
         ("neighbor", "NA_MEMIT", "MEMIT"),
@@ -309,7 +356,7 @@ def test_prefixes_and_further_neighbors_are_compared_too():
 def test_a_run_that_never_stops_is_taken_at_its_end():
     rng = np.random.default_rng(1)
     rounds = [draw(rng, 20, p) for p in (0, 0.3, 0.6, 0.9)]
-    got = S.differences(*run(rounds, [9, 8, 7]), seed=1, resamples=20)
+    got = differences(*run(rounds, [9, 8, 7]), seed=1, resamples=20)
     assert set(got["a_k"]) == {"3"}
     assert got.set_index("metric").loc["gen_acc", "mean_a"] == rounds[3][:, 2].mean()
 
@@ -338,33 +385,33 @@ def test_one_pair_none_and_a_metric_that_nobody_has():
         run([draw(np.random.default_rng(0), 5)] * 2, [0.1]),
         run([draw(np.random.default_rng(1), 5)] * 2, [0.1], method="NA_MEMIT", trial=2),
     )
-    assert set(S.differences(requests, metrics, seed=1)["comparison"]) == {"iteration"}
+    assert set(differences(requests, metrics, seed=1)["comparison"]) == {"iteration"}
     requests["request"] += requests["trial"] * 100
     apart = requests.assign(trial=1), metrics.assign(trial=1)
-    assert set(S.differences(*apart, seed=1)["comparison"]) == {"iteration"}
+    assert set(differences(*apart, seed=1)["comparison"]) == {"iteration"}
 
 
 def test_nothing_in_nothing_out():
     requests, metrics = run([np.zeros((2, 6))], [])
-    empty = S.differences(requests, metrics, seed=1)
+    empty = differences(requests, metrics, seed=1)
     assert empty.empty and list(empty) == list(S.DIFFERENCE_COLUMNS)
-    assert S.differences(requests[:0], metrics[:0], seed=1).empty
-    assert list(S.intervals(requests[:0], metrics[:0], seed=1)) == list(S.INTERVAL_COLUMNS)
+    assert differences(requests[:0], metrics[:0], seed=1).empty
+    assert list(intervals(requests[:0], metrics[:0], seed=1)) == list(S.INTERVAL_COLUMNS)
     assert S.note(empty, "facts") == ""
-    unscored = S.intervals(requests[:0], study(np.random.default_rng(0))[1], seed=1)
+    unscored = intervals(requests[:0], study(np.random.default_rng(0))[1], seed=1)
     assert set(unscored["kind"]) == {"trials"}
 
 
 def test_what_does_not_fit_together_is_named():
     requests, metrics = run([np.zeros((2, 6))] * 3, [5, 0.1])
     with pytest.raises(ValueError, match="facts/small/MEMIT/trial1 has no iteration 2"):
-        S.differences(requests[requests["k"] < 2], metrics, seed=1)
+        differences(requests[requests["k"] < 2], metrics, seed=1)
     with pytest.raises(ValueError, match="no run facts/other/MEMIT/trial1"):
-        S.intervals(requests.assign(model="other"), metrics, seed=1)
+        intervals(requests.assign(model="other"), metrics, seed=1)
     with pytest.raises(ValueError, match="occurs twice"):
-        S.intervals(pd.concat([requests, requests]), metrics, seed=1)
+        intervals(pd.concat([requests, requests]), metrics, seed=1)
     with pytest.raises(ValueError, match="zeros: 'none'"):
-        S.differences(requests, metrics, seed=1, zeros="none")
+        differences(requests, metrics, seed=1, zeros="none")
 
 
 # ---- the footnote
@@ -376,7 +423,7 @@ def test_the_note_says_test_edits_correction_and_what_holds():
     b = a.copy()
     b[:, 4] = 0
     zero = np.zeros_like(a)
-    found = S.differences(
+    found = differences(
         *gather(run([zero, a], [0.1], method="NA_MEMIT"), run([zero, b], [0.1])),
         seed=1,
         resamples=50,
@@ -442,7 +489,7 @@ def test_the_script_writes_both_tables(tmp_path):
         output=SimpleNamespace(
             intervals=str(tmp_path / "intervals.csv"), differences=str(tmp_path / "differences.csv")
         ),
-        params=SimpleNamespace(seed=1, epsilon=1.0, zeros="keep"),
+        params=SimpleNamespace(seed=1, epsilon=1.0, stop_row="trial", zeros="keep"),
         log=[str(tmp_path / "log")],
     )
     runpy.run_path(str(ROOT / "scripts" / "measure_differences.py"), {"snakemake": job})
@@ -462,6 +509,6 @@ def test_a_whole_study_takes_seconds():
     ]
     requests, metrics = gather(*made)
     start = time.process_time()
-    S.intervals(requests, metrics, seed=1)
-    S.differences(requests, metrics, seed=1)
+    intervals(requests, metrics, seed=1)
+    differences(requests, metrics, seed=1)
     assert time.process_time() - start < 20

@@ -11,15 +11,20 @@ import torch
 import yaml
 
 from modeledit import metrics
-from modeledit.aggregation import aggregate
+from modeledit.aggregation import aggregate, at_stop, pick_table
 from modeledit.covariance import factorize
 from modeledit.iteration import edit_once, target_settings
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel
 from modeledit.prompts import Tokenization, build_problem, target_row
+from modeledit.report import run_rows
 from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.significance import differences, intervals
+from modeledit.stopping import Rule
+from modeledit.tables import build
 from modeledit.targets import optimize
+from modeledit.verdicts import Data
 from tests.reference import models as tiny
 from tests.unit.test_golden import Silent
 
@@ -103,12 +108,12 @@ def test_target_tokenization():
     assert TOKENIZER.decode(first) == " France" and TOKENIZER.decode(second) == "France"
     assert first != second
     # and the whole method shows it: PMET without a space on Llama, with one on GPT
-    for build, same in ((tiny.tiny_gpt2, True), (tiny.tiny_llama, False)):
+    for tiny_model, same in ((tiny.tiny_gpt2, True), (tiny.tiny_llama, False)):
         values = [
             edited(
                 "PMET",
                 [request_of(0)],
-                EditableModel(build(dtype=torch.float64)),
+                EditableModel(tiny_model(dtype=torch.float64)),
                 target_tokenization=kind,
             )[0]["p_init"][0]
             for kind in ("continuation", "legacy")
@@ -359,7 +364,8 @@ def test_score_zeros():
 def trials(*scores):
     frame = pd.DataFrame({name: [0.5] * len(scores) for name in metrics.METRICS})
     keys = {"dataset": "d", "model": "m", "method": "x", "k": 1, "n_requests": 9}
-    return frame.assign(**keys, trial=range(1, len(scores) + 1), score_acc=scores)
+    carried = {"stopped": False, "p_hat_before": 0.5}
+    return frame.assign(**keys, **carried, trial=range(1, len(scores) + 1), score_acc=scores)
 
 
 def test_trial_score():
@@ -377,6 +383,56 @@ def test_trial_score():
     )
     assert plain == pytest.approx(0.444) and rounded == pytest.approx(0.44)
     assert of_means == pytest.approx(0.5)
+
+
+def opposite_trials():
+    """p-hat - p-bar of two trials is 3, 0.5, 0.5 and -3.2, -0.4, -0.4: together small at once."""
+    rows = []
+    for trial, gaps in ((1, (3.0, 0.5, 0.5)), (2, (-3.2, -0.4, -0.4))):
+        p_hat = [1000.0, *(9.0 + gap for gap in gaps)]
+        for k, value in enumerate(p_hat):
+            row = dict.fromkeys(metrics.FRACTIONS, 0.1 + k / 5) | {"me_ppl": 50.0, "p_hat": value}
+            if k:
+                row |= {"p_bar": 9.0, "dp": abs(value - 9.0)}
+            if k > 1:
+                row |= {"dp2": abs(value - p_hat[k - 1])}
+            keys = {"dataset": "d-eligible", "model": "m", "method": "MEMIT", "trial": trial}
+            rows.append(keys | {"k": k, "n_requests": 4} | row)
+    return pd.DataFrame(rows, columns=list(metrics.COLUMNS))
+
+
+@pytest.mark.parametrize(("stop_row", "k"), [("mean", 1), ("trial", 2)])
+def test_stop_row(stop_row, k):
+    """G.1: the means over trials meet the rule where no trial does; everything goes by one k."""
+    frame, rule = opposite_trials(), Rule(stop_row)
+    assert pick_table(frame, rule)["stop"].tolist() == [k, k]
+    assert pick_table(frame, rule)["row_proposed"].tolist() == [k, k]
+    assert pick_table(frame, rule)["proposed"].tolist() == [2, 2]  # their own, in either case
+    assert at_stop(frame, rule)["k_text"].tolist() == [str(k)]
+    tables = {
+        name: build(name, frame, dataset="d-eligible", rule=rule).frame
+        for name in ("iterative", "neighbor", "iterative_all", "stopping", "stopping_all")
+    }
+    assert tables["iterative"]["k"].iloc[-1] == tables["neighbor"]["k"].iloc[-1] == str(k)
+    every = tables["iterative_all"]
+    assert every.loc[every["colour"] == "green", "k"].tolist() == [str(k)]
+    for name in ("stopping", "stopping_all"):
+        proposed = tables[name]["rules"].str.contains("proposed")
+        assert tables[name].loc[proposed, "k"].tolist() == [str(k)]
+
+    requests = frame[[*metrics.RUN, "k", *metrics.REQUEST_METRICS]]
+    requests = pd.concat([requests.assign(request=i) for i in range(4)])
+    around = intervals(requests, frame, rule=rule, seed=1, resamples=9)
+    assert set(around.loc[around["at"] == "stop", "k"]) == {k}
+    tested = differences(requests, frame, rule=rule, seed=1, resamples=9, exchanges=9)
+    assert set(tested["a_k"]) == {str(k)}
+    data = Data(frame, requests, rule=rule)
+    assert data.stops["d-eligible", "m", "MEMIT"]["k"] == k
+    assert {picked["proposed"] for picked in data.picks.values()} == {k}
+    assert set(data.stop_of.values()) == {k}
+    block = {"dataset": "d", "requests": "eligible", "models": ["m"], "methods": ["MEMIT"]}
+    planned = run_rows({"runs": [block], "trials": {"count": 2}}, frame, rule)
+    assert [(row["k"], row["met"]) for row in planned] == [(k, True)] * 2
 
 
 def test_round_per_trial():

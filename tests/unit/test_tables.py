@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from modeledit import metrics as M
 from modeledit import tables as T
 from modeledit import typesetting
+from modeledit.stopping import Rule, should_continue
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat), as percent where fractions
 MEMIT = {1: (79, 22, 75, 58.66, 1.04, 11360.64), 2: (98, 33, 70, 60.5, 1.03, 78.15)}
@@ -49,6 +50,10 @@ def frame(runs, *, model="GPT-2 XL (1.5B)", dataset="geography", trials=1, n=24,
 ALL = {"MEMIT": MEMIT, "NA_MEMIT": NA_MEMIT, "PMET": PMET, "ROME": ROME}
 
 
+def build(name, metrics, stop_row="trial", **options):
+    return T.build(name, metrics, rule=Rule(stop_row), **options)
+
+
 def rows(table):
     return [f"{r['method']} {r['k']}" for _, r in table.frame.iterrows()]
 
@@ -62,14 +67,14 @@ def bold(table, row):
 
 
 def test_iterative_shows_the_first_iteration_and_the_stop():
-    table = T.build("iterative", frame(ALL), dataset="geography")
+    table = build("iterative", frame(ALL), dataset="geography")
     # A method that collapsed at once shows its first row only; neighbor runs are another table's.
     assert rows(table) == ["Unedited 0", "ROME 1", "MEMIT 1", "MEMIT 3", "PMET 1", "PMET 2"]
     assert table.columns == (*M.FRACTIONS, "me_ppl", "dp")
 
 
 def test_bold_is_the_higher_of_the_pair_and_only_for_fractions():
-    table = T.build("iterative", frame(ALL), dataset="geography")
+    table = build("iterative", frame(ALL), dataset="geography")
     assert bold(table, "MEMIT 1") == {"spec_acc", "spec_succ"}
     better = {"eff_acc", "eff_succ", "gen_acc", "gen_succ", "score_acc", "score_succ"}
     assert bold(table, "MEMIT 3") == better
@@ -78,37 +83,37 @@ def test_bold_is_the_higher_of_the_pair_and_only_for_fractions():
 
 def test_ties_stay_plain_and_are_judged_unrounded():
     steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (50, 40.001, 70, 55, 1.0, 1.5)}
-    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    table = build("iterative", frame({"MEMIT": steps}), dataset="geography")
     assert bold(table, "MEMIT 1") == set()
     assert bold(table, "MEMIT 2") == {"gen_acc", "gen_succ", "score_acc", "score_succ"}
     # The last bits of a mean over trials are no difference.
     data = frame({"MEMIT": {1: steps[1], 2: (50, 40, 70, 55, 1.0, 1.5)}})
     data.loc[data["k"] == 2, "eff_acc"] += 1e-16
-    assert bold(T.build("iterative", data, dataset="geography"), "MEMIT 2") == set()
+    assert bold(build("iterative", data, dataset="geography"), "MEMIT 2") == set()
 
 
 def test_a_collapse_or_a_missing_value_wins_and_loses_nothing():
     steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (90, 80, 80, 1414.0, 1.0, 9.0)}
-    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    table = build("iterative", frame({"MEMIT": steps}), dataset="geography")
     assert not table.bold.to_numpy().any() and table.frame["collapsed"].tolist() == [0, 0, 1]
     data = frame({"MEMIT": MEMIT})
     data.loc[data["k"] == 1, "eff_acc"] = math.nan
-    assert "eff_acc" not in bold(T.build("iterative", data, dataset="geography"), "MEMIT 3")
+    assert "eff_acc" not in bold(build("iterative", data, dataset="geography"), "MEMIT 3")
 
 
 def test_an_unmet_rule_is_marked_and_explained():
     steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (60, 50, 70, 55, 1.0, 5.0)}
-    table = T.build("iterative", frame({"MEMIT": steps}), dataset="geography")
+    table = build("iterative", frame({"MEMIT": steps}), dataset="geography")
     assert rows(table)[-1] == "MEMIT 2" and not table.frame["met"].iloc[-1]
     latex = typesetting.to_latex(table)
     assert r"2$^{\dagger}$" in latex and "not met within the budget" in latex
-    met = typesetting.to_latex(T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"))
+    met = typesetting.to_latex(build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"))
     assert "dagger" not in met
 
 
 def test_a_stop_at_once_is_one_row():
     steps = {1: (50, 40, 70, 55, 1.0, 1.1), 2: (60, 50, 70, 55, 1.0, 1.1)}
-    table = T.build("iterative", frame({"PMET": steps}), dataset="geography")
+    table = build("iterative", frame({"PMET": steps}), dataset="geography")
     assert rows(table) == ["Unedited 0", "PMET 1"]
 
 
@@ -116,9 +121,9 @@ def test_only_what_was_measured_and_in_the_order_asked():
     data = pd.concat(
         [frame(ALL), frame({"PMET": PMET}, model="b"), frame(ALL, dataset="other", model="c")]
     )
-    table = T.build("iterative", data, dataset="geography")
+    table = build("iterative", data, dataset="geography")
     assert list(dict.fromkeys(table.frame["model"])) == ["GPT-2 XL (1.5B)", "b"]
-    table = T.build(
+    table = build(
         "iterative",
         data,
         dataset="geography",
@@ -128,14 +133,14 @@ def test_only_what_was_measured_and_in_the_order_asked():
     assert rows(table)[:4] == ["Unedited 0", "PMET 1", "PMET 2", "Unedited 0"]
     assert rows(table)[4:] == ["PMET 1", "PMET 2", "MEMIT 1", "MEMIT 3"]
     with pytest.raises(ValueError, match="zsre.*geography"):
-        T.build("iterative", data, dataset="zsre")
+        build("iterative", data, dataset="zsre")
     with pytest.raises(ValueError, match="iterative_all"):
-        T.build("nonsense", data, dataset="zsre")
+        build("nonsense", data, dataset="zsre")
 
 
 def test_trials_average_and_spread():
     data = frame({"MEMIT": MEMIT}, trials=3, drift=0.01)
-    table = T.build("iterative", data, dataset="geography")
+    table = build("iterative", data, dataset="geography")
     assert table.frame["eff_acc"].iloc[1] == pytest.approx(0.80)
     assert table.sd["eff_acc"].iloc[1] == pytest.approx(0.01)
     latex = typesetting.to_latex(table, spread=True)
@@ -143,13 +148,13 @@ def test_trials_average_and_spread():
     assert r"\pm" not in typesetting.to_latex(table)
     # One trial has no spread to print.
     assert r"\pm" not in typesetting.to_latex(
-        T.build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"), spread=True
+        build("iterative", frame({"MEMIT": MEMIT}), dataset="geography"), spread=True
     )
 
 
 def test_the_unedited_row_comes_from_the_method_with_most_trials():
     few, many = frame({"ROME": ROME}), frame({"MEMIT": MEMIT}, trials=3, drift=0.01)
-    table = T.build("iterative", pd.concat([few, many]), dataset="geography")
+    table = build("iterative", pd.concat([few, many]), dataset="geography")
     assert table.frame["n_trials"].tolist() == [3, 1, 3, 3]
 
 
@@ -157,7 +162,7 @@ def test_the_unedited_row_comes_from_the_method_with_most_trials():
 
 
 def test_iterative_all_colours_the_stop_and_the_collapse():
-    table = T.build("iterative_all", frame(ALL), dataset="geography")
+    table = build("iterative_all", frame(ALL), dataset="geography")
     colours = dict(zip(rows(table), table.frame["colour"], strict=True))
     assert colours["MEMIT 3"] == colours["PMET 2"] == "green"
     assert colours["ROME 1"] == colours["ROME 2"] == "red"
@@ -172,14 +177,14 @@ def test_iterative_all_colours_the_stop_and_the_collapse():
 def test_iterative_all_says_when_trials_had_stopped():
     data = frame({"MEMIT": MEMIT}, trials=2, drift=0.0)
     data = data[(data["trial"] == 1) | (data["k"] < 4)]
-    table = T.build("iterative_all", data, dataset="geography")
+    table = build("iterative_all", data, dataset="geography")
     assert table.frame["n_stopped"].tolist() == [0, 0, 0, 0, 1]
     assert any("stopped before" in text for text in table.footnotes)
 
 
 def test_neighbor_pairs_compare_at_their_own_stops():
     data = frame(ALL, dataset="geography-eligible", n=739)
-    table = T.build("neighbor", data, dataset="geography-eligible")
+    table = build("neighbor", data, dataset="geography-eligible")
     assert rows(table) == ["Unedited 0", "MEMIT 3", "NA_MEMIT 2", "PMET 2"]
     assert bold(table, "NA_MEMIT 2") == {"spec_acc", "spec_succ", "score_acc", "score_succ"}
     assert bold(table, "MEMIT 3") == {"gen_acc", "gen_succ"}
@@ -188,12 +193,85 @@ def test_neighbor_pairs_compare_at_their_own_stops():
     assert r"\#739" in latex and r"NA\_MEMIT" in latex and r"geography-eligible" in latex
 
 
+# ---- one stop row
+
+GAPS = {  # p-hat - p-bar by trial: they stop by themselves at k = 2, 3 and 4
+    1: (9.0, 0.5, 0.4, 0.3, 0.2),
+    2: (7.0, 9.0, -0.6, 4.0, 0.1),
+    3: (-8.0, -6.0, -2.0, -0.9, -0.5),
+}
+
+
+def different_stops(mode):
+    """Three trials that stop at different k, as a chain would leave them in each mode."""
+    runs = []
+    for trial, gaps in GAPS.items():
+        dp = [abs(gap) for gap in gaps]
+        last = next(k for k in range(1, 6) if k == 5 or not should_continue(k, dp, mode))
+        steps = {
+            k: (50 + 7 * k + trial, 40 + 5 * k - trial, 90 - 6 * k, 50 + k, 20.0, 20.0 + gap)
+            for k, gap in enumerate(gaps[:last], start=1)
+        }
+        runs.append(frame({"MEMIT": steps}).assign(trial=trial))
+    return pd.concat(runs, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("stop_row", "mode", "k"),
+    [("mean", "early", "3"), ("mean", "full", "3"), ("trial", "early", "4")],
+)
+def test_the_stop_of_the_short_table_is_the_green_row_of_the_long_one(stop_row, mode, k):
+    data = different_stops(mode)
+    assert (data.groupby("trial")["k"].max().tolist() == [2, 3, 4]) == (mode == "early")
+    short, long = (
+        build(name, data, stop_row, dataset="geography", round_per_trial=2)
+        for name in ("iterative", "iterative_all")
+    )
+    stop = short.frame.iloc[-1]
+    (green,) = long.frame.index[long.frame["colour"] == "green"]
+    assert long.frame.loc[green, "k"] == k
+    assert stop["k"] == (k if stop_row == "mean" else "2–4") and stop["met"]
+    for column in short.columns:
+        assert stop[column] == pytest.approx(long.frame.loc[green, column], rel=1e-12), column
+        assert short.sd[column].iloc[-1] == pytest.approx(long.sd.loc[green, column]), column
+        assert short.bold[column].iloc[-1] == long.bold.loc[green, column], column
+    short, long = (
+        build(name, data, stop_row, dataset="geography") for name in ("stopping", "stopping_all")
+    )
+    picked, marked = (t.frame[t.frame["rules"].str.contains("proposed")] for t in (short, long))
+    assert picked[["score_acc", "dp"]].to_numpy() == pytest.approx(
+        marked[["score_acc", "dp"]].to_numpy()
+    )
+
+
+def test_no_row_is_green_before_all_trials_have_met_the_rule():
+    data = different_stops("full")
+    long = build("iterative_all", data, "trial", dataset="geography").frame
+    assert long.loc[long["colour"] == "green", "k"].tolist() == ["4"]
+    for stop_row, said in (("trial", True), ("mean", False)):
+        notes = build("iterative_all", data, stop_row, dataset="geography").footnotes
+        assert ("by its own |Δp_k|" in " ".join(notes)) == said
+    # Where one trial never meets it no row is, whatever the means say.
+    data.loc[data["trial"] == 3, "p_hat"] = data["p_bar"] + 1.5
+    data["dp"] = abs(data["p_hat"] - data["p_bar"])
+    for stop_row, met in (("trial", False), ("mean", True)):
+        long = build("iterative_all", data, stop_row, dataset="geography").frame
+        short = build("iterative", data, stop_row, dataset="geography")
+        assert (long["colour"] == "green").any() == short.frame["met"].iloc[-1] == met, stop_row
+    assert (
+        "At least one trial" in build("iterative", data, "trial", dataset="geography").footnotes[0]
+    )
+    data["p_hat"] += 50.0
+    text = build("iterative", data, "mean", dataset="geography").footnotes[0]
+    assert text.startswith("† The means over trials did not meet")
+
+
 # ---- output
 
 
 def test_csv_holds_unrounded_values_and_flags():
     data = frame(ALL, trials=2, drift=1 / 300)
-    table = T.build("iterative", data, dataset="geography")
+    table = build("iterative", data, dataset="geography")
     read = pd.read_csv(io.StringIO(typesetting.to_csv(table)))
     np.testing.assert_allclose(read["eff_acc"], table.frame["eff_acc"], rtol=1e-15)
     np.testing.assert_allclose(read["dp_sd"], table.sd["dp"], rtol=1e-12)
@@ -224,21 +302,21 @@ def test_escaped_text_leaves_no_special_character_bare(text):
 
 def test_the_note_is_printed_and_escaped():
     note = "SmolLM2_135M: 100% of 24 edits & more"
-    latex = typesetting.to_latex(T.build("iterative", frame(ALL), dataset="geography", note=note))
+    latex = typesetting.to_latex(build("iterative", frame(ALL), dataset="geography", note=note))
     assert r"SmolLM2\_135M: 100\% of 24 edits \& more" in latex
 
 
 def test_a_template_of_ones_own(tmp_path):
     mine = tmp_path / "mine.tex.j2"
     mine.write_text("<< table.name >>: << rows|length >>% {{ untouched }}")
-    table = T.build("iterative", frame(ALL), dataset="geography")
+    table = build("iterative", frame(ALL), dataset="geography")
     assert typesetting.to_latex(table, mine) == "iterative: 6% {{ untouched }}"
 
 
 def test_every_row_has_every_cell():
     data = pd.concat([frame(ALL), frame({"PMET": PMET}, model="other_model")])
     for name in T.SPECS:
-        table = T.build(name, data, dataset="geography")
+        table = build(name, data, dataset="geography")
         latex = typesetting.to_latex(table)
         body = latex.split(r"\midrule", 1)[1]
         lines = [line for line in body.splitlines() if re.search(r" & .*\\\\\*?$", line)]
@@ -255,7 +333,7 @@ def test_the_document_compiles_without_overfull_boxes(tmp_path):
     note = "Measured on SmolLM2_135M (±), λ ≤ 5 % of <all> {things}; not comparable."
     names = {"GPT-2 XL (1.5B)": "SmolLM2_135M (instruct)", "other": "GPT-2 & co #2"}
     data = pd.concat([frame(ALL, trials=2, drift=0.01), frame(ALL, model="other")])
-    built = [T.build(n, data, dataset="geography", note=note, names=names) for n in T.SPECS]
+    built = [build(n, data, dataset="geography", note=note, names=names) for n in T.SPECS]
     fragments = [typesetting.to_latex(table) for table in built]
     fragments.append(typesetting.to_latex(built[0], spread=True).replace("tab:", "tab:spread-"))
     (tmp_path / "tables.tex").write_text(
@@ -280,7 +358,7 @@ CRITERIA |= {3: (70, 50, 70, 55, 1.0, 1.9), 4: (70, 60, 70, 55, 1.0, 1.9)}
 
 
 def test_the_criteria_table_shows_what_each_one_picks():
-    table = T.build("stopping", frame({"MEMIT": CRITERIA, "ROME": ROME}), dataset="geography")
+    table = build("stopping", frame({"MEMIT": CRITERIA, "ROME": ROME}), dataset="geography")
     # |dp| falls 89, 2, 0.9, 0.9: a tie is no decrease; p_hat moves by 1.1 and by 0.
     assert dict(zip(rows(table), table.frame["rules"], strict=True)) == {
         "ROME 1": "monotonic",
@@ -291,21 +369,21 @@ def test_the_criteria_table_shows_what_each_one_picks():
     latex = typesetting.to_latex(table)
     assert r"\colorbox{tablegreen}{\strut P}\colorbox{tableorange}{\strut M}" in latex
     assert "Unedited" not in latex
-    every = T.build("stopping_all", frame({"MEMIT": CRITERIA}), dataset="geography")
+    every = build("stopping_all", frame({"MEMIT": CRITERIA}), dataset="geography")
     assert rows(every) == ["Unedited 0", "MEMIT 1", "MEMIT 2", "MEMIT 3", "MEMIT 4"]
     assert every.frame["rules"].tolist() == ["", "", "", "proposed+monotonic", "small_change"]
 
 
 def test_a_criterion_that_never_fires_is_said():
     steps = {1: (50, 40, 70, 55, 1.0, 90.0), 2: (60, 50, 70, 55, 1.0, 30.0)}
-    table = T.build("stopping", frame({"PMET": steps}), dataset="geography")
+    table = build("stopping", frame({"PMET": steps}), dataset="geography")
     assert "No criterion picks an iteration of PMET" in " ".join(table.footnotes)
     assert len(table.frame) == 1 and "--: not run." not in table.footnotes
 
 
 def test_prefixed_neighbors_have_their_own_tables():
     data = frame({**ALL, "NAP_MEMIT": NA_MEMIT, "NA2_MEMIT": NA_MEMIT})
-    table = T.build("prefix", data, dataset="geography")
+    table = build("prefix", data, dataset="geography")
     expected = ["Unedited 0", "MEMIT 3", "NA_MEMIT 2", "NAP_MEMIT 2", "PMET 2"]
     assert rows(table) == expected and table.columns == (
         "eff_acc",
@@ -314,26 +392,26 @@ def test_prefixed_neighbors_have_their_own_tables():
         "score_acc",
     )
     assert bold(table, "NA_MEMIT 2") == set()  # a tie with NAP_
-    count = T.build("neighbor_count", data, dataset="geography")
+    count = build("neighbor_count", data, dataset="geography")
     assert rows(count) == ["Unedited 0", "ROME 2", "MEMIT 3", "NA_MEMIT 2", "NA2_MEMIT 2", "PMET 2"]
 
 
 def test_what_is_planned_and_not_run_shows_as_dashes():
     planned = [("GPT-2 XL (1.5B)", "MEMIT"), ("GPT-2 XL (1.5B)", "PMET"), ("b", "MEMIT")]
     for name in ("iterative", "iterative_all", "stopping"):
-        table = T.build(name, frame({"MEMIT": MEMIT}), dataset="geography", planned=planned)
+        table = build(name, frame({"MEMIT": MEMIT}), dataset="geography", planned=planned)
         missing = table.frame[table.frame["k"] == "--"]
         assert list(zip(missing["model"], missing["method"], strict=True)) == planned[1:]
         assert table.frame.loc[missing.index, list(table.columns)].isna().all(axis=None)
         assert "--: not run." in table.footnotes
         assert r"& {--} & {--}" in typesetting.to_latex(table)
-    empty = T.build("neighbor", frame({})[0:0], dataset="geography", planned=[("b", "NA_PMET")])
+    empty = build("neighbor", frame({})[0:0], dataset="geography", planned=[("b", "NA_PMET")])
     assert rows(empty) == ["Unedited 0", "NA_PMET --"]
 
 
 def test_a_method_may_be_shown_at_other_iterations():
     shown = {("GPT-2 XL (1.5B)", "ROME"): (1, 2)}
-    table = T.build("iterative", frame(ALL), dataset="geography", shown=shown)
+    table = build("iterative", frame(ALL), dataset="geography", shown=shown)
     assert rows(table)[1:3] == ["ROME 1", "ROME 2"] and bold(table, "ROME 1") == set()
 
 
@@ -363,7 +441,7 @@ class Cells(HTMLParser):
 def test_html_holds_the_same_cells_as_the_table():
     names = {"GPT-2 XL (1.5B)": "<GPT> & 2"}
     for name in T.SPECS:
-        table = T.build(name, frame(ALL, trials=2, drift=0.01), dataset="geography", names=names)
+        table = build(name, frame(ALL, trials=2, drift=0.01), dataset="geography", names=names)
         html = typesetting.to_html(table, "Table 1")
         parsed = Cells(html)
         assert parsed.open == [] and "<GPT>" not in html and "&lt;GPT&gt; &amp; 2" in html

@@ -48,6 +48,7 @@ rule aggregate:
         "../../envs/paper.yaml"
     params:
         epsilon=config["stop"]["epsilon"],
+        stop_row=SETTINGS.switches["stop_row"],
     message:
         "Gathering the metrics of all runs"
     script:
@@ -68,6 +69,7 @@ rule measure_differences:
     params:
         seed=config["seed"],
         epsilon=config["stop"]["epsilon"],
+        stop_row=SETTINGS.switches["stop_row"],
         zeros=SETTINGS.switches["score_zeros"],
     message:
         "Intervals over trials and edits, paired tests on the same edits"

@@ -146,6 +146,7 @@ rule draw_panel:
         titles=model_titles(),
         small=small_models(),
         epsilon=config["stop"]["epsilon"],
+        stop_row=SETTINGS.switches["stop_row"],
     message:
         "One edit before and after {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
