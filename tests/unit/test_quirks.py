@@ -11,9 +11,9 @@ PAGE = (ROOT / "docs/quirks.md").read_text("utf-8")
 SPEC = (ROOT / "docs/SPEC.md").read_text("utf-8")
 SWITCHES = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
 ROWS = [
-    [cell.strip() for cell in re.split(r"(?<!\\\\)\|", line)[1:-1]]
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
     for line in PAGE.splitlines()
-    if re.match(r"\| (I\d+)? ?\|", line)
+    if re.match(r"\| (I\d+)? ?\|", line) and "the quirk, in short" not in line
 ]
 
 
