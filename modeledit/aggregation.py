@@ -166,7 +166,9 @@ def aggregate(
     with np.errstate(invalid="ignore"):
         means, spread = groups.mean(), groups.std().add_suffix("_sd")
     for name, parts in SCORES.items() if trial_agg == "hm_of_means" else ():
-        means[name] = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+        scores = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+        # A score that no trial has stays undefined: at k = 0 its parts may be there (I19).
+        means[name] = np.where(means[name].isna(), np.nan, scores)
     counts = rows.groupby(keys, sort=False).agg(
         n_trials=("trial", "nunique"), n_requests=("n_requests", "mean")
     )
