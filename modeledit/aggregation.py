@@ -261,7 +261,9 @@ def aggregate(
         means = groups[[*METRICS, "p_hat_before"]].mean(skipna=False)
         spread = groups[list(METRICS)].std(skipna=False).add_suffix("_sd")
     for name, parts in SCORES.items() if trial_agg == "hm_of_means" else ():
-        means[name] = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+        scores = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+        # A score that no trial has stays undefined: at k = 0 its parts may be there (I19).
+        means[name] = np.where(means[name].isna(), np.nan, scores)
     counts = groups.agg(
         n_trials=("trial", "nunique"),
         n_requests=("n_requests", "mean"),

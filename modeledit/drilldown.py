@@ -180,10 +180,10 @@ def cells(
 
     A cell is [right, prefers, rank of o*, rank of o, log p(o*), log p(o), token, p, token, p, ...]:
     accuracy and success of the prompt as the metrics have them (None where undefined), ranks from 1
-    (a list for an object of several tokens, None where not recorded), log-probabilities of the
-    whole objects, and the likeliest tokens where the object begins, as numbers in ``tokens``, with
-    probabilities in units of 1 / PROBABILITY_STEPS. For a neighbor o is its own object, or the
-    unedited model's answer where that was scored (SPEC I18).
+    (a list for an object of several tokens or none, None where not recorded), log-probabilities of
+    the whole objects (None without tokens), and the likeliest tokens where the object begins, as
+    numbers in ``tokens``, with probabilities in units of 1 / PROBABILITY_STEPS. For a neighbor o is
+    its own object, or the unedited model's answer where that was scored (SPEC I18).
     """
     numbers = scores[PROMPT].drop_duplicates().reset_index(drop=True)
     numbers["number"] = np.arange(len(numbers))
@@ -208,7 +208,7 @@ def cells(
         name = "spec" if row.kind == "neighbor" else "eff"
         cell = [number(said[row.number][f"{name}_{what}"]) for what in ("acc", "succ")]
         cell += [_rank(one.get("ranks")) for one in pair]
-        cell += [number(np.sum(one["logprobs"], dtype=float)) for one in pair]
+        cell += [_sum(one["logprobs"]) for one in pair]
         for token, log_p in zip(
             pair[0].get("top", ()), pair[0].get("top_logprobs", ()), strict=True
         ):
@@ -242,6 +242,11 @@ def _rank(ranks: Sequence[int] | None) -> int | list[int] | None:
     if ranks is None:
         return None
     return int(ranks[0]) if len(ranks) == 1 else [int(rank) for rank in ranks]
+
+
+def _sum(logprobs: Sequence[float]) -> float | str | None:
+    """Log-probability of a whole object; None for one without tokens."""
+    return number(np.sum(logprobs, dtype=float)) if len(logprobs) else None
 
 
 def _facts(

@@ -77,6 +77,16 @@ SCORE_COLUMNS = (
     "argmax",
 )
 _KINDS = {"eff": "edit", "gen": "paraphrase", "spec": "neighbor"}
+_PROMPT = ["request", "kind", "index"]
+
+
+def defined(metric: str, k: int) -> bool:
+    """Whether a metric means anything after iteration k.
+
+    The unedited model has no score of accuracies (SPEC F.1): its specificity accuracy, where it has
+    one, says how far it agrees with its own answers (I19), and enters no score.
+    """
+    return k > 0 or metric != "score_acc"
 
 
 # --------------------------------------------------------------------------------------------
@@ -105,10 +115,15 @@ def request_metrics(
     gives the fraction of them (I17). Success of a prompt: log p(o*) > log p(o), strictly, reversed
     for neighbors; ``sum`` compares whole objects, ``mean`` their mean per token (I16). A
     neighbor's accuracy is agreement of the whole argmax sequence with that of the ``unedited``
-    scores (I18), so it is NaN when ``unedited`` is None, i.e. for the unedited model itself. Where
-    the scores hold a neighbor's object "own", what the unedited model said, it takes the place of
-    "true" (F.2, I19). A request's value is the mean over its prompts, NaN where it has none of that
-    kind.
+    scores (I18). Where the scores hold a neighbor's object "own", what the unedited model said, it
+    takes the place of "true" (F.2, I19). An object without tokens of its own (an empty answer) is
+    never the likelier one, whatever it is compared with. A request's value is the mean over its
+    prompts, NaN where it has none of that kind.
+
+    When ``unedited`` is None, i.e. for the unedited model itself, a neighbor's accuracy is that of
+    an edit which changes nothing: agreement of the rows of kind "self", the model put to its own
+    answers, with what it said before (I19); NaN in scores without such rows, where it is 1 by
+    definition.
 
     Returns one row per request, sorted by id: ``request`` and the six columns REQUEST_METRICS.
     Raises ValueError for unknown options and for incomplete scores.
@@ -123,7 +138,9 @@ def request_metrics(
     for name, kind in _KINDS.items():
         rows = prompts[prompts.index.get_level_values("kind") == kind]
         if kind == "neighbor":
-            acc = _agreement(scores, unedited, rows.index)
+            before = scores if unedited is None else unedited
+            now = _argmax(scores, "self" if unedited is None else "neighbor")
+            acc = _agreement(now, _argmax(before, "neighbor"), rows.index)
             wins = rows["value_true"] > rows["value_new"]
         else:
             acc = rows["exact_new"] if accuracy == "exact" else rows["token_new"]
@@ -258,9 +275,11 @@ def run_metrics(
         row = values[list(REQUEST_METRICS)].mean().to_dict()
         if round_specificity is not None:
             for name in ("spec_acc", "spec_succ"):
-                row[name] = round(row[name], round_specificity)
+                # numpy's rounding, as in the released code: Python's differs where 0.505 is a tie
+                row[name] = float(np.round(row[name], round_specificity))
         row |= {
-            name: harmonic_mean((row[p] for p in parts), zeros) for name, parts in SCORES.items()
+            name: harmonic_mean((row[p] for p in parts), zeros) if defined(name, k) else math.nan
+            for name, parts in SCORES.items()
         }
         row |= {"k": k, "n_requests": len(values), "me_ppl": me_perplexity(scores[k])}
         if k > 0:
@@ -282,30 +301,34 @@ def run_metrics(
 
 
 def _prompts(scores: pd.DataFrame, success: Success) -> pd.DataFrame:
-    """Per (request, kind, index): exact_new, token_new, value_new and value_true."""
+    """Per (request, kind, index): exact_new, token_new, value_new and value_true.
+
+    The value of an object without tokens is minus infinity, as in the released code.
+    """
     rows = scores[scores["kind"].isin(_KINDS.values())]
     if rows.empty:
         raise ValueError("scores: no edit, paraphrase or neighbor rows")
     length = _lengths(rows["token_ids"])
-    bad = (length == 0) | (_lengths(rows["logprobs"]) != length)
-    bad |= _lengths(rows["argmax"]) != length
+    bad = (length == 0) & (rows["object"] == "new")
+    bad |= (_lengths(rows["logprobs"]) != length) | (_lengths(rows["argmax"]) != length)
     if bad.any():
         raise ValueError(
-            "scores: token_ids, logprobs and argmax must be equally long and not empty;"
-            f" they are not for {_name(rows[bad].iloc[0])}"
+            "scores: token_ids, logprobs and argmax must be equally long, and those of o* not"
+            f" empty; they are not for {_name(rows[bad].iloc[0])}"
         )
     owner = np.repeat(np.arange(len(rows)), length)
     hits = np.bincount(
         owner, _flat(rows["token_ids"]) == _flat(rows["argmax"]), minlength=len(rows)
     )
-    value = _ragged_sum(rows["logprobs"])
+    value = np.where(length > 0, _ragged_sum(rows["logprobs"]), -math.inf)
+    tokens = np.maximum(length, 1)
     table = pd.DataFrame(
         {
             "exact": hits == length,
-            "token": hits / length,
-            "value": value / length if success == "mean" else value,
+            "token": hits / tokens,
+            "value": value / tokens if success == "mean" else value,
         },
-        index=pd.MultiIndex.from_frame(rows[["request", "kind", "index", "object"]]),
+        index=pd.MultiIndex.from_frame(rows[[*_PROMPT, "object"]]),
     )
     if not table.index.is_unique:
         first = rows[table.index.duplicated()].iloc[0]
@@ -325,22 +348,27 @@ def _with_own_objects(scores: pd.DataFrame) -> pd.DataFrame:
     own = scores["object"] == "own"
     if not own.any():
         return scores
-    keys = ["request", "kind", "index"]
-    replaced = pd.MultiIndex.from_frame(scores.loc[own, keys])
-    dropped = (scores["object"] == "true") & pd.MultiIndex.from_frame(scores[keys]).isin(replaced)
+    replaced = pd.MultiIndex.from_frame(scores.loc[own, _PROMPT])
+    dropped = (scores["object"] == "true") & pd.MultiIndex.from_frame(scores[_PROMPT]).isin(
+        replaced
+    )
     return scores[~dropped].assign(object=scores["object"].where(~own, "true"))
 
 
-def _agreement(
-    scores: pd.DataFrame, unedited: pd.DataFrame | None, prompts: pd.MultiIndex
-) -> pd.Series:
-    """Per neighbor prompt: 1 where the argmax sequence equals the unedited model's, else 0."""
-    if unedited is None or len(prompts) == 0:
+def _argmax(scores: pd.DataFrame, kind: str) -> pd.Series:
+    """The argmax sequence at each neighbor's object, from the rows of ``kind``."""
+    rows = scores[(scores["kind"] == kind) & (scores["object"] == "true")]
+    return rows.assign(kind="neighbor").set_index(_PROMPT)["argmax"]
+
+
+def _agreement(now: pd.Series, before: pd.Series, prompts: pd.MultiIndex) -> pd.Series:
+    """Per neighbor prompt: 1 where both argmax sequences are equal, else 0; NaN without ``now``."""
+    if now.empty or len(prompts) == 0:
         return pd.Series(np.nan, index=prompts, dtype=float)
-    now, before = _neighbor_argmax(scores), _neighbor_argmax(unedited)
-    missing = prompts.difference(before.index)
-    if len(missing):
-        raise ValueError(f"unedited scores: the neighbor {missing[0]} is missing; score them again")
+    for which, found in (("unedited scores", before), ("scores of own answers", now)):
+        missing = prompts.difference(found.index)
+        if len(missing):
+            raise ValueError(f"{which}: the neighbor {missing[0]} is missing; score them again")
     now, before = now.loc[prompts], before.loc[prompts]
     length = _lengths(now)
     # Another length can only be another object text: a change of what the model says (I19).
@@ -348,11 +376,6 @@ def _agreement(
     owner = np.repeat(np.flatnonzero(same), length[same])
     differs = np.bincount(owner, _flat(now[same]) != _flat(before[same]), minlength=len(same))
     return pd.Series(same & (differs == 0), index=prompts)
-
-
-def _neighbor_argmax(scores: pd.DataFrame) -> pd.Series:
-    rows = scores[(scores["kind"] == "neighbor") & (scores["object"] == "true")]
-    return rows.set_index(["request", "kind", "index"])["argmax"]
 
 
 def _flat(column: pd.Series) -> np.ndarray:

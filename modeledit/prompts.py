@@ -74,14 +74,22 @@ def target_row(
         return Row(
             tuple(encode(tokenizer, prompt + tokenizer.decode(labels[:-1]))), tuple(labels), subject
         )
-    before, full = encode(tokenizer, prompt), encode(tokenizer, f"{prompt} {target}")
-    start = len(before)
-    # SentencePiece may merge across the border: the target then begins where the two part.
-    while full[:start] != before[:start]:
-        start -= 1
+    full, start = continuation(tokenizer, prompt, target)
     if start == 0 or start == len(full):
         raise PromptError(f"target '{target}' has no tokens of its own after prompt '{prompt}'")
     return Row(tuple(full[:-1]), tuple(full[start:]), subject)
+
+
+def continuation(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, target: str
+) -> tuple[list[int], int]:
+    """Ids of prompt + " " + target, and where the target begins: len(ids) where it has no ids."""
+    before, full = encode(tokenizer, prompt), encode(tokenizer, f"{prompt} {target}")
+    start = min(len(before), len(full))
+    # SentencePiece may merge across the border: the target then begins where the two part.
+    while full[:start] != before[:start]:
+        start -= 1
+    return full, start
 
 
 def subject_index(tokenizer: PreTrainedTokenizerBase, template: str, subject: str) -> int:

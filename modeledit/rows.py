@@ -206,9 +206,12 @@ def label_outputs(
     """Forward only: for each row what the model says at its labels.
 
     The head runs once on each node that predicts a label. With `top` = 0 ranks and the likeliest
-    ids are left out (empty), which spares work.
+    ids are left out (empty), which spares work. Of a row without labels everything is empty.
     """
-    results: list = [None] * len(rows)
+    ids, values = torch.empty(0, dtype=torch.long), torch.empty(0)
+    nothing = LabelOutputs(values, ids, ids, ids, values)
+    results: list = [nothing] * len(rows)
+    labelled = [i for i, row in enumerate(rows) if row.labels]
 
     def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
         ids, offsets = [rows[i].ids for i in some], [rows[i].offset for i in some]
@@ -236,7 +239,7 @@ def label_outputs(
             results[g] = LabelOutputs(*(part.cpu() for part in outputs))
         return any(bool(results[g].log_p.isnan().any()) for g in group)
 
-    for _ in in_batches(range(len(rows)), split, run, budget, spoiled=bool):
+    for _ in in_batches(labelled, split, run, budget, spoiled=bool):
         pass
     return results
 

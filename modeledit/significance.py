@@ -52,6 +52,7 @@ from modeledit.metrics import (
     RUN,
     SCORES,
     Zeros,
+    defined,
     require_choice,
     require_columns,
 )
@@ -403,7 +404,7 @@ def _over_edits(
         (*key, at, k, metric, _count(n[i], metric), len(values), mean[i, j], low[i, j], high[i, j])
         for i, (at, k) in enumerate(spots)
         for j, metric in enumerate(PAIRED)
-        if not np.isnan(mean[i, j])
+        if not np.isnan(mean[i, j]) and defined(metric, k)
     ]
     columns = [name for name in INTERVAL_COLUMNS if name != "kind"]
     return pd.DataFrame(rows, columns=columns).assign(kind="edits")

@@ -203,6 +203,13 @@ class _Row:
 # What each criterion picks, and the means over trials there.
 Picked = Mapping[str, tuple[Pick, pd.Series]]
 
+# Under the switch specificity_gt: model_output (SPEC I19).
+CEILING = (
+    "Unedited, specificity accuracy: no damage, but a ceiling for the rows below. Edited models are"
+    " put to the unedited model's own answers, and so was it here: an answer that is tokenised anew"
+    " may have another number of tokens, or continue otherwise, and then counts as changed. An edit"
+    " that changes nothing would get this value."
+)
 NOT_RUN = pd.Series(
     dict.fromkeys([*METRICS, *(f"{name}_sd" for name in METRICS), "n_requests"], math.nan)
     | {"n_trials": 0, "n_stopped": 0}
@@ -419,6 +426,8 @@ def _assemble(
         footnotes.append(f"Means over {high if low == high else f'{low} to {high}'} trials.")
     if (frame["k"] == "--").any():
         footnotes.append("--: not run.")
+    if "spec_acc" in columns and frame.loc[frame["method"] == "Unedited", "spec_acc"].notna().any():
+        footnotes.append(CEILING)
     return Table(
         name=name,
         frame=frame,

@@ -154,6 +154,81 @@ def test_another_object_length_counts_as_a_change():
     assert M.request_metrics(after, before)["spec_acc"].tolist() == [0]
 
 
+NOTHING = ([], [], [])
+
+
+@pytest.mark.parametrize("success", ["sum", "mean"])
+def test_an_object_without_tokens_is_never_the_likelier_one(success):
+    """SPEC I19: an empty answer may have no tokens; the released code calls it minus infinity."""
+    got = one(
+        success=success,
+        edit={"new": HIT, "true": NOTHING},
+        neighbor={"new": ([5], [-30.0], [5]), "true": NOTHING},
+    )
+    assert got["eff_succ"] == 1 and got["spec_succ"] == 0
+    # with nothing said before and after, nothing has changed
+    assert got["spec_acc"] == 1
+    edit = prompt(1, "edit", new=HIT, true=LESS)
+    before = scores(edit, prompt(1, "neighbor", new=MISS, true=LESS))
+    after = scores(edit, prompt(1, "neighbor", new=MISS, true=NOTHING))
+    assert M.request_metrics(after, before, success=success)["spec_acc"].tolist() == [0]
+    bad = scores(prompt(1, "edit", new=NOTHING, true=LESS))
+    with pytest.raises(ValueError, match="those of o\\* not empty.*request 1, edit 0"):
+        M.request_metrics(bad, None)
+
+
+def own_tables(answer, now):
+    """Unedited scores with the model put to its `answer` again, and edited ones that say `now`."""
+    edit = prompt(1, "edit", new=HIT, true=LESS) + prompt(1, "paraphrase", new=HIT, true=LESS)
+    neighbor = prompt(1, "neighbor", new=MISS, true=([7, 8], [-4.0, -4.0], [1, 2]))
+    before = scores(edit, neighbor, [row(1, "self", 0, "own", *answer)])
+    after = scores(edit, neighbor, [row(1, "neighbor", 0, "own", *now)])
+    return before, after
+
+
+def test_the_unedited_model_is_held_to_its_own_answers_too():
+    """SPEC I19: what an edit that changes nothing would get, beside the dataset's success (F.2)."""
+    same, other, longer = (
+        ([1, 2], [-0.1] * 2, [1, 2]),
+        ([1, 2], [-0.1] * 2, [1, 3]),
+        ([1], [-1], [1]),
+    )
+    for answer, agrees in ((same, 1), (other, 0), (longer, 0)):
+        before, after = own_tables(answer, answer)
+        zero, edited = M.request_metrics(before, None), M.request_metrics(after, before)
+        assert zero["spec_acc"].tolist() == edited["spec_acc"].tolist() == [agrees]
+        assert zero["spec_succ"].tolist() == [0] and edited["spec_succ"].tolist() == [1]
+    # An edited model is compared with what was said at the dataset's object, not said again.
+    before, after = own_tables(other, same)
+    assert M.request_metrics(after, before)["spec_acc"].tolist() == [1]
+    # Answers of some neighbors only cannot be what the scores were made with.
+    two = scores(prompt(1, "neighbor", 1, new=MISS, true=LESS))
+    with pytest.raises(ValueError, match="scores of own answers: the neighbor .*score them again"):
+        M.request_metrics(pd.concat([before, two]), None)
+
+
+def test_a_ceiling_enters_no_score_however_trials_are_averaged():
+    before, after = own_tables(([1, 2], [-0.1] * 2, [1, 2]), ([1, 2], [-0.1] * 2, [1, 2]))
+    logs = {1: edits([1.0], [1.5], [100.0])}
+    got = M.run_metrics({0: before, 1: after}, logs, **RUN)
+    assert got["spec_acc"].tolist() == [1, 1]
+    assert math.isnan(got["score_acc"][0]) and got["score_succ"][0] == 0
+    for how in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means"):
+        mean = A.by_iteration(got, trial_agg=how).set_index("k")["score_acc"]
+        assert math.isnan(mean[0]) and mean[1] == 1
+
+
+def test_specificity_is_rounded_as_the_released_code_rounds():
+    """numpy's 0.505 is a tie that goes to the even 0.50, Python's lies above it (SPEC F.3)."""
+    neighbors = [
+        prompt(1, "neighbor", i, new=LESS, true=HIT if i < 101 else MISS) for i in range(200)
+    ]
+    table = scores(prompt(1, "edit", new=HIT, true=LESS), *neighbors)
+    got = M.run_metrics({0: table}, {}, round_specificity=2, **RUN)
+    assert M.request_metrics(table, None)["spec_succ"][0] == 0.505
+    assert got["spec_succ"][0] == 0.5
+
+
 def test_a_request_averages_its_prompts_and_may_lack_a_kind():
     table = scores(
         prompt(4, "edit", new=HIT, true=LESS),

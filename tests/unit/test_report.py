@@ -383,6 +383,16 @@ def test_cells_say_what_the_metrics_say(own, accuracy, success):
     assert found["0"][3][5] == pytest.approx(sum(old), rel=1e-3)
 
 
+def test_an_answer_without_tokens_has_neither_rank_nor_probability():
+    now = random_scores(2, own=True)
+    empty = (now["object"] == "own") & (now["request"] == 0) & (now["index"] == 1)
+    for name in ("token_ids", "argmax", "logprobs", "ranks"):
+        now.loc[empty, name] = now.loc[empty, name].map(lambda _: [])
+    found = D.cells(now, random_scores(1), {"accuracy": "token", "success": "mean"}, D.Numbering())
+    right, prefers, _, rank, _, log_p = found["0"][4]
+    assert (right, prefers, rank, log_p) == (0, 0, [], None)
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_numbers_are_json_and_close(value):
     found = D.number(value)

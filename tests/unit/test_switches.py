@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tokenizers import AddedToken
 
 from modeledit import metrics
 from modeledit.aggregation import aggregate, at_stop, pick_table
@@ -16,17 +18,19 @@ from modeledit.covariance import factorize
 from modeledit.iteration import edit_once, target_settings
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel
-from modeledit.prompts import Tokenization, build_problem, target_row
+from modeledit.prompts import PromptError, Tokenization, build_problem, target_row
 from modeledit.report import run_rows
 from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request
-from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.scoring import ScoringSettings, object_row, own_objects, score, score_unedited
 from modeledit.significance import differences, intervals
 from modeledit.stopping import Rule
 from modeledit.tables import build
 from modeledit.targets import optimize
 from modeledit.verdicts import Data
 from tests.reference import models as tiny
+from tests.reference.test_released_evaluation import spaceless_tokenizer
 from tests.unit.test_golden import Silent
+from tests.unit.test_prompts import small_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = tiny.tiny_tokenizer()
@@ -311,6 +315,38 @@ def test_specificity_gt():
     # asked the same again, the model agrees with itself; an answer of another length does not count
     assert agreement["dataset", 2] == agreement["model_output_everywhere", 2] == 1
     assert agreement["model_output", 2] < 1
+    # and the unedited row says beforehand what an edit that changes nothing will get
+    assert agreement["model_output", 0] == agreement["model_output", 2]
+    assert np.isnan([agreement["dataset", 0], agreement["model_output_everywhere", 0]]).all()
+
+
+def test_an_empty_answer_is_an_object_too():
+    """I19: what the unedited model said is kept where nothing is left of it but a space."""
+    request = request_of(0)
+    model = EditableModel(tiny.tiny_gpt2())
+    own = {(0, 0): "", (0, 1): "France"}
+    table = score(model, TOKENIZER, [request], own=own).to_pandas()
+    rows = table[table["object"] == "own"].set_index("index")["token_ids"]
+    assert rows.index.tolist() == [0, 1]
+    assert TOKENIZER.decode(rows[0]) == " " and TOKENIZER.decode(rows[1]) == " France"
+    # after a space the two merge: released code, which counts, finds nothing; else the border moves
+    merging = small_tokenizer("a", " ", "  ", merges=[(" ", " ")])
+    assert object_row(merging, "aa ", "", "after_pad").labels == ()
+    assert len(object_row(merging, "aa ", "", "whole").labels) == 1
+
+
+def test_an_object_of_pad_ids_alone_is_nothing_where_they_are_counted():
+    """I15, where a tokenizer takes the space in front of its end-of-text token away."""
+    eos = tiny.tiny_tokenizer()
+    eos.add_special_tokens({"eos_token": AddedToken(tiny.EOS, lstrip=True)})
+    assert object_row(eos, "Lyon is in", tiny.EOS, "whole").labels == (eos.eos_token_id,)
+    assert object_row(eos, "Lyon is in", tiny.EOS, "after_pad").labels == ()
+
+
+def test_a_new_object_without_tokens_is_refused_by_name():
+    request = replace(request_of(0), target_new=" ")
+    with pytest.raises(PromptError, match="request 0: o\\* ' ' has no tokens of its own"):
+        score(EditableModel(tiny.tiny_llama()), spaceless_tokenizer([request]), [request])
 
 
 def test_zsre_locality():

@@ -101,6 +101,23 @@ def test_a_collapse_or_a_missing_value_wins_and_loses_nothing():
     assert "eff_acc" not in bold(build("iterative", data, dataset="geography"), "MEMIT 3")
 
 
+def test_the_unedited_models_agreement_with_itself_is_shown_as_a_ceiling():
+    """I19: where it was measured; it has no score, and competes with nothing."""
+    data = frame({"MEMIT": MEMIT})
+    for name in ("iterative", "iterative_all"):
+        plain = build(name, data, dataset="geography")
+        assert T.CEILING not in plain.footnotes
+        measured = data.assign(spec_acc=data["spec_acc"].where(data["k"] > 0, 0.36))
+        table = build(name, measured, dataset="geography")
+        assert table.footnotes.count(T.CEILING) == 1
+        zero = table.frame.iloc[0]
+        assert zero["method"] == "Unedited" and zero["spec_acc"] == 0.36
+        assert math.isnan(zero["score_acc"]) and bold(table, "Unedited 0") == set()
+        assert "ceiling" in typesetting.to_html(table)
+        assert "ceiling" in typesetting.to_latex(table)
+    assert T.CEILING not in build("stopping_all", measured, dataset="geography").footnotes
+
+
 def test_an_unmet_rule_is_marked_and_explained():
     steps = {1: (50, 40, 70, 55, 1.0, 9.0), 2: (60, 50, 70, 55, 1.0, 5.0)}
     table = build("iterative", frame({"MEMIT": steps}), dataset="geography")

@@ -28,6 +28,7 @@ from modeledit.requests import read_requests
 from modeledit.state import StateError, read_matrices
 from modeledit.targets import optimize
 from tests.reference import plain
+from tests.reference.test_released_evaluation import compare, published_texts, records
 from tests.workflow.conftest import copy_project
 
 pytestmark = pytest.mark.slow
@@ -303,3 +304,14 @@ def test_targets_on_the_real_model_equal_the_plain_loop(smoke, dtype, tolerance)
         assert fast.stop_reason[i] == slow.stop_reason
         assert (fast.state[i] - slow.target).norm() / slow.target.norm() < tolerance
         assert fast.numbers["p_bar"][i] == pytest.approx(slow.p_bar, rel=tolerance)
+
+
+@pytest.mark.parametrize("dataset", ["counterfact", "zsre"])
+def test_the_real_model_has_the_released_metrics(smoke, dataset):
+    """Under `published`, before and after a change of the weights; zsRE has empty answers."""
+    requests = records(dataset, n=6, longest=10_000)
+    model, tokenizer = load_model(smoke.folder / "resources/models/smollm2-135m")
+    found = compare(model, tokenizer, requests, published_texts()[:3], size=0.05)
+    print(found.theirs.T)
+    assert dataset == "counterfact" or any(not text for text in found.own.values())
+    assert 0 < found.theirs["spec_acc"][0] < 1

@@ -260,7 +260,7 @@ function stagePart(stage, cell, isNeighbor) {
   box.append(both("log p:", show(logNew), show(logOld)));
   if (rankNew === null) return box;
   const ranks = [rankNew, rankOld].map((rank) => [rank].flat());
-  box.append(both("rank:", ...ranks.map((rank) => rank.join(", "))));
+  box.append(both("rank:", ...ranks.map((rank) => rank.join(", ") || "–")));
   const likeliest = make("ol", { class: "top", "aria-label": "likeliest next tokens" });
   for (let i = 0; i < top.length; i += 2) {
     const place = i / 2 + 1;
