@@ -1,4 +1,4 @@
-"""Every place where the engine says on which device a tensor belongs, and the slip of forgetting it.
+"""Every place where the engine says which device a tensor belongs on, and the slip of forgetting.
 
 A slip is one such place left out of the source: `device=...` of a call, `.to(...device)`, `.cpu()`.
 `planted` puts it into the running function, so that everybody who imported that has it.

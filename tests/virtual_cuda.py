@@ -340,7 +340,11 @@ class VirtualCuda(TorchFunctionMode):
 
         for place, name, replacement in (
             (torch, "autocast", virtual_autocast),
-            (torch, "is_autocast_enabled", lambda device="cuda": device != "cpu" and enabled("cpu")),
+            (
+                torch,
+                "is_autocast_enabled",
+                lambda device="cuda": device != "cpu" and enabled("cpu"),
+            ),
             (torch.cuda, "get_rng_state", get_state),
             (torch.cuda, "set_rng_state", set_state),
         ):

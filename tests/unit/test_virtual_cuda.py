@@ -36,7 +36,7 @@ from modeledit.state import write_matrices
 from tests.device_slips import planted, slips_of
 from tests.reference import models as tiny
 from tests.unit.test_golden import Silent
-from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
+from tests.virtual_cuda import CPU, CUDA, MixedDevices, VirtualCuda
 
 ROOT = Path(__file__).parents[2]
 PRESETS = yaml.safe_load((ROOT / "config/presets.yaml").read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ REQUESTS = [
         editing_neighbors=tuple(map(_neighbor, r.editing_neighbors)),
     )
     for r in tiny.tiny_requests()
-    if r.id in (0, 3, 4, 6)  # 3 and 6 meet a stop rule before the others
+    if r.id in (0, 3, 4, 6)
 ]
 
 
@@ -353,6 +353,12 @@ def study(tmp_path_factory) -> Callable[..., Study]:
     return make
 
 
+@pytest.fixture(autouse=True)
+def some_stop_early(monkeypatch):
+    """Within the few steps that are taken here some requests meet the rule, and leave the batch."""
+    monkeypatch.setattr("modeledit.targets.LOSS_STOP", 7.0)
+
+
 @pytest.fixture
 def devices(monkeypatch):
     """Jobs take the device that they are told to, and measure no GPU."""
@@ -376,6 +382,7 @@ def test_every_method_keeps_to_the_device_and_computes_the_same_there(study, kin
         factors = work.factors()
         found = {name: work.edit(name, factors) for name in ALL_METHODS}
         assert device.waits == 0
+    assert found["MEMIT"][0]["steps"].nunique() > 1
     for name in ("ROME", "NAP_MEMIT", "NA_PMET"):
         edits, written = work.edit(name, factors, "cpu")
         pd.testing.assert_frame_equal(edits, found[name][0])
@@ -490,7 +497,7 @@ def test_a_slip_in_the_engine_is_noticed(study, devices, slip):
         assert device.waits > 0
 
 
-def test_most_slips_are_refused_and_what_is_legal_is_there():
+def test_what_is_legal_is_there():
     assert len(SLIPS) > 35
     assert LEGAL.keys() <= {str(slip) for slip in SLIPS}
 
