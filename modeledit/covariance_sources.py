@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modeledit.covariance import CovarianceError, KeySums
+from modeledit.covariance import CovarianceError, KeySums, factorize
 from modeledit.journal import progress
 from modeledit.models import EditableModel
 from modeledit.state import read_matrices, write_matrices
@@ -79,6 +79,23 @@ def resume(
     sums.texts, sums.tokens = arrays["position"].tolist()
     log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
     return sums
+
+
+def factors_of(
+    covariances: Mapping[str, np.ndarray], device: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Cholesky factors of the covariances `layer{l}`, by the same names; made on `device`.
+
+    With them the metadata that say what was added to which diagonal: `ridge{l}`, a share of its
+    mean, "0" where nothing was needed. Raises CovarianceError as `factorize` does.
+    """
+    factors, ridges = {}, {}
+    for name, matrix in covariances.items():
+        layer = int(name.removeprefix("layer"))
+        lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
+        factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
+        log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
+    return factors, ridges
 
 
 def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:

@@ -22,8 +22,7 @@ import modeledit.rows
 import modeledit.spread
 import modeledit.targets
 from modeledit.chain import extend_chain
-from modeledit.covariance import factorize
-from modeledit.covariance_sources import gather
+from modeledit.covariance_sources import factors_of, gather
 from modeledit.devices import matrix_precision
 from modeledit.eligibility import judge_neighbors
 from modeledit.iteration import edit_once
@@ -36,7 +35,7 @@ from modeledit.state import write_matrices
 from tests.device_slips import planted, slips_of
 from tests.reference import models as tiny
 from tests.unit.test_golden import Silent
-from tests.virtual_cuda import CPU, CUDA, MixedDevices, VirtualCuda
+from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
 
 ROOT = Path(__file__).parents[2]
 PRESETS = yaml.safe_load((ROOT / "config/presets.yaml").read_text(encoding="utf-8"))
@@ -253,10 +252,9 @@ class Study:
                 model, TOKENIZER, lambda n, stop=stop: TEXTS[n:stop], layers, 64, recipe, partial, 3
             )
         partial.unlink()
-        return {
-            layer: factorize(torch.from_numpy(moments.numpy()).to(device), layer).cpu().numpy()
-            for layer, moments in sums.moments().items()
-        }
+        moments = {f"layer{i}": moment.numpy() for i, moment in sums.moments().items()}
+        lower = factors_of(moments, device)[0]
+        return {layer: lower[f"layer{layer}"] for layer in layers}
 
     def edit(
         self, method: str, factors: dict, device: str = "cuda", precision: str = "float32"
@@ -330,7 +328,12 @@ class Study:
                 HYPER,
                 self.switches,
                 {"mode": "full", "epsilon": 1.0, "iterations": 2, "extended": 2},
-                {"device": device, "precision": precision, "token_budget": BUDGET},
+                {
+                    "device": device,
+                    "precision": precision,
+                    "deterministic": False,
+                    "token_budget": BUDGET,
+                },
                 1,
             )
             inputs["previous"] = place / "state.json"
@@ -436,6 +439,50 @@ def test_whole_iterations_with_their_files(study, devices, method):
     assert [state["k"] for state in states] == [1, 2]
     for state, other in zip(states, expected, strict=True):
         assert state["differences"] == pytest.approx(other["differences"], rel=1e-4)
+
+
+# Torch's deterministic mode
+
+NO_FORM: dict[str, Callable[[], object]] = {
+    "cumsum": lambda: cuda(2).cumsum(0),
+    "bincount": lambda: torch.bincount(torch.tensor(TWO, device="cuda"), weights=cuda(2)),
+    "median": lambda: cuda(2, 2).median(dim=0),
+    "put_": lambda: cuda(2).put_(torch.tensor(TWO, device="cuda"), cuda(2)),
+    "loss": lambda: torch.nn.functional.cross_entropy(cuda(2, 2), cuda(2).long()),
+}
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("case", NO_FORM)
+def test_what_cuda_cannot_do_deterministically(deterministic, case):
+    with VirtualCuda():
+        with pytest.raises(NotDeterministic):
+            NO_FORM[case]()
+        torch.ones(2).cumsum(0), cuda(2).long().cumsum(0)  # on the CPU, and of whole numbers
+        torch.use_deterministic_algorithms(False)
+        NO_FORM[case]()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_engine_has_a_deterministic_form(study, deterministic, kind):
+    """No operation without one on CUDA; and one CPU thread gives the same bits either way."""
+    work = study(kind)
+    with VirtualCuda():
+        factors = work.factors()
+        for name in NAMES:
+            work.edit("NAP_" + name, factors)
+        work.score(), work.judge(), work.generate()
+    edits, written = work.edit("NAP_PMET", factors, "cpu")
+    torch.use_deterministic_algorithms(False)
+    others, before = work.edit("NAP_PMET", factors, "cpu")
+    pd.testing.assert_frame_equal(edits, others, check_exact=True)
+    assert all((written[layer] == before[layer]).all() for layer in written)
 
 
 # Slips in the engine itself

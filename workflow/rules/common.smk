@@ -27,6 +27,9 @@ COMPUTE = config["compute"]
 GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
     COMPUTE["device"]
 ]
+# One CPU thread gives the same bits every time: there the switch decides nothing and reruns nothing.
+if not GPUS and COMPUTE["threads"] == 1:
+    COMPUTE = COMPUTE | {"deterministic": False}
 # The Snakemake processes around a job's own: two on a cluster, 170 MB each.
 SNAKEMAKE_MB = 400
 
