@@ -39,8 +39,8 @@ def gather(
     """Sum the keys of the texts that `texts_from(0)` gives, going on from the sums in `partial`.
 
     `texts_from(n)` leaves out the first n texts. The sums are written to `partial` after every
-    `every` texts, atomically, so that a run that was killed goes on there and ends with the same
-    numbers to the byte. `expected` is the number of texts, for the progress line. Raises StateError
+    `every` texts, atomically, so that a run that was killed goes on there and ends with the numbers
+    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is the number of texts, for the progress line. Raises StateError
     where `partial` is of another recipe.
     """
     sums = resume(partial, recipe, layers, model.device) or KeySums(layers)

@@ -512,6 +512,9 @@ USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.prompts": Study.generate,
 }
 LEGAL = {
+    "covariance_sources.factors_of: torch.from_numpy(matrix).to(device)": (
+        "the factorisation runs on the CPU then, slow and right"
+    ),
     "models.load_model: model.to(device)": "everything is on the CPU then, slow and right",
     "prompts.generate_contexts: torch.tensor([encode(tokenizer, word)], device=model.device)": (
         "transformers moves the tokens, and draws on the CPU"

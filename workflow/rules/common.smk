@@ -221,7 +221,7 @@ def token_budget(wildcards, attempt):
     """Tokens at once: as configured, and from the third attempt on half of those before.
 
     The first retry changes memory alone, so that a job which was cancelled, or lost its node,
-    computes the same numbers to the bit.
+    computes the same numbers: to the bit on the same model of CPU.
     """
     return max(16, COMPUTE["token_budget"] >> max(0, attempt - 2))
 
