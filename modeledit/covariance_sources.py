@@ -40,8 +40,9 @@ def gather(
 
     `texts_from(n)` leaves out the first n texts. The sums are written to `partial` after every
     `every` texts, atomically, so that a run that was killed goes on there and ends with the numbers
-    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is the number of texts, for the progress line. Raises StateError
-    where `partial` is of another recipe.
+    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is
+    the number of texts, for the progress line. Raises StateError where `partial` is of another
+    recipe.
     """
     sums = resume(partial, recipe, layers, model.device) or KeySums(layers)
     unit, total = ("text", expected) if most_tokens is None else ("token", most_tokens)
