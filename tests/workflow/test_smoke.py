@@ -70,7 +70,9 @@ def test_second_run_has_nothing_to_do(smoke):
 
 def test_determinism_asked_for_reruns_a_model_only_where_it_can_change_a_bit(smoke):
     """One CPU thread is deterministic by itself; a GPU is not."""
-    done = smoke.snakemake(*OPTIONS, "-n", "--config", "compute={deterministic: true}")
+    path = smoke.folder / "deterministic.yaml"
+    path.write_text("compute: {deterministic: true}")
+    done = smoke.snakemake(*OPTIONS, str(path), "-n")
     assert done.returncode == 0, done.stdout[-3000:]
     planned = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.MULTILINE))
     assert "total" in planned

@@ -22,7 +22,8 @@ RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 TEXT = config["text"]
 COVARIANCE = config["covariance"]
-COMPUTE = config["compute"]
+# Sorted, because Snakemake compares parameters with the order of their keys, which is that of the files.
+COMPUTE = dict(sorted(config["compute"].items()))
 # GPUs of a job that runs a model. Where "auto" finds no driver, jobs must not queue for a GPU.
 GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
     COMPUTE["device"]
