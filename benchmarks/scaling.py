@@ -62,7 +62,7 @@ def spread_section(bench: Bench) -> Rows:
         once, factor = common.timed(partial(factorize, lower @ lower.T, 0), arguments.repeats)
         for m in arguments.counts:
             keys, residual = draw(d_mlp, m), draw(d_mlp // 4, m)
-            update = partial(least_squares_update, factor, keys, residual, 15000.0)
+            update = partial(least_squares_update, factor.lower, keys, residual, 15000.0)
             seconds, _ = common.timed(update, arguments.repeats)
             rows.append(
                 {

@@ -1,6 +1,7 @@
 """Work that runs in batches under a token budget, and goes on with less when memory runs out."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -9,13 +10,24 @@ import torch
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
+# What errors other than torch's own OutOfMemoryError say when memory is short: the CPU allocator;
+# CUDA itself, past torch's allocator; cuBLAS, cuSOLVER and cuDNN. Their handles are made outside of
+# torch's allocator when they are first needed, and where that fails for want of memory they give
+# any status, often NOT_INITIALIZED. Another cause of such a failure costs a few tries in vain: the
+# last one's error is raised.
+_OUT_OF_MEMORY = re.compile(
+    r"allocate memory"
+    r"|CUDA( driver)? error: out of memory"
+    r"|CU[A-Z]+_STATUS_ALLOC_FAILED"
+    r"|CU[A-Z]+_STATUS_[A-Z_]+,? when calling .cu(blas|blasLt|solverDn|dnn)Create\b"
+)
+
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device, or the host, had no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # torch's CPU allocator raises a plain RuntimeError
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def in_batches(

@@ -70,7 +70,7 @@ def extend_chain(
     covariance), unedited (scores, for specificity on the model's own answers) and for k > 1
     previous (the state.json before). `outputs`: state, edited, targets, edits, scores, hardware.
     """
-    device = prepare_device(compute["device"], threads)
+    device = prepare_device(compute["device"], threads, compute["deterministic"])
     meter = Meter(device)
     requests = read_requests(inputs["requests"])
     model, tokenizer = load_model(inputs["model"], device)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modeledit.covariance import CovarianceError, KeySums
+from modeledit.covariance import CovarianceError, KeySums, factorize
 from modeledit.journal import progress
 from modeledit.models import EditableModel
 from modeledit.state import read_matrices, write_matrices
@@ -39,9 +39,10 @@ def gather(
     """Sum the keys of the texts that `texts_from(0)` gives, going on from the sums in `partial`.
 
     `texts_from(n)` leaves out the first n texts. The sums are written to `partial` after every
-    `every` texts, atomically, so that a run that was killed goes on there and ends with the same
-    numbers to the byte. `expected` is the number of texts, for the progress line. Raises StateError
-    where `partial` is of another recipe.
+    `every` texts, atomically, so that a run that was killed goes on there and ends with the numbers
+    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is
+    the number of texts, for the progress line. Raises StateError where `partial` is of another
+    recipe.
     """
     sums = resume(partial, recipe, layers, model.device) or KeySums(layers)
     unit, total = ("text", expected) if most_tokens is None else ("token", most_tokens)
@@ -79,6 +80,23 @@ def resume(
     sums.texts, sums.tokens = arrays["position"].tolist()
     log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
     return sums
+
+
+def factors_of(
+    covariances: Mapping[str, np.ndarray], device: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Cholesky factors of the covariances `layer{l}`, by the same names; made on `device`.
+
+    With them the metadata that say what was added to which diagonal: `ridge{l}`, a share of its
+    mean, "0" where nothing was needed. Raises CovarianceError as `factorize` does.
+    """
+    factors, ridges = {}, {}
+    for name, matrix in covariances.items():
+        layer = int(name.removeprefix("layer"))
+        lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
+        factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
+        log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
+    return factors, ridges
 
 
 def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:

@@ -15,14 +15,17 @@ import torch
 log = logging.getLogger(__name__)
 
 
-def prepare_device(name: str, threads: int) -> str:
+def prepare_device(name: str, threads: int, deterministic: bool = False) -> str:
     """Set the number of CPU threads and turn "auto" into "cuda" where one is usable, else "cpu".
 
     "cuda" then means the GPU that this process has claimed among those that are visible
-    (CUDA_VISIBLE_DEVICES narrows them). Raises ValueError when "cuda" is asked for and torch sees
-    none.
+    (CUDA_VISIBLE_DEVICES narrows them). With `deterministic` torch takes the algorithms that give
+    the same bits every time on the same device, some of them slower, and refuses an operation that
+    has none. (cuBLAS needs no CUBLAS_WORKSPACE_CONFIG for that: the pinned torch gives it
+    workspaces of its own.) Raises ValueError when "cuda" is asked for and torch sees none.
     """
     torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "compute.device = 'cuda': torch sees no CUDA device; allowed here: cpu, auto"

@@ -11,7 +11,7 @@ from modeledit.requests import read_eligible, read_requests, write_requests
 
 with journal(snakemake.log[0]) as log:
     compute, filtering = snakemake.params.compute, snakemake.params.eligible
-    device = prepare_device(compute["device"], snakemake.threads)
+    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     # Only absolute positions notice left padding (I14): there, both readings are counted.

@@ -12,7 +12,8 @@ from modeledit.wikitext import read_sample, sample_articles
 
 with journal(snakemake.log[0]) as log:
     params, output = snakemake.params, Path(snakemake.output.covariance)
-    device = prepare_device(params.compute["device"], snakemake.threads)
+    compute = params.compute
+    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
     folder, paths = Path(snakemake.input.model), [Path(path) for path in snakemake.input.text]
     model, tokenizer = load_model(folder, device)
     recipe = params.recipe | {"base": read_json(folder / "prepared.json")["weights_sha256"]}

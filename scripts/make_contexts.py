@@ -9,7 +9,8 @@ from modeledit.models import load_model
 from modeledit.prompts import generate_contexts
 
 with journal(snakemake.log[0]):
-    device = prepare_device(snakemake.params.compute["device"], snakemake.threads)
+    compute = snakemake.params.compute
+    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     seed = snakemake.params.seed
     templates = {

@@ -13,7 +13,7 @@ from modeledit.scoring import ScoringSettings, score_unedited
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute
-    device = prepare_device(compute["device"], snakemake.threads)
+    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
     requests = read_requests(Path(snakemake.input.requests))
     model, tokenizer = load_model(Path(snakemake.input.model), device)
     texts = read_texts(Path(snakemake.input.texts))

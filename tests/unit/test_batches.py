@@ -45,8 +45,76 @@ def test_a_single_item_that_does_not_fit_is_an_error():
         list(in_batches(range(4), halves, lambda group: torch.empty(10**15), 2))
 
 
+SHORT_OF_MEMORY = {
+    "allocator": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+    "host": MemoryError(),
+    "CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 4000000000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "CUDA": torch.AcceleratorError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    "driver": RuntimeError("CUDA driver error: out of memory"),
+    "cuBLAS": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasSgemm( handle, opa, opb, m, n)`"
+    ),
+    "cuBLAS handle": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    ),
+    "cuBLAS handle, not initialized": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"
+    ),
+    "cuBLASLt handle": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasLtCreate(handle)`"
+    ),
+    "cuSOLVER": RuntimeError(
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnDpotrf( handle, n)`"
+    ),
+    "cuSOLVER handle": RuntimeError(
+        "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`. "
+        "If you keep seeing this error, you may use `torch.backends.cuda.preferred_linalg_library"
+        "()` to try linear algebra operators with other supported backends."
+    ),
+}
+OTHER_ERRORS = {
+    "shapes": RuntimeError("shapes do not match"),
+    "kernel": torch.AcceleratorError("CUDA error: device-side assert triggered"),
+    "address": torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    "cuBLAS": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb)`"
+    ),
+    "cuBLAS in use, not initialized": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSetStream(handle, stream)`"
+    ),
+    "cuSOLVER": RuntimeError(
+        "cusolver error: CUSOLVER_STATUS_INVALID_VALUE, when calling `cusolverDnDpotrf( handle)`"
+    ),
+    "no runtime error": ValueError("CUDA error: out of memory"),
+}
+
+
+@pytest.mark.parametrize("case", SHORT_OF_MEMORY)
+def test_what_short_memory_says(case):
+    assert ran_out_of_memory(SHORT_OF_MEMORY[case])
+
+
+@pytest.mark.parametrize("case", OTHER_ERRORS)
+def test_what_other_errors_say(case):
+    assert not ran_out_of_memory(OTHER_ERRORS[case])
+
+
+def test_a_handle_that_cannot_be_made_halves_the_budget_and_in_the_end_is_the_error():
+    tried = []
+
+    def run(group):
+        tried.append(len(group))
+        raise SHORT_OF_MEMORY["cuBLAS handle, not initialized"]
+
+    with pytest.raises(RuntimeError, match="cublasCreate"):
+        list(in_batches(range(8), halves, run, 8))
+    assert tried == [8, 4, 2, 1]
+
+
 def test_other_errors_are_not_taken_for_memory():
-    assert not ran_out_of_memory(RuntimeError("shapes do not match"))
     with pytest.raises(ZeroDivisionError):
         list(in_batches(range(4), halves, lambda group: 1 / 0, 4))
 

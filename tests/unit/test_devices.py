@@ -83,3 +83,16 @@ def test_what_is_asked_for_is_what_is_used():
                 prepare_device("cuda", 1)
     finally:
         torch.set_num_threads(before)
+
+
+def test_determinism_is_switched_on_and_off():
+    threads = torch.get_num_threads()
+    try:
+        prepare_device("cpu", 1, deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        prepare_device("cpu", 1, deterministic=False)
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(threads)

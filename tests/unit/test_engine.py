@@ -210,7 +210,7 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     texts = [r.text for r in requests] + contexts
     moments, _ = second_moments(fast_model, tokenizer, texts, HYPER["layers"], 64)
     moments = {layer: c + 0.1 * torch.eye(len(c)) for layer, c in moments.items()}
-    factors = {layer: factorize(c, layer) for layer, c in moments.items()}
+    factors = {layer: factorize(c, layer).lower for layer, c in moments.items()}
     settings = plain_settings(method, SWITCHES)
     slow = [plain.optimize(slow_model, tokenizer, r, contexts, settings) for r in requests]
     targets = [s.target for s in slow]
@@ -276,7 +276,7 @@ def test_rome_equals_the_plain_loop(family, whiten, tokenizer, requests, context
     key_rows = [
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
-    factor = factorize(covariance, 2) if whiten else None
+    factor = factorize(covariance, 2).lower if whiten else None
     monkeypatch.setattr("modeledit.rome.TOGETHER", 3)
     fast = edit_in_turn(fast_model, problems, key_rows, settings, factor, 400)
     slow_settings = plain_settings(METHODS["ROME"], SWITCHES, hyper)
@@ -328,7 +328,7 @@ def test_update_solves_its_normal_equations(m):
     covariance = root @ root.T / 40
     keys = torch.randn(12, m, generator=generator, dtype=torch.float64)
     residual = torch.randn(5, m, generator=generator, dtype=torch.float64)
-    update = least_squares_update(factorize(covariance, 0), keys, residual, 7.0)
+    update = least_squares_update(factorize(covariance, 0).lower, keys, residual, 7.0)
     torch.testing.assert_close(update @ (7.0 * covariance + keys @ keys.T), residual @ keys.T)
 
 

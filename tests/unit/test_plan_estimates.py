@@ -169,7 +169,7 @@ def test_optimization_makes_as_many_operations_as_counted(engine, method, neighb
 def test_spread_makes_as_many_operations_as_counted(engine):
     generator = torch.Generator().manual_seed(2)
     rows = [[Row(row.ids[:5], (), 4) for row in problem(generator, 0).edit_rows] for _ in range(20)]
-    factor = factorize(torch.eye(320, dtype=torch.float64), 1)
+    factor = factorize(torch.eye(320, dtype=torch.float64), 1).lower
     how = SpreadSettings((1, 2, 3), 1.0, "block", "linear")
     before = {i: engine.down_weight(i).clone() for i in how.layers}
     targets = torch.zeros(20, 128)

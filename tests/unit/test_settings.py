@@ -149,6 +149,10 @@ def test_schemas_are_schemas(schema):
         ),
         (changed(switches={"acuracy": 1}), "config: switches: unknown key acuracy; allowed: acc"),
         (changed(seed=-1), "config: seed = -1: must be at least 0"),
+        (
+            changed(compute={"deterministic": "yes"}),
+            "config: compute.deterministic = 'yes': must be of type boolean",
+        ),
         (changed(seed="42"), "config: seed = '42': must be of type integer"),
         (changed(stop={"epsilon": 0}), "config: stop.epsilon = 0: must be greater than 0"),
         (changed(name="a/b"), "config: name = 'a/b': must be matching "),

@@ -56,7 +56,7 @@ def edited(name, requests, model=None, **switches):
     model = model or EditableModel(tiny.tiny_llama(dtype=torch.float64))
     width = model.down_weight(0).shape[1]
     skewed = torch.eye(width, dtype=torch.float64) + torch.ones(width, width)
-    factors = {layer: factorize(skewed, layer) for layer in HYPER["layers"]}
+    factors = {layer: factorize(skewed, layer).lower for layer in HYPER["layers"]}
     _, edits = edit_once(
         model,
         TOKENIZER,

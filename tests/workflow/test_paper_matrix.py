@@ -191,6 +191,7 @@ def test_every_source_of_the_covariance_gives_factors(small, no_network, source)
         np.testing.assert_allclose(covariances["layer2"], published, rtol=1e-6)
     with safe_open(folder / "factors.safetensors", framework="numpy") as stream:
         assert stream.metadata()["source"] == source
+        assert (stream.metadata()["ridge1"], stream.metadata()["ridge2"]) == ("0", "0")
         for name, covariance in covariances.items():
             factor = stream.get_tensor(name)
             np.testing.assert_allclose(factor @ factor.T, covariance, rtol=1e-4, atol=1e-6)

@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -67,6 +68,18 @@ def test_second_run_has_nothing_to_do(smoke):
     done = smoke.snakemake(*OPTIONS)
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout
+
+
+def test_determinism_asked_for_reruns_a_model_only_where_it_can_change_a_bit(smoke):
+    """One CPU thread is deterministic by itself; a GPU is not."""
+    path = smoke.folder / "deterministic.yaml"
+    path.write_text("compute: {deterministic: true}")
+    done = smoke.snakemake(*OPTIONS, str(path), "-n")
+    assert done.returncode == 0, done.stdout[-3000:]
+    planned = set(re.findall(r"^(\w+) +\d+$", done.stdout, re.MULTILINE))
+    assert "total" in planned
+    running = {"make_contexts", "gather_covariance", "find_eligible", "score_unedited", "edit"}
+    assert planned & running == (running if shutil.which("nvidia-smi") else set())
 
 
 def test_metrics_follow_from_the_scores_alone(smoke):

@@ -22,11 +22,15 @@ RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
 TEXT = config["text"]
 COVARIANCE = config["covariance"]
-COMPUTE = config["compute"]
+# Sorted, because Snakemake compares parameters with the order of their keys, which is that of the files.
+COMPUTE = dict(sorted(config["compute"].items()))
 # GPUs of a job that runs a model. Where "auto" finds no driver, jobs must not queue for a GPU.
 GPUS = {"cpu": 0, "cuda": 1, "auto": int(shutil.which("nvidia-smi") is not None)}[
     COMPUTE["device"]
 ]
+# One CPU thread gives the same bits every time: there the switch decides nothing and reruns nothing.
+if not GPUS and COMPUTE["threads"] == 1:
+    COMPUTE = COMPUTE | {"deterministic": False}
 # The Snakemake processes around a job's own: two on a cluster, 170 MB each.
 SNAKEMAKE_MB = 400
 
@@ -218,7 +222,7 @@ def token_budget(wildcards, attempt):
     """Tokens at once: as configured, and from the third attempt on half of those before.
 
     The first retry changes memory alone, so that a job which was cancelled, or lost its node,
-    computes the same numbers to the bit.
+    computes the same numbers: to the bit on the same model of CPU.
     """
     return max(16, COMPUTE["token_budget"] >> max(0, attempt - 2))
 
