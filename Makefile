@@ -32,7 +32,6 @@ $(VENV)/.pipeline: envs/requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -r $<
 	@touch $@
 
-$(VENV)/.development: envs/development.txt envs/cluster.txt envs/test_files.txt $(VENV)/.pipeline
+$(VENV)/.development: envs/development.txt envs/cluster.txt $(VENV)/.pipeline
 	$(BIN)/python -m pip install --disable-pip-version-check -r $<
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r envs/test_files.txt
 	@touch $@

@@ -2,7 +2,6 @@
 
 import json
 import random
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,29 @@ from transformers import AutoTokenizer
 
 from modeledit.files import read_json
 from modeledit.geography import build_requests
+from modeledit.packages import fetch_member
 from modeledit.preparation import prepare_folder
 from modeledit.prompts import Tokenization, encode, target_row
 from modeledit.tokenizer import PROBES, TokenizerError, from_sentencepiece, load_tokenizer
 from tests.reference import models as tiny
 
-# Mistral's first tokenizer: SentencePiece BPE with byte fallback, of Llama's kind. The package is
-# only looked up, never imported.
-REAL = Path(find_spec("mistral_common").origin).parent / "data" / "tokenizer.model.v1"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def real_folder(tmp_path_factory):
+def real_model(tmp_path_factory):
+    """Mistral's first tokenizer: SentencePiece BPE with byte fallback, of Llama's kind."""
+    folder = tmp_path_factory.mktemp("package")
+    member = "mistral_common/data/tokenizer.model.v1"
+    return fetch_member(ROOT / "envs/test_files.txt", member, folder)
+
+
+@pytest.fixture(scope="module")
+def real_folder(real_model, tmp_path_factory):
     """The real tokenizer as Llama-2 is published: tokenizer.json, and a class that changes it."""
     folder = tmp_path_factory.mktemp("real")
     (folder / "model").mkdir()
-    (folder / "model" / "tokenizer.model").write_bytes(REAL.read_bytes())
+    (folder / "model" / "tokenizer.model").write_bytes(real_model.read_bytes())
     load_tokenizer(folder / "model").save_pretrained(folder)
     settings = read_json(folder / "tokenizer_config.json")
     settings |= {"tokenizer_class": "LlamaTokenizer", "legacy": False}
@@ -46,8 +52,8 @@ def test_a_leading_space_stays_a_token_of_its_own(real_folder):
     assert pieces(AutoTokenizer.from_pretrained(real_folder), " Apple") == ["<s>", "▁Apple"]
 
 
-def test_the_real_tokenizer_answers_like_sentencepiece(real_folder):
-    processor = SentencePieceProcessor(model_file=str(REAL))
+def test_the_real_tokenizer_answers_like_sentencepiece(real_model, real_folder):
+    processor = SentencePieceProcessor(model_file=str(real_model))
     tokenizer = load_tokenizer(real_folder)
     facts = build_requests(seed=42)[:300]
     texts = [*PROBES, *(f"{r.text} {r.target_new}" for r in facts), *(r.subject for r in facts)]
@@ -79,19 +85,19 @@ def test_legacy_targets_have_the_mark_and_the_decoder_drops_it(real_folder):
 
 
 @pytest.mark.parametrize("only", ["tokenizer.json", "tokenizer.model"])
-def test_a_prepared_model_keeps_its_tokenizer(real_folder, tmp_path, only):
+def test_a_prepared_model_keeps_its_tokenizer(real_model, real_folder, tmp_path, only):
     origin, made = tmp_path / "origin", tmp_path / "made"
     model = tiny.tiny_llama()
     model.resize_token_embeddings(32000)
     model.save_pretrained(origin)
     if only == "tokenizer.model":
-        (origin / only).write_bytes(REAL.read_bytes())
+        (origin / only).write_bytes(real_model.read_bytes())
     else:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (origin / name).write_bytes((real_folder / name).read_bytes())
     record = prepare_folder(origin, made)
     assert record["tokenizer_sha256"]
-    processor = SentencePieceProcessor(model_file=str(REAL))
+    processor = SentencePieceProcessor(model_file=str(real_model))
     for tokenizer in (load_tokenizer(made), AutoTokenizer.from_pretrained(made)):
         for text in PROBES:
             assert tokenizer(text)["input_ids"] == [1, *processor.encode(text)], text
