@@ -22,6 +22,7 @@ EDITING = SCORING | {
 }
 
 # Raise by hand when the numbers that an edit makes change; comments then rerun nothing.
+# 4: labels in front of a subject, a head of few rows, collapsed iterations, empty own answers.
 ENGINE_VERSION = 4
 
 
