@@ -27,7 +27,7 @@ _DELTA = "delta."  # in front of a site, in targets.safetensors
 
 
 def stored_targets(targets: Targets, repeats: str) -> dict[str, torch.Tensor]:
-    """Arrays of targets.safetensors: (m, d) target states, and the deltas if these are gone on from.
+    """Arrays of targets.safetensors: (m, d) target states; the deltas too if one goes on from them.
 
     Of PMET the attention's delta is among them, which no target state holds.
     """
@@ -40,11 +40,11 @@ def targets_before(
 ) -> Targets:
     """What OPTIMIZATION found until iteration k-1, as iteration k keeps it, or goes on from it.
 
-    `path` is the targets.safetensors of iteration k-1, `log` its edits.parquet. No step is made, and
-    the stop reason is "kept". p_bar, the losses and the norms stay those of the targets as they were
-    found on theta_1; they are not measured again. p_init is p-hat of iteration k-1: the same rows
-    on the same weights. `deltas` are those stored. Raises StateError if the files belong to another
-    run or to other requests.
+    `path` is the targets.safetensors of iteration k-1, `log` its edits.parquet. No step is made,
+    and the stop reason is "kept". p_bar, the losses and the norms stay those of the targets as they
+    were found on theta_1; they are not measured again. p_init is p-hat of iteration k-1: the same
+    rows on the same weights. `deltas` are those stored. Raises StateError if the files belong to
+    another run or to other requests.
     """
     arrays = {name: torch.from_numpy(a) for name, a in read_matrices(path, expected).items()}
     edits = pd.read_parquet(log)

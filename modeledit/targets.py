@@ -61,9 +61,9 @@ class Targets:
     """Outcome of OPTIMIZATION, one entry per request; tensors are on the CPU.
 
     `state` (m, d) is the target state at the first site (PMET's attention target is discarded, SPEC
-    A.2), `deltas` (m, d) what was added at each site. `numbers` holds per-request columns: steps, loss, nll, kl, weight_decay, p_init, p_bar,
-    p_init_legacy, p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl or
-    max_steps, or kept (see `modeledit.stages`).
+    A.2), `deltas` (m, d) what was added at each site. `numbers` holds per-request columns: steps,
+    loss, nll, kl, weight_decay, p_init, p_bar, p_init_legacy, p_bar_legacy, init_norm, delta_norm;
+    `stop_reason` says loss, argmax_kl or max_steps, or kept (see `modeledit.stages`).
     """
 
     state: torch.Tensor

@@ -1,0 +1,206 @@
+"""Which stage makes iterating pay: both repeated, SPREAD alone, OPTIMIZATION alone (SPEC I31, J.3).
+
+All three are the same at k = 1. What each stage alone reaches of the gain of both is a share:
+
+    (x_K - x_1 of one stage alone) / (x_K - x_1 of both),   x = efficacy accuracy or -ln p-hat,
+
+with means over trials and the last K that all of them have. It may be above 1, or negative. There
+is none where both stages together gain nothing, or where a value is missing or infinite.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from modeledit.aggregation import TrialAgg, by_iteration
+from modeledit.drawing import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    STYLE,
+    footnote,
+    heading,
+    new_figure,
+    save,
+    write_record,
+)
+from modeledit.methods import METHODS
+from modeledit.metrics import Zeros
+
+LABELS = {"both": "both stages", "spread": "SPREAD alone", "optimization": "OPTIMIZATION alone"}
+PANELS = {  # metric: label, factor
+    "p_bar": (r"$\bar p$ of the targets", 1),
+    "p_hat": (r"$\hat p$ of the model", 1),
+    "eff_acc": ("efficacy acc. (%)", 100),
+    "spec_acc": ("specificity acc. (%)", 100),
+}
+GAINS = {"ln_p_hat": "ln p-hat", "eff_acc": "efficacy accuracy"}
+_SMALLEST_GAIN = 1e-9  # below it is rounding
+
+Curves = Mapping[str, pd.DataFrame]
+"""Of each way to repeat an algorithm's stages (keys of LABELS): means over trials, a row per k."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of the gain of both stages from k = 1 to ``k`` one stage alone makes."""
+
+    repeats: Literal["spread", "optimization"]
+    metric: str  # a key of GAINS
+    k: int
+    both: float  # gain of both stages
+    alone: float
+    share: float  # NaN where there is none
+
+
+def curves(
+    metrics: pd.DataFrame,
+    algorithm: str,
+    trial_agg: TrialAgg = "mean_of_scores",
+    round_per_trial: int | None = None,
+    zeros: Zeros = "keep",
+) -> dict[str, pd.DataFrame]:
+    """The curves of ``algorithm`` from the metrics of one dataset and model, k = 1, 2, ..."""
+    named = {
+        name: method.repeats
+        for name, method in METHODS.items()
+        if method.algorithm == algorithm and not method.neighbor_assisted
+    }
+    rows = metrics[metrics["method"].isin(named)]
+    if rows.empty:
+        return {}
+    steps = by_iteration(rows, trial_agg, round_per_trial, zeros)
+    steps = steps[steps["k"] > 0]
+    found = {named[name]: of for name, of in steps.groupby("method", sort=False)}
+    return {repeats: found[repeats].sort_values("k") for repeats in LABELS if repeats in found}
+
+
+def shares(found: Curves) -> list[Share]:
+    """What each stage alone gains, for every metric of GAINS; nothing without both beside one."""
+    if "both" not in found:
+        return []
+    last = min(int(of["k"].max()) for of in found.values())
+    first = _values(found["both"], 1)
+    gains = {
+        repeats: {name: value - first[name] for name, value in _values(of, last).items()}
+        for repeats, of in found.items()
+    }
+    both = gains.pop("both")
+    return [
+        Share(repeats, name, last, both[name], alone[name], _share(alone[name], both[name]))
+        for repeats, alone in gains.items()
+        for name in GAINS
+    ]
+
+
+def _values(of: pd.DataFrame, k: int) -> dict[str, float]:
+    """What is gained, the higher the better, at k."""
+    row = of[of["k"] == k].iloc[0]
+    p_hat = float(row["p_hat"])
+    return {
+        "ln_p_hat": -math.log(p_hat) if p_hat > 0 else math.nan,
+        "eff_acc": float(row["eff_acc"]),
+    }
+
+
+def _share(alone: float, both: float) -> float:
+    defined = math.isfinite(alone) and math.isfinite(both) and both > _SMALLEST_GAIN
+    return alone / both if defined else math.nan
+
+
+def describe(found: list[Share], algorithm: str, model: str) -> str:
+    """One sentence with the shares, for a table's footnote; empty where there are none."""
+    if not found:
+        return ""
+    parts = []
+    for metric, label in GAINS.items():
+        of = [share for share in found if share.metric == metric]
+        if any(math.isfinite(share.share) for share in of):
+            each = [
+                f"{LABELS[s.repeats]} {100 * s.share:.0f}%"
+                if math.isfinite(s.share)
+                else f"{LABELS[s.repeats]} --"
+                for s in of
+            ]
+            parts.append(f"in {label} {', '.join(each)}")
+        else:
+            parts.append(f"in {label} there is no gain to share")
+    return (
+        f"Of what both stages of {algorithm} gain on {model} from *k* = 1 to {found[0].k}, one"
+        f" alone reaches: {'; '.join(parts)}."
+    )
+
+
+def describe_all(metrics: pd.DataFrame, names: Mapping[str, str], **rules: Any) -> list[str]:
+    """`describe` of each model and algorithm in the metrics of one dataset; ``names`` are printed.
+
+    ``rules`` are the last three arguments of `curves`.
+    """
+    algorithms = dict.fromkeys(method.algorithm for method in METHODS.values())
+    said = [
+        describe(shares(curves(of_model, algorithm, **rules)), algorithm, names.get(model, model))
+        for model, of_model in metrics.groupby("model", sort=False)
+        for algorithm in algorithms
+    ]
+    return [sentence for sentence in said if sentence]
+
+
+def figure_stages(
+    found: Curves, path: str | Path, *, algorithm: str, title: str = "", note: str = ""
+) -> dict[str, Any]:
+    """p-bar, p-hat and two accuracies by iteration, one line for each way to repeat the stages.
+
+    The perplexities share a logarithmic axis, the accuracies a linear one. Returns the record,
+    which is also written to ``path`` with the ending .json. Raises ValueError if there is nothing.
+    """
+    if not found:
+        raise ValueError(f"figure: there are no metrics of {algorithm} or of one of its stages")
+    with matplotlib.style.context(STYLE):
+        figure = new_figure(3.3, 3.1)
+        panels = figure.subplots(2, 2, sharex=True, sharey="row")
+        for (name, (label, factor)), axes in zip(PANELS.items(), panels.flat, strict=True):
+            for repeats, of in found.items():
+                axes.plot(
+                    of["k"],
+                    [factor * v if math.isfinite(v) else math.nan for v in of[name]],
+                    label=LABELS[repeats],
+                    color=COLOURS[repeats],
+                    marker=MARKERS[repeats],
+                    linestyle=LINES[repeats],
+                    # The lines may lie on each other: that of both stages shows around the others.
+                    markersize=6 if repeats == "both" else 3.5,
+                    markerfacecolor="white" if repeats == "both" else None,
+                    clip_on=False,
+                )
+            axes.set_title(label)
+        perplexity, accuracy = panels[0, 0], panels[1, 0]
+        perplexity.set_yscale("log")
+        perplexity.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        perplexity.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        perplexity.yaxis.set_minor_formatter(NullFormatter())
+        perplexity.set_ylabel("perplexity of o*")
+        accuracy.set_ylabel("%")
+        for axes in panels[1]:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlabel("iteration k")
+        heading(figure, perplexity, title, 3, centre=1.05)
+        footnote(figure, note)
+        save(figure, path)
+    record = {
+        "figure": "stages",
+        "algorithm": algorithm,
+        "k": {repeats: of["k"].astype(int).tolist() for repeats, of in found.items()},
+        "series": {
+            repeats: {name: of[name].astype(float).tolist() for name in PANELS}
+            for repeats, of in found.items()
+        },
+        "shares": [asdict(share) for share in shares(found)],
+    }
+    write_record(path, record)
+    return record

@@ -1,0 +1,137 @@
+"""What one stage alone reaches of the gain of both: shares, the sentence, table and figure."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modeledit import stage_study as S
+from modeledit import tables as T
+from modeledit.metrics import REQUEST_METRICS
+from modeledit.significance import differences
+from modeledit.verdicts import Data
+from tests.unit.test_tables import frame, rows
+
+# k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat)
+BOTH = {1: (60, 50, 90, 80.0, 1.1, 100.0), 2: (90, 70, 88, 80.0, 1.05, 10.0)}
+BOTH |= {3: (100, 80, 87, 80.0, 1.02, 1.0)}
+SPREAD = {1: BOTH[1], 2: (90, 70, 89, 80.0, 1.1, 10.0), 3: (90, 80, 89, 80.0, 1.1, 1.0)}
+SPREAD |= {4: (100, 80, 80, 80.0, 1.1, 1.0)}
+OPTIMIZATION = {1: BOTH[1], 2: (60, 50, 90, 80.0, 1.0, 90.0), 3: (50, 50, 90, 80.0, 1.0, 10.0)}
+STUDY = {"MEMIT": BOTH, "SPREAD_MEMIT": SPREAD, "OPTIMIZATION_MEMIT": OPTIMIZATION}
+
+
+def found(runs, **options):
+    return S.curves(frame(runs, **options), "MEMIT")
+
+
+def by_name(runs):
+    return {(s.repeats, s.metric): s for s in S.shares(found(runs))}
+
+
+def test_shares_are_of_the_gain_of_both_at_the_last_common_iteration():
+    shares = by_name(STUDY)
+    assert {share.k for share in shares.values()} == {3}
+    assert shares["spread", "eff_acc"].share == pytest.approx(30 / 40)
+    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
+    assert shares["optimization", "eff_acc"].share == pytest.approx(-10 / 40)
+    assert shares["optimization", "ln_p_hat"].share == pytest.approx(1 / 2)
+    assert shares["optimization", "ln_p_hat"].both == pytest.approx(math.log(100))
+    says = S.describe(S.shares(found(STUDY)), "MEMIT", "Tiny")
+    assert says == (
+        "Of what both stages of MEMIT gain on Tiny from *k* = 1 to 3, one alone reaches: in ln"
+        " p-hat SPREAD alone 100%, OPTIMIZATION alone 50%; in efficacy accuracy SPREAD alone 75%,"
+        " OPTIMIZATION alone -25%."
+    )
+
+
+def test_where_nothing_is_gained_there_is_no_share():
+    still = {k: (60, *BOTH[k][1:]) for k in BOTH}
+    shares = by_name(STUDY | {"MEMIT": still})
+    assert math.isnan(shares["spread", "eff_acc"].share)
+    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
+    says = S.describe(list(shares.values()), "MEMIT", "Tiny")
+    assert "in efficacy accuracy there is no gain to share." in says
+    worse = {1: BOTH[1], 2: (40, *BOTH[2][1:]), 3: (40, *BOTH[3][1:])}
+    assert math.isnan(by_name(STUDY | {"MEMIT": worse})["spread", "eff_acc"].share)
+
+
+@pytest.mark.parametrize("p_hat", [math.inf, math.nan])
+def test_a_perplexity_that_is_none_has_no_share(p_hat):
+    broken = OPTIMIZATION | {3: (*OPTIMIZATION[3][:5], p_hat)}
+    shares = by_name(STUDY | {"OPTIMIZATION_MEMIT": broken})
+    assert math.isnan(shares["optimization", "ln_p_hat"].share)
+    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
+    says = S.describe(list(shares.values()), "MEMIT", "Tiny")
+    assert "in ln p-hat SPREAD alone 100%, OPTIMIZATION alone --;" in says
+
+
+def test_without_the_whole_method_or_without_any_there_is_nothing_to_share():
+    assert S.shares(found({"SPREAD_MEMIT": SPREAD})) == []
+    assert found({"PMET": BOTH, "NA_MEMIT": BOTH}) == {} and S.describe([], "MEMIT", "Tiny") == ""
+
+
+def test_every_model_and_algorithm_has_its_sentence():
+    both = STUDY | {"PMET": BOTH, "SPREAD_PMET": SPREAD}
+    metrics = pd.concat([frame(both, model="a"), frame(STUDY, model="b")], ignore_index=True)
+    said = S.describe_all(metrics, {"a": "Model A"})
+    assert [s[: s.index(" from")].removeprefix("Of what both stages of ") for s in said] == [
+        "MEMIT gain on Model A",
+        "PMET gain on Model A",
+        "MEMIT gain on b",
+    ]
+
+
+def test_the_table_has_every_iteration_and_no_bold():
+    table = T.build("stages", frame(STUDY | {"NA_MEMIT": BOTH, "ROME": BOTH}), dataset="geography")
+    expected = ["Unedited 0", *(f"MEMIT {k}" for k in BOTH)]
+    expected += [f"SPREAD_MEMIT {k}" for k in SPREAD]
+    assert rows(table) == [*expected, *(f"OPTIMIZATION_MEMIT {k}" for k in OPTIMIZATION)]
+    assert table.columns[-3:] == ("p_bar", "p_hat", "dp") and not table.bold.any(axis=None)
+    assert table.frame.set_index(["method", "k"]).loc[("SPREAD_MEMIT", "3"), "colour"] == "green"
+
+
+@pytest.mark.parametrize("name", [n for n in T.SPECS if n != "stages"])
+def test_no_table_of_the_paper_shows_them(name):
+    runs = {"MEMIT": BOTH, "NA_MEMIT": BOTH, "NAP_MEMIT": BOTH}
+    alone = {name: steps for name, steps in STUDY.items() if name != "MEMIT"}
+    without = T.build(name, frame(runs), dataset="geography")
+    table = T.build(name, frame(runs | alone), dataset="geography")
+    pd.testing.assert_frame_equal(table.frame, without.frame)
+
+
+def test_no_claim_and_no_paired_test_is_about_them():
+    metrics = frame(STUDY)
+    data = Data(metrics)
+    for cells in (data.steps, data.stops, data.runs, data.picks):
+        assert {cell[2] for cell in cells} == {"MEMIT"}
+    values = pd.DataFrame(
+        [
+            {name: row[name] for name in ("dataset", "model", "method", "trial", "k")}
+            | {"request": i}
+            | {m: row[m] for m in REQUEST_METRICS}
+            for row in metrics.to_dict("records")
+            for i in range(3)
+        ]
+    )
+    tested = differences(values, metrics, seed=1, resamples=20, exchanges=20)
+    assert set(tested["a"]) == set(tested["b"]) == {"MEMIT"}
+
+
+def test_the_figure_draws_what_it_was_given(tmp_path):
+    path = tmp_path / "a.stages.png"
+    broken = STUDY | {"SPREAD_MEMIT": SPREAD | {2: (*SPREAD[2][:5], math.inf)}}
+    record = S.figure_stages(found(broken, trials=2), path, algorithm="MEMIT", title="t", note="n")
+    assert list(record["series"]) == ["both", "spread", "optimization"]
+    assert record["k"] == {"both": [1, 2, 3], "spread": [1, 2, 3, 4], "optimization": [1, 2, 3]}
+    np.testing.assert_allclose(record["series"]["both"]["eff_acc"], [0.6, 0.9, 1.0])
+    assert record["series"]["optimization"]["p_hat"] == [100.0, 90.0, 10.0]
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    stored = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert stored["series"]["spread"]["p_hat"] == [100.0, None, 1.0, 1.0]
+    assert len(stored["shares"]) == 4
+    with pytest.raises(ValueError, match="no metrics of PMET"):
+        S.figure_stages({}, path, algorithm="PMET")
