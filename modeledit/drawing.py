@@ -102,21 +102,35 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def heading(figure: Figure, axes: Axes, title: str, columns: int, centre: float = 0.5) -> None:
-    """A title over the whole figure and, between it and the panel, the legend.
-
-    ``centre`` of the legend is in widths of the panel from its left edge.
-    """
+def heading(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """A title over the whole figure and, between it and the panel, the legend."""
     if title:
-        wrapped = "\n".join(textwrap.wrap(printable(title), 56))
-        figure.suptitle(wrapped, fontsize=7.5, parse_math=False)
+        figure.suptitle(_wrapped(title), fontsize=7.5, parse_math=False)
     axes.legend(
         loc="lower center",
-        bbox_to_anchor=(centre, 1.01),
+        bbox_to_anchor=(0.5, 1.01),
         ncols=columns,
         columnspacing=1.2,
         handletextpad=0.5,
     )
+
+
+def heading_of_panels(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """A title over several panels and, between it and them, the legend of the one given."""
+    legend = figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=columns,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        title=_wrapped(title),
+        title_fontsize=7.5,
+    )
+    legend.get_title().set_parse_math(False)
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(printable(title), 56))
 
 
 def footnote(figure: Figure, text: str) -> None:

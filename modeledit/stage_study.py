@@ -25,7 +25,7 @@ from modeledit.drawing import (
     MARKERS,
     STYLE,
     footnote,
-    heading,
+    heading_of_panels,
     new_figure,
     save,
     write_record,
@@ -37,8 +37,8 @@ LABELS = {"both": "both stages", "spread": "SPREAD alone", "optimization": "OPTI
 PANELS = {  # metric: label, factor
     "p_bar": (r"$\bar p$ of the targets", 1),
     "p_hat": (r"$\hat p$ of the model", 1),
-    "eff_acc": ("efficacy acc. (%)", 100),
-    "spec_acc": ("specificity acc. (%)", 100),
+    "eff_acc": ("efficacy accuracy", 100),
+    "spec_acc": ("specificity accuracy", 100),
 }
 GAINS = {"ln_p_hat": "ln p-hat", "eff_acc": "efficacy accuracy"}
 _SMALLEST_GAIN = 1e-9  # below it is rounding
@@ -189,7 +189,7 @@ def figure_stages(
         for axes in panels[1]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel("iteration k")
-        heading(figure, perplexity, title, 3, centre=1.05)
+        heading_of_panels(figure, perplexity, title, 3)
         footnote(figure, note)
         save(figure, path)
     record = {
