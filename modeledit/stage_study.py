@@ -4,13 +4,15 @@ All three are the same at k = 1. What each stage alone reaches of the gain of bo
 
     (x_K - x_1 of one stage alone) / (x_K - x_1 of both),   x = efficacy accuracy or -ln p-hat,
 
-with means over trials and the last K that all of them have. It may be above 1, or negative. There
-is none where both stages together gain nothing, or where a value is missing or infinite.
+with means over trials, where K is the iteration at which both together meet the stopping rule, and
+again the last one that all have. It may be above 1, or negative. There is none where both stages
+together gain nothing, or where a value is missing or infinite.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from modeledit import stopping
 from modeledit.aggregation import TrialAgg, by_iteration
 from modeledit.drawing import (
     COLOURS,
@@ -81,22 +84,26 @@ def curves(
     return {repeats: found[repeats].sort_values("k") for repeats in LABELS if repeats in found}
 
 
-def shares(found: Curves) -> list[Share]:
+def shares(found: Curves, epsilon: float = stopping.EPSILON) -> list[Share]:
     """What each stage alone gains, for every metric of GAINS; nothing without both beside one."""
     if "both" not in found:
         return []
     last = min(int(of["k"].max()) for of in found.values())
+    stop = stopping.proposed(found["both"]["dp"].tolist(), epsilon) or last
     first = _values(found["both"], 1)
-    gains = {
-        repeats: {name: value - first[name] for name, value in _values(of, last).items()}
-        for repeats, of in found.items()
-    }
-    both = gains.pop("both")
-    return [
-        Share(repeats, name, last, both[name], alone[name], _share(alone[name], both[name]))
-        for repeats, alone in gains.items()
-        for name in GAINS
-    ]
+    result = []
+    for k in [stop, last] if 1 < stop < last else [last]:
+        gains = {
+            repeats: {name: value - first[name] for name, value in _values(of, k).items()}
+            for repeats, of in found.items()
+        }
+        both = gains.pop("both")
+        result += [
+            Share(repeats, name, k, both[name], alone[name], _share(alone[name], both[name]))
+            for repeats, alone in gains.items()
+            for name in GAINS
+        ]
+    return result
 
 
 def _values(of: pd.DataFrame, k: int) -> dict[str, float]:
@@ -118,33 +125,35 @@ def describe(found: list[Share], algorithm: str, model: str) -> str:
     """One sentence with the shares, for a table's footnote; empty where there are none."""
     if not found:
         return ""
-    parts = []
-    for metric, label in GAINS.items():
-        of = [share for share in found if share.metric == metric]
-        if any(math.isfinite(share.share) for share in of):
-            each = [
-                f"{LABELS[s.repeats]} {100 * s.share:.0f}%"
-                if math.isfinite(s.share)
-                else f"{LABELS[s.repeats]} --"
-                for s in of
-            ]
-            parts.append(f"in {label} {', '.join(each)}")
-        else:
-            parts.append(f"in {label} there is no gain to share")
-    return (
-        f"Of what both stages of {algorithm} gain on {model} from *k* = 1 to {found[0].k}, one"
-        f" alone reaches: {'; '.join(parts)}."
-    )
+    said = []
+    for k, at_k in groupby(found, lambda share: share.k):
+        alone = []
+        for repeats, of in groupby(at_k, lambda share: share.repeats):
+            each = ", ".join(f"{_percent(s.share)} of the gain in {GAINS[s.metric]}" for s in of)
+            alone.append(f"{LABELS[repeats]} makes {each}")
+        said.append(f"to *k* = {k}, {'; '.join(alone)}")
+    text = f"{algorithm} on {model}, from *k* = 1 {'; '.join(said)}."
+    return text + (" --: no gain, or no finite p-hat." if "--" in text else "")
 
 
-def describe_all(metrics: pd.DataFrame, names: Mapping[str, str], **rules: Any) -> list[str]:
+def _percent(share: float) -> str:
+    return f"{round(100 * share)}%" if math.isfinite(share) else "--"
+
+
+def describe_all(
+    metrics: pd.DataFrame, names: Mapping[str, str], epsilon: float, **rules: Any
+) -> list[str]:
     """`describe` of each model and algorithm in the metrics of one dataset; ``names`` are printed.
 
     ``rules`` are the last three arguments of `curves`.
     """
     algorithms = dict.fromkeys(method.algorithm for method in METHODS.values())
     said = [
-        describe(shares(curves(of_model, algorithm, **rules)), algorithm, names.get(model, model))
+        describe(
+            shares(curves(of_model, algorithm, **rules), epsilon),
+            algorithm,
+            names.get(model, model),
+        )
         for model, of_model in metrics.groupby("model", sort=False)
         for algorithm in algorithms
     ]
@@ -152,7 +161,13 @@ def describe_all(metrics: pd.DataFrame, names: Mapping[str, str], **rules: Any) 
 
 
 def figure_stages(
-    found: Curves, path: str | Path, *, algorithm: str, title: str = "", note: str = ""
+    found: Curves,
+    path: str | Path,
+    *,
+    algorithm: str,
+    title: str = "",
+    epsilon: float = stopping.EPSILON,
+    note: str = "",
 ) -> dict[str, Any]:
     """p-bar, p-hat and two accuracies by iteration, one line for each way to repeat the stages.
 
@@ -200,7 +215,7 @@ def figure_stages(
             repeats: {name: of[name].astype(float).tolist() for name in PANELS}
             for repeats, of in found.items()
         },
-        "shares": [asdict(share) for share in shares(found)],
+        "shares": [asdict(share) for share in shares(found, epsilon)],
     }
     write_record(path, record)
     return record

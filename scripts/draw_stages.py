@@ -22,5 +22,6 @@ with journal(snakemake.log[0]):
         algorithm=wildcards.algorithm,
         title=f"{wildcards.algorithm} on {snakemake.params.titles[wildcards.model]}, "
         f"{describe_dataset(wildcards.dataset)}",
+        epsilon=snakemake.params.epsilon,
         note=small_model_note(snakemake.params.small),
     )

@@ -22,6 +22,7 @@ TESTED = {
 with journal(snakemake.log[0]):
     name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
     titles, switches = snakemake.params.titles, snakemake.params.switches
+    epsilon = snakemake.params.epsilon
     rules = {
         "trial_agg": switches["trial_score"],
         "round_per_trial": switches["round_per_trial"],
@@ -34,7 +35,7 @@ with journal(snakemake.log[0]):
         tested = read_csv(path)
         footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
     if name == "stages":
-        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, **rules)
+        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, epsilon, **rules)
     table = build(
         name,
         metrics,
@@ -44,7 +45,7 @@ with journal(snakemake.log[0]):
         planned=snakemake.params.planned,
         note=small_model_note(snakemake.params.small),
         footnotes=[text for text in footnotes if text],
-        epsilon=snakemake.params.epsilon,
+        epsilon=epsilon,
         **rules,
     )
     for path, text in (

@@ -27,45 +27,52 @@ def found(runs, **options):
     return S.curves(frame(runs, **options), "MEMIT")
 
 
-def by_name(runs):
-    return {(s.repeats, s.metric): s for s in S.shares(found(runs))}
+def by_name(runs, k=3):
+    return {(s.repeats, s.metric): s.share for s in S.shares(found(runs)) if s.k == k}
 
 
-def test_shares_are_of_the_gain_of_both_at_the_last_common_iteration():
+def test_shares_are_of_the_gain_of_both_up_to_the_last_common_iteration():
     shares = by_name(STUDY)
-    assert {share.k for share in shares.values()} == {3}
-    assert shares["spread", "eff_acc"].share == pytest.approx(30 / 40)
-    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
-    assert shares["optimization", "eff_acc"].share == pytest.approx(-10 / 40)
-    assert shares["optimization", "ln_p_hat"].share == pytest.approx(1 / 2)
-    assert shares["optimization", "ln_p_hat"].both == pytest.approx(math.log(100))
-    says = S.describe(S.shares(found(STUDY)), "MEMIT", "Tiny")
-    assert says == (
-        "Of what both stages of MEMIT gain on Tiny from *k* = 1 to 3, one alone reaches: in ln"
-        " p-hat SPREAD alone 100%, OPTIMIZATION alone 50%; in efficacy accuracy SPREAD alone 75%,"
-        " OPTIMIZATION alone -25%."
+    assert shares["spread", "eff_acc"] == pytest.approx(30 / 40)
+    assert shares["spread", "ln_p_hat"] == pytest.approx(1)
+    assert shares["optimization", "eff_acc"] == pytest.approx(-10 / 40)
+    assert shares["optimization", "ln_p_hat"] == pytest.approx(1 / 2)
+    share = S.shares(found(STUDY))[0]
+    assert (share.k, share.metric, share.repeats) == (3, "ln_p_hat", "spread")
+    assert share.both == pytest.approx(math.log(100)) and len(S.shares(found(STUDY))) == 4
+    assert S.describe(S.shares(found(STUDY)), "MEMIT", "Tiny") == (
+        "MEMIT on Tiny, from *k* = 1 to *k* = 3, SPREAD alone makes 100% of the gain in ln p-hat,"
+        " 75% of the gain in efficacy accuracy; OPTIMIZATION alone makes 50% of the gain in ln"
+        " p-hat, -25% of the gain in efficacy accuracy."
     )
 
 
+def test_shares_are_also_of_the_gain_up_to_the_stop():
+    assert [s.k for s in S.shares(found(STUDY), epsilon=9.0)] == [2] * 4 + [3] * 4
+    to_stop = S.shares(found(STUDY), epsilon=9.0)[:4]
+    assert [round(s.share, 3) for s in to_stop] == [1.0, 1.0, 0.046, 0.0]
+    assert "from *k* = 1 to *k* = 2, SPREAD alone" in S.describe(to_stop, "MEMIT", "Tiny")
+    # at k = 1 nothing was gained yet, and a rule that is never met says nothing
+    for epsilon in (1000.0, 1e-9):
+        assert {s.k for s in S.shares(found(STUDY), epsilon)} == {3}
+
+
 def test_where_nothing_is_gained_there_is_no_share():
-    still = {k: (60, *BOTH[k][1:]) for k in BOTH}
-    shares = by_name(STUDY | {"MEMIT": still})
-    assert math.isnan(shares["spread", "eff_acc"].share)
-    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
-    says = S.describe(list(shares.values()), "MEMIT", "Tiny")
-    assert "in efficacy accuracy there is no gain to share." in says
+    still = STUDY | {"MEMIT": {k: (60, *BOTH[k][1:]) for k in BOTH}}
+    assert math.isnan(by_name(still)["spread", "eff_acc"])
+    assert by_name(still)["spread", "ln_p_hat"] == pytest.approx(1)
+    says = S.describe(S.shares(found(still)), "MEMIT", "Tiny")
+    assert "-- of the gain in efficacy accuracy" in says and says.endswith("--: no gain, or no finite p-hat.")
     worse = {1: BOTH[1], 2: (40, *BOTH[2][1:]), 3: (40, *BOTH[3][1:])}
-    assert math.isnan(by_name(STUDY | {"MEMIT": worse})["spread", "eff_acc"].share)
+    assert math.isnan(by_name(STUDY | {"MEMIT": worse})["spread", "eff_acc"])
 
 
 @pytest.mark.parametrize("p_hat", [math.inf, math.nan])
 def test_a_perplexity_that_is_none_has_no_share(p_hat):
     broken = OPTIMIZATION | {3: (*OPTIMIZATION[3][:5], p_hat)}
     shares = by_name(STUDY | {"OPTIMIZATION_MEMIT": broken})
-    assert math.isnan(shares["optimization", "ln_p_hat"].share)
-    assert shares["spread", "ln_p_hat"].share == pytest.approx(1)
-    says = S.describe(list(shares.values()), "MEMIT", "Tiny")
-    assert "in ln p-hat SPREAD alone 100%, OPTIMIZATION alone --;" in says
+    assert math.isnan(shares["optimization", "ln_p_hat"])
+    assert shares["spread", "ln_p_hat"] == pytest.approx(1)
 
 
 def test_without_the_whole_method_or_without_any_there_is_nothing_to_share():
@@ -76,12 +83,9 @@ def test_without_the_whole_method_or_without_any_there_is_nothing_to_share():
 def test_every_model_and_algorithm_has_its_sentence():
     both = STUDY | {"PMET": BOTH, "SPREAD_PMET": SPREAD}
     metrics = pd.concat([frame(both, model="a"), frame(STUDY, model="b")], ignore_index=True)
-    said = S.describe_all(metrics, {"a": "Model A"})
-    assert [s[: s.index(" from")].removeprefix("Of what both stages of ") for s in said] == [
-        "MEMIT gain on Model A",
-        "PMET gain on Model A",
-        "MEMIT gain on b",
-    ]
+    said = S.describe_all(metrics, {"a": "Model A"}, 1.0)
+    begin = [sentence.split(",")[0] for sentence in said]
+    assert begin == ["MEMIT on Model A", "PMET on Model A", "MEMIT on b"]
 
 
 def test_the_table_has_every_iteration_and_no_bold():

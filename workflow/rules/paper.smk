@@ -206,6 +206,7 @@ rule draw_stages:
     params:
         titles=model_titles(),
         small=small_models(),
+        epsilon=config["stop"]["epsilon"],
         switches=SETTINGS.switches,
     message:
         "Both stages or one, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
