@@ -129,8 +129,8 @@ def describe(found: list[Share], algorithm: str, model: str) -> str:
     for k, at_k in groupby(found, lambda share: share.k):
         alone = []
         for repeats, of in groupby(at_k, lambda share: share.repeats):
-            each = ", ".join(f"{_percent(s.share)} of the gain in {GAINS[s.metric]}" for s in of)
-            alone.append(f"{LABELS[repeats]} makes {each}")
+            each = ", ".join(f"{_percent(s.share)} ({GAINS[s.metric]})" for s in of)
+            alone.append(f"{LABELS[repeats]} makes {each} of the gain")
         said.append(f"to *k* = {k}, {'; '.join(alone)}")
     text = f"{algorithm} on {model}, from *k* = 1 {'; '.join(said)}."
     return text + (" --: no gain, or no finite p-hat." if "--" in text else "")
@@ -196,7 +196,11 @@ def figure_stages(
             axes.set_title(label)
         perplexity, accuracy = panels[0, 0], panels[1, 0]
         perplexity.set_yscale("log")
-        perplexity.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        drawn = [v for of in found.values() for name in ("p_bar", "p_hat") for v in of[name]]
+        drawn = [v for v in drawn if math.isfinite(v)] or [1.0]
+        wide = max(drawn) > 20 * min(drawn)
+        subs = (1, 2, 5) if wide else (1, 1.2, 1.5, 2, 3, 5, 7)
+        perplexity.yaxis.set_major_locator(LogLocator(subs=subs))
         perplexity.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         perplexity.yaxis.set_minor_formatter(NullFormatter())
         perplexity.set_ylabel("perplexity of o*")

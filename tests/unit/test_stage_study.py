@@ -41,9 +41,9 @@ def test_shares_are_of_the_gain_of_both_up_to_the_last_common_iteration():
     assert (share.k, share.metric, share.repeats) == (3, "ln_p_hat", "spread")
     assert share.both == pytest.approx(math.log(100)) and len(S.shares(found(STUDY))) == 4
     assert S.describe(S.shares(found(STUDY)), "MEMIT", "Tiny") == (
-        "MEMIT on Tiny, from *k* = 1 to *k* = 3, SPREAD alone makes 100% of the gain in ln p-hat,"
-        " 75% of the gain in efficacy accuracy; OPTIMIZATION alone makes 50% of the gain in ln"
-        " p-hat, -25% of the gain in efficacy accuracy."
+        "MEMIT on Tiny, from *k* = 1 to *k* = 3, SPREAD alone makes 100% (ln p-hat), 75%"
+        " (efficacy accuracy) of the gain; OPTIMIZATION alone makes 50% (ln p-hat), -25% (efficacy"
+        " accuracy) of the gain."
     )
 
 
@@ -62,7 +62,7 @@ def test_where_nothing_is_gained_there_is_no_share():
     assert math.isnan(by_name(still)["spread", "eff_acc"])
     assert by_name(still)["spread", "ln_p_hat"] == pytest.approx(1)
     says = S.describe(S.shares(found(still)), "MEMIT", "Tiny")
-    assert "-- of the gain in efficacy accuracy" in says and says.endswith("--: no gain, or no finite p-hat.")
+    assert "-- (efficacy accuracy)" in says and says.endswith("--: no gain, or no finite p-hat.")
     worse = {1: BOTH[1], 2: (40, *BOTH[2][1:]), 3: (40, *BOTH[3][1:])}
     assert math.isnan(by_name(STUDY | {"MEMIT": worse})["spread", "eff_acc"])
 
