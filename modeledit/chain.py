@@ -27,6 +27,7 @@ from modeledit.metrics import distance, mean_perplexity
 from modeledit.models import EditableModel, load_model
 from modeledit.requests import Request, read_requests
 from modeledit.scoring import ScoringSettings, own_objects, score
+from modeledit.stages import stored_targets, targets_before
 from modeledit.state import LazyMatrices, read_matrices, write_matrices
 from modeledit.stopping import should_continue
 from modeledit.targets import Failure
@@ -68,7 +69,8 @@ def extend_chain(
 
     `inputs`: requests, texts, model (folder), contexts, and where they are needed factors (of the
     covariance), unedited (scores, for specificity on the model's own answers) and for k > 1
-    previous (the state.json before). `outputs`: state, edited, targets, edits, scores, hardware.
+    previous (the state.json before), of methods that repeat one stage also previous_targets and
+    previous_edits. `outputs`: state, edited, targets, edits, scores, hardware.
     """
     device = prepare_device(compute["device"], threads, compute["deterministic"])
     meter = Meter(device)
@@ -82,12 +84,16 @@ def extend_chain(
         "requests": file_digest(inputs["requests"]),
         "settings": digest([hyper, switches, contexts, compute["precision"]]),
     }
-    differences = []
+    differences, targets_then = [], None
+    repeats = METHODS[method].repeats
     if k > 1:
-        before = read_json(inputs["previous"])
-        edited = inputs["previous"].parent / "edited.safetensors"
-        load_edited(model, edited, identity | {"k": str(k - 1)})
+        before, expected = read_json(inputs["previous"]), identity | {"k": str(k - 1)}
         differences = before["differences"]
+        if repeats != "optimization":  # which starts from the unedited weights each time
+            load_edited(model, inputs["previous"].parent / "edited.safetensors", expected)
+        if repeats != "both":
+            paths = inputs["previous_targets"], inputs["previous_edits"]
+            targets_then = targets_before(*paths, expected, requests)
 
     factors = {}
     if "factors" in inputs:
@@ -106,6 +112,7 @@ def extend_chain(
             compute["token_budget"],
             bar,
             compute["precision"],
+            targets_then,
         )
     legacy = "_legacy" if switches["perplexity"] == "legacy" else ""
     p_bar, p_hat = (mean_perplexity(edits[f"{name}{legacy}"]) for name in ("p_bar", "p_hat"))
@@ -131,7 +138,8 @@ def extend_chain(
         for layer in sorted(hyper["layers"])
     }
     write_matrices(outputs["edited"], matrices, identity)
-    write_matrices(outputs["targets"], {"targets": targets.state.numpy()}, identity)
+    arrays = {name: a.numpy() for name, a in stored_targets(targets, repeats).items()}
+    write_matrices(outputs["targets"], arrays, identity)
     with finished(outputs["edits"]) as path:
         edits.to_parquet(path, index=False)
     with finished(outputs["scores"]) as path:

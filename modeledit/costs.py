@@ -135,7 +135,12 @@ class Edit:
         return self.method.n_contexts + self.method.n_neighbors * self.neighbor_contexts
 
     def optimization(self, requests: int, steps: float) -> Work:
-        """OPTIMIZATION with `steps` forward passes for each request in the mean (SPEC A.6)."""
+        """OPTIMIZATION with `steps` forward passes for each request in the mean (SPEC A.6).
+
+        Without steps it is left out: the targets are kept (`modeledit.stages`).
+        """
+        if not steps:
+            return Work()
         model, shape = self.model, self.shape
         below = max(self.hyper["layers"]) + 1
         above = model["depth"] - below

@@ -39,9 +39,9 @@ _SHAPES = dict(zip(_FAMILIES, "ophsDP^vX", strict=True))
 
 
 def _family(method: Method) -> str:
-    """The method with one neighbor in place of several: NA2_MEMIT belongs to NA_MEMIT."""
+    """NA2_MEMIT belongs to NA_MEMIT, SPREAD_MEMIT to MEMIT."""
     if not method.neighbor_assisted:
-        return method.name
+        return method.algorithm
     return f"{'NAP' if method.neighbor_prefixed else 'NA'}_{method.algorithm}"
 
 
@@ -55,18 +55,44 @@ COLOURS = {name: _FAMILIES[_family(method)] for name, method in METHODS.items()}
     "gen_acc": "#E69F00",
     "spec_acc": "#009E73",
     "score_acc": "#000000",
+    "both": "#000000",
+    "spread": "#0072B2",
+    "optimization": "#D55E00",
     "right": "#0072B2",
     "wrong": "#D55E00",
 }
-# A shape for none and for one neighbor, the number itself for more.
-MARKERS = {
-    name: f"${method.n_neighbors}$" if method.n_neighbors > 1 else _SHAPES[name]
-    for name, method in METHODS.items()
-} | {"Unedited": "*", "All": "o", "UnderEdit": "s"}
-LINES = {
-    name: (":" if method.neighbor_prefixed else "--") if method.neighbor_assisted else "-"
-    for name, method in METHODS.items()
-} | {"Unedited": "-", "All": "-", "UnderEdit": "--"}
+_ONE_STAGE = {"spread": "<", "optimization": ">"}
+
+
+def _marker(method: Method) -> str:
+    """A shape for none and for one neighbor, the number itself for more; one for each stage."""
+    if method.n_neighbors > 1:
+        return f"${method.n_neighbors}$"
+    return _ONE_STAGE.get(method.repeats) or _SHAPES[method.name]
+
+
+def _line(method: Method) -> str:
+    if method.repeats != "both":
+        return "-."
+    return (":" if method.neighbor_prefixed else "--") if method.neighbor_assisted else "-"
+
+
+MARKERS = {name: _marker(method) for name, method in METHODS.items()} | {
+    "Unedited": "*",
+    "All": "o",
+    "UnderEdit": "s",
+    "both": "o",
+    "spread": "s",
+    "optimization": "^",
+}
+LINES = {name: _line(method) for name, method in METHODS.items()} | {
+    "Unedited": "-",
+    "All": "-",
+    "UnderEdit": "--",
+    "both": "-",
+    "spread": "--",
+    "optimization": ":",
+}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -79,8 +105,7 @@ def new_figure(width: float, height: float) -> Figure:
 def heading(figure: Figure, axes: Axes, title: str, columns: int) -> None:
     """A title over the whole figure and, between it and the panel, the legend."""
     if title:
-        wrapped = "\n".join(textwrap.wrap(printable(title), 56))
-        figure.suptitle(wrapped, fontsize=7.5, parse_math=False)
+        figure.suptitle(_wrapped(title), fontsize=7.5, parse_math=False)
     axes.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 1.01),
@@ -88,6 +113,24 @@ def heading(figure: Figure, axes: Axes, title: str, columns: int) -> None:
         columnspacing=1.2,
         handletextpad=0.5,
     )
+
+
+def heading_of_panels(figure: Figure, axes: Axes, title: str, columns: int) -> None:
+    """A title over several panels and, between it and them, the legend of the one given."""
+    legend = figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=columns,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        title=_wrapped(title),
+        title_fontsize=7.5,
+    )
+    legend.get_title().set_parse_math(False)
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(printable(title), 56))
 
 
 def footnote(figure: Figure, text: str) -> None:

@@ -73,13 +73,16 @@ def edit_once(
     token_budget: int,
     progress,
     precision: str = "float32",
+    before: Targets | None = None,
 ) -> tuple[Targets, pd.DataFrame]:
     """Edit `model` in place with all `requests` once; return the targets and the per-request log.
 
     `contexts` starts with the bare one; `factors[layer]` are Cholesky factors of C_l. `progress`
     offers update(n) and set_postfix(loss=..., stopped=...), as tqdm does: the mean last loss, and
-    the share that stopped by a rule before the steps ran out. The log has one row per request with
-    the columns of SPEC J.1.
+    the share that stopped by a rule before the steps ran out. A method that
+    repeats SPREAD alone writes the targets `before` again, without OPTIMIZATION; one that repeats
+    OPTIMIZATION alone begins at their deltas (see `modeledit.stages`). The log has one row per
+    request with the columns of SPEC J.1.
 
     Where a target or an update is not finite the model is left as it was: `failure` of the targets
     says why, and p-bar of the requests that it is due to (of all, if of none) is infinite, so that
@@ -114,8 +117,12 @@ def edit_once(
     if method.write == "rank_one":
         factor = factors[settings.layer] if switches["rome_covariance"] else None
         targets = edit_in_turn(model, problems, key_rows, settings, factor, token_budget, on_done)
+    elif before is not None and method.repeats == "spread":
+        targets = before
+        progress.update(len(requests))
     else:
-        targets = optimize(model, problems, settings, token_budget, on_done)
+        start = None if before is None else before.deltas
+        targets = optimize(model, problems, settings, token_budget, on_done, start=start)
     log.info(
         "targets found: mean p-bar %.3f, mean steps %.1f",
         np.mean(targets.numbers["p_bar"]),

@@ -1,12 +1,13 @@
 """Editing methods as descriptions over shared parts (SPEC A.2, D.1).
 
 A method says where OPTIMIZATION adds its deltas, where SPREAD reads the residual and how it shares
-it among the layers, and whether neighbors join the loss. Nothing here imports torch, so that the
-workflow can check a configuration without it.
+it among the layers, whether neighbors join the loss, and which of the two stages later iterations
+repeat. Nothing here imports torch, so that the workflow can check a configuration without it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Method:
     n_neighbors: int = 0  # neighbors in the loss
     neighbor_prefixed: bool = False  # NAP_: they carry generated prefixes; NA_: they do not
     in_paper: bool = True  # in arXiv:2503.11895; its version of EMNLP Findings 2025 has AlphaEdit
+    repeats: Literal["both", "spread", "optimization"] = "both"  # the stages that k > 1 repeats
     write: str = "spread"  # "spread": least squares over all layers; "rank_one": one by one
     context_lengths: tuple[tuple[int, int], ...] = ((10, 1),)  # (tokens, prefixes per seed word)
     legacy_space: str = (
@@ -32,6 +34,11 @@ class Method:
     @property
     def neighbor_assisted(self) -> bool:
         return self.n_neighbors > 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is its algorithm itself: no neighbor, and both stages repeated."""
+        return not self.neighbor_assisted and self.repeats == "both"
 
     def neighbor_contexts(self, contexts: Sequence[str], prefixes: str) -> list[str]:
         """Contexts of a neighbor's rows: bare, or the "first" prefix or "all" of them (I3)."""
@@ -74,8 +81,12 @@ MOST_NEIGHBORS = 9  # of CounterFact's ten; one is left to be evaluated on
 
 
 def _variants(plain: Method) -> Iterator[Method]:
-    """A plain method, then with 1, 2, ... neighbors: NA_, NAP_, NA2_, NAP2_, ..."""
+    """A plain method; with one stage repeated, if its write is SPREAD: SPREAD_, OPTIMIZATION_
+    (SPEC I31, J.3); with 1, 2, ... neighbors: NA_, NAP_, NA2_, NAP2_, ..."""
     yield plain
+    for stage in ("spread", "optimization") if plain.write == "spread" else ():
+        name = f"{stage.upper()}_{plain.name}"
+        yield replace(plain, name=name, repeats=stage, in_paper=False)
     for n in range(1, MOST_NEIGHBORS + 1):
         for prefix in ("NA", "NAP"):
             yield replace(
@@ -91,6 +102,7 @@ METHODS: dict[str, Method] = {
     method.name: method for plain in (_ROME, _MEMIT, _PMET) for method in _variants(plain)
 }
 NAMES = (
-    f"{', '.join(name for name, method in METHODS.items() if not method.neighbor_assisted)}; each "
-    f"with neighbors as NA_..., NAP_..., NA2_..., NAP2_... up to NAP{MOST_NEIGHBORS}_..."
+    f"{', '.join(name for name, method in METHODS.items() if method.plain)}; each "
+    f"with neighbors as NA_..., NAP_..., NA2_..., NAP2_... up to NAP{MOST_NEIGHBORS}_...; with one "
+    f"stage repeated as {', '.join(n for n, m in METHODS.items() if m.repeats != 'both')}"
 )

@@ -160,8 +160,11 @@ def span(stop: Mapping, mode: str, picks: Picks, key: tuple[str, str, str]) -> t
 
 
 def steps(hyper: Mapping, method: str, k: int) -> float:
-    """Mean steps that iteration `k` is expected to make."""
-    used = USED[0] if METHODS[method].write == "rank_one" else USED[min(k, len(USED)) - 1]
+    """Mean steps that iteration `k` is expected to make; none where it keeps the targets."""
+    how = METHODS[method]
+    if how.repeats == "spread" and k > 1:
+        return 0
+    used = USED[0] if how.write == "rank_one" else USED[min(k, len(USED)) - 1]
     return max(1, used * hyper["steps"])
 
 
@@ -254,7 +257,8 @@ def _line(
         """Device-hours of iterations first..last of one run."""
         total = 0.0
         for k in range(first, last + 1):
-            n = edit.hyper["steps"] if all_steps else steps(edit.hyper, method, k)
+            n = steps(edit.hyper, method, k)
+            n = edit.hyper["steps"] if all_steps and n else n
             total += edit.job(requests, n).seconds(speed)
         return scale * total / 3600
 

@@ -208,6 +208,12 @@ def caption(record: Mapping[str, Any]) -> str:
             f"{record['algorithm']} with {counts} neighbors in the loss: accuracies at the stop; "
             "bars are standard deviations over trials."
         )
+    if record.get("figure") == "stages":
+        return (
+            f"{record['algorithm']} with both stages repeated, with SPREAD alone (the targets of "
+            "k = 1 are kept), and with OPTIMIZATION alone (the targets are optimised further and "
+            "written once), by iteration."
+        )
     return ""
 
 

@@ -17,6 +17,8 @@ The plan. The inputs are metrics.csv (one row per run and iteration) and the run
 - "prefix": a prefixed neighbor (NAP_) against a bare one (NA_);
 - "count": a further neighbor against the next smaller number of them.
 
+Methods that repeat one stage alone have intervals, and no part in `differences`.
+
 The test is the paired permutation test: were there no difference, each edit's two results could as
 well be exchanged. That flips the sign of its difference; exchanging all metrics of an edit together
 also tests the score, a harmonic mean that no single edit has. Where there are few, all exchanges
@@ -309,7 +311,11 @@ def _paired(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
 
 def _comparisons(methods: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """(kind, a, b) of all that can be compared among these methods, in the order of METHODS."""
-    present = {name: method for name, method in METHODS.items() if name in set(methods)}
+    present = {
+        name: method
+        for name, method in METHODS.items()
+        if name in set(methods) and method.repeats == "both"
+    }
     for name, method in present.items():
         yield "iteration", name, name
         if not method.neighbor_assisted:

@@ -8,7 +8,7 @@ needs it.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,15 +72,17 @@ class Targets:
     """Outcome of OPTIMIZATION, one entry per request; tensors are on the CPU.
 
     `state` (m, d) is the target state at the first site (PMET's attention target is discarded, SPEC
-    A.2). `numbers` holds per-request columns: steps, loss, nll, kl, weight_decay, p_init, p_bar,
-    p_init_legacy, p_bar_legacy, init_norm, delta_norm; `stop_reason` says loss, argmax_kl,
-    max_steps, not_finite (a loss was NaN or infinite, and the state is NaN) or not_reached.
-    `failure` is set where the targets could not be written.
+    A.2), `deltas` (m, d) what was added at each site. `numbers` holds per-request columns: steps,
+    loss, nll, kl, weight_decay, p_init, p_bar, p_init_legacy, p_bar_legacy, init_norm, delta_norm;
+    `stop_reason` says loss, argmax_kl, max_steps, kept (see `modeledit.stages`), not_finite (a loss
+    was NaN or infinite, and the state is NaN) or not_reached. `failure` is set where the targets
+    could not be written.
     """
 
     state: torch.Tensor
     numbers: dict[str, list[float]]
     stop_reason: list[str]
+    deltas: dict[str, torch.Tensor]
     failure: Failure | None = None
 
 
@@ -400,6 +402,7 @@ def _optimize_chunk(
     on_done: OnDone,
     below: Below | None,
     first: int,
+    start: Mapping[str, torch.Tensor] | None,
 ) -> Targets:
     chunk = _prepare(model, problems, settings, token_budget, below, first)
     n, device = len(problems), model.device
@@ -417,6 +420,13 @@ def _optimize_chunk(
     steps = [0] * n
     stop_reason = ["max_steps"] * n
 
+    if start is not None:
+        with torch.no_grad():  # P_0, which this leaves in the chunk, and p_init are of no delta
+            losses = _forward(model, chunk, deltas, init_norms, factor, settings)
+            numbers["p_init"] = losses.nll.double().exp().cpu()
+            numbers["p_init_legacy"] = (factor * losses.nll_all).double().exp().cpu()
+            for site, delta in deltas.items():
+                delta.copy_(start[site])
     for step in range(settings.steps):
         losses = _forward(
             model,
@@ -439,7 +449,7 @@ def _optimize_chunk(
             }
             for name, value in values.items():
                 numbers[name][at] = value.detach().double().cpu()
-            if step == 0:
+            if step == 0 and start is None:
                 for name in ("p_init", "p_init_legacy"):
                     numbers[name][at] = numbers[name.replace("init", "bar")][at]
             low = losses.total < LOSS_STOP
@@ -487,14 +497,19 @@ def _optimize_chunk(
     columns["steps"] = steps
     columns["init_norm"] = init_norms[main].double().tolist()
     columns["delta_norm"] = final[main].norm(dim=1).double().tolist()
-    return Targets((init[main] + final[main]).cpu(), columns, stop_reason)
+    found = {site: delta.cpu() for site, delta in final.items()}
+    return Targets((init[main] + final[main]).cpu(), columns, stop_reason, found)
 
 
 def not_reached(n: int, like: Targets) -> Targets:
     """Entries of `n` requests that were not optimised: NaN everywhere."""
     state = torch.full((n, like.state.shape[1]), torch.nan, dtype=like.state.dtype)
     numbers = {name: [math.nan] * n for name in like.numbers} | {"steps": [0] * n}
-    return Targets(state, numbers, ["not_reached"] * n)
+    deltas = {
+        site: torch.full((n, delta.shape[1]), torch.nan, dtype=delta.dtype)
+        for site, delta in like.deltas.items()
+    }
+    return Targets(state, numbers, ["not_reached"] * n, deltas)
 
 
 def join(parts: Sequence[Targets], order: Sequence[int]) -> Targets:
@@ -506,7 +521,10 @@ def join(parts: Sequence[Targets], order: Sequence[int]) -> Targets:
         values = [value for part in parts for value in part.numbers[name]]
         numbers[name] = [values[i] for i in back.tolist()]
     states = torch.cat([part.state for part in parts])
-    return Targets(states[back], numbers, [reasons[i] for i in back.tolist()])
+    deltas = {
+        site: torch.cat([part.deltas[site] for part in parts])[back] for site in parts[0].deltas
+    }
+    return Targets(states[back], numbers, [reasons[i] for i in back.tolist()], deltas)
 
 
 def optimize(
@@ -517,12 +535,15 @@ def optimize(
     on_done: OnDone = lambda count, by_rule, loss: None,
     below: Below | None = None,
     first: int = 0,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Targets:
     """Target states of all `problems` on the model as it is.
 
     `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
     beyond rounding. `on_done` is called as requests finish. `below` may hold the
     states in front of the edited layer of a single problem's rows, `first` being its first row.
+    The deltas begin at `start`, (m, d) for each site, with fresh moments, or at zero; P_0 and
+    p_init are those of no delta either way.
     """
     if below is not None and len(problems) != 1:
         raise ValueError(f"`below` goes with one problem, not {len(problems)}")
@@ -536,7 +557,8 @@ def optimize(
 
     def run(group: list[int]) -> Targets:
         chosen = [problems[g] for g in group]
-        return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, first)
+        begin = start and {site: delta[group] for site, delta in start.items()}
+        return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, first, begin)
 
     def spoiled(part: Targets) -> bool:
         return "not_finite" in part.stop_reason

@@ -70,7 +70,8 @@ class Data:
         self.courses: dict[tuple, pd.DataFrame] = {}  # k = 0, 1, ...
         self.picks: dict[tuple, dict[str, int | None]] = {}
         self.stop_of: dict[tuple, int] = {}  # each run's own iteration at the stop of its cell
-        edited = metrics[metrics["method"].isin(METHODS)]
+        iterated = [name for name, method in METHODS.items() if method.repeats == "both"]
+        edited = metrics[metrics["method"].isin(iterated)]  # the paper claims nothing of one stage
         edited = edited[edited.groupby(list(RUN))["k"].transform("max") > 0]
         if edited.empty:
             return

@@ -8,6 +8,7 @@ from modeledit.journal import journal
 from modeledit.metrics import read_csv
 from modeledit.settings import describe_dataset, small_model_note
 from modeledit.significance import note
+from modeledit.stage_study import describe_all
 from modeledit.stopping import Rule
 from modeledit.tables import build
 from modeledit.typesetting import to_csv, to_html, to_latex
@@ -22,24 +23,31 @@ TESTED = {
 with journal(snakemake.log[0]):
     name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
     titles, switches = snakemake.params.titles, snakemake.params.switches
+    rule = Rule(switches["stop_row"], snakemake.params.epsilon)
+    rules = {
+        "trial_agg": switches["trial_score"],
+        "round_per_trial": switches["round_per_trial"],
+        "zeros": switches["score_zeros"],
+    }
+    metrics = read_metrics(snakemake.input.metrics)
     footnotes = []
     if name in TESTED and (path := snakemake.input.get("differences")):
         # A short table says which of the differences it shows hold.
         tested = read_csv(path)
         footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
+    if name == "stages":
+        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, rule, **rules)
     table = build(
         name,
-        read_metrics(snakemake.input.metrics),
+        metrics,
         dataset=dataset,
         dataset_name=describe_dataset(dataset),
         names=titles,
         planned=snakemake.params.planned,
         note=small_model_note(snakemake.params.small),
         footnotes=[text for text in footnotes if text],
-        rule=Rule(switches["stop_row"], snakemake.params.epsilon),
-        trial_agg=switches["trial_score"],
-        round_per_trial=switches["round_per_trial"],
-        zeros=switches["score_zeros"],
+        rule=rule,
+        **rules,
     )
     for path, text in (
         (snakemake.output.tex, to_latex(table)),

@@ -386,6 +386,7 @@ def optimize(
     settings: Settings,
     neighbors: Sequence = (),
     neighbor_contexts: Sequence[str] = ("{}",),
+    start: Sequence[Tensor] = (),
 ) -> Optimized:
     """Find the target state of one request by gradient descent on the delta (A.6).
 
@@ -393,6 +394,10 @@ def optimize(
     "{subject} is a". When several stop rules hold at the same step, the reason is the first of
     "loss", "max_steps", "argmax_kl". PMET's exact equality of the two mean probabilities is read
     as what it means: every label of every row (neighbors too) has the greatest log-probability.
+
+    The deltas begin at `start`, one per hooked module, or at zero. P_0, p_init and the norms in the
+    loss and the clamp are those without any delta, so a run that begins elsewhere makes one pass
+    more to learn them.
     """
     model.requires_grad_(False)
     model.eval()
@@ -418,14 +423,15 @@ def optimize(
     unedited_kl_log_probs = None
     p_init = None
 
-    for step in range(1, settings.steps + 1):
+    # Step 0 is there for a start alone: it only looks at the model without deltas.
+    for step in range(0 if start else 1, settings.steps + 1):
         with ExitStack() as stack:
             read = [
                 stack.enter_context(adding(module, delta, rows))
                 for module, delta in zip(modules, deltas, strict=True)
             ]
             log_probs = torch.log_softmax(forward(model, tokenizer, rows), dim=-1)
-        if step == 1:
+        if not initial:
             initial = [values[0] for values in read]
             unedited_kl_log_probs = log_probs[-1, kl_row.subject].detach().clone()
 
@@ -460,7 +466,12 @@ def optimize(
 
         factor_used = factor
         nll = edit_nll.mean().item()
-        p_init = math.exp(nll) if step == 1 else p_init
+        p_init = math.exp(nll) if p_init is None else p_init
+        if step == 0:
+            with torch.no_grad():
+                for delta, value in zip(deltas, start, strict=True):
+                    delta.copy_(value)
+            continue
 
         every_label_is_argmax = all(
             bool(log_probs[r, position, label] == log_probs[r, position].max())

@@ -35,7 +35,9 @@ HYPER = {
     "kl_factor": 0.001,
     "covariance_weight": 5.0,
 }
-PLAIN_AND_ONE = sorted(name for name, method in METHODS.items() if method.n_neighbors <= 1)
+PLAIN_AND_ONE = sorted(
+    name for name, method in METHODS.items() if method.n_neighbors <= 1 and method.repeats == "both"
+)
 
 
 def tolerance_of(model):

@@ -20,6 +20,7 @@ from modeledit.files import write_json
 from modeledit.methods import METHODS
 from modeledit.models import EditableModel
 from modeledit.plan import Chain, Measured, make_plan, needed_downloads, span
+from modeledit.plan import steps as expected_steps
 from modeledit.plan_text import describe
 from modeledit.preflight import Machine, missing, peaks
 from modeledit.prompts import Problem, Row
@@ -188,6 +189,16 @@ def test_the_count_agrees_with_the_measured_benchmark():
     jobs = costs.Edit(described, METHODS["MEMIT"], hyper, shape, 1, 1024, 50, True)
     work = jobs.optimization(48, 18.5)
     assert (work.optimization + work.forward) / 1e9 == pytest.approx(5440, rel=0.2)
+
+
+def test_an_iteration_that_keeps_its_targets_costs_no_optimization():
+    names = ("MEMIT", "SPREAD_MEMIT", "OPTIMIZATION_MEMIT")
+    first, later = ({name: expected_steps(HYPER, name, k) for name in names} for k in (1, 2))
+    assert first["MEMIT"] == first["SPREAD_MEMIT"] == first["OPTIMIZATION_MEMIT"] > 1
+    assert later["SPREAD_MEMIT"] == 0 < later["OPTIMIZATION_MEMIT"]
+    jobs = edit_jobs("SPREAD_MEMIT")
+    assert jobs.optimization(9, 0) == costs.Work()
+    assert jobs.job(9, 0).seconds(SPEED) < jobs.job(9, 1).seconds(SPEED)
 
 
 requests_and_more = st.tuples(st.integers(1, 3000), st.integers(1, 3000))

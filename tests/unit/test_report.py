@@ -232,6 +232,8 @@ def test_captions_follow_the_records():
     assert text.startswith("Lyon: ") and "did not suffice" in text and "logarithmic" in text
     text = R.caption({"figure": "underedit", "n_all": 22, "n_underedit": 0})
     assert "all 22 edits; iteration 1 missed none" in text
+    text = R.caption({"figure": "stages", "algorithm": "PMET"})
+    assert text.startswith("PMET with both stages repeated, with SPREAD alone")
     text = R.caption({"figure": "neighbor_count", "algorithm": "MEMIT", "n_neighbors": [0, 1, 4]})
     assert "MEMIT with 0, 1, 4 neighbors" in text
     assert "Figure 1" in R.caption({"figure": "qualitative", "label": "Lyon"})

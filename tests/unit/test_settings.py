@@ -93,6 +93,17 @@ def test_every_combination_is_a_run():
     )
 
 
+def test_one_stage_may_be_repeated_alone_with_the_algorithms_hyperparameters():
+    alone = ["SPREAD_MEMIT", "OPTIMIZATION_MEMIT", "SPREAD_PMET", "OPTIMIZATION_PMET"]
+    settings = load_settings(changed(runs=[block(methods=alone)]), ROOT)
+    plain = load_settings(changed(runs=[block(methods=["MEMIT", "PMET"])]), ROOT)
+    assert {run.method for run in settings.runs} == set(alone)
+    assert settings.layers(MODEL) == plain.layers(MODEL)
+    assert all(settings.needs_covariance(name) for name in alone)
+    with pytest.raises(ConfigError, match="'SPREAD_ROME': allowed: .*; with one stage repeated as"):
+        load_settings(changed(runs=[block(methods=["SPREAD_ROME"])]), ROOT)
+
+
 def test_layers_are_those_of_all_methods(root):
     def other_layers(description):
         description["algorithms"]["MEMIT"]["layers"] = [7, 3]

@@ -37,6 +37,30 @@ def test_named_targets(untouched, target):
     assert job_counts(done.stdout)[target] == 1
 
 
+def test_the_study_of_the_stages_plans_its_jobs(untouched):
+    done = untouched.snakemake("--dry-run", "stage_study", "--configfile", "config/stages.yaml")
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    config = yaml.safe_load((untouched.folder / "config/stages.yaml").read_text())
+    methods = config["runs"][0]["methods"]
+    assert counts["edit"] == len(methods) * config["stop"]["extended"]
+    algorithms = {name.rpartition("_")[2] for name in methods}
+    assert counts["draw_stages"] == len(algorithms)
+    assert counts["render_table"] == counts["stage_study"] == 1
+    assert "draw_neighbor_count" not in counts
+    # What iteration 2 reads of iteration 1: the targets too, where one stage is repeated alone.
+    for method, more in (("MEMIT", set()), ("SPREAD_MEMIT", READ), ("OPTIMIZATION_MEMIT", READ)):
+        folder = f"results/stages/geography-eligible/smollm2-135m/{method}/trial1"
+        reason = next(
+            line
+            for line in done.stdout.splitlines()
+            if line.startswith("Reason: Missing output files: ") and f"{folder}/iter2/" in line
+        )
+        before = set(re.findall(rf"{folder}/iter1/([\w.]+)", reason))
+        assert before == {"state.json"} | more
+
+
+READ = {"targets.safetensors", "edits.parquet"}
 RUN = {"dataset": "geography", "requests": "eligible", "models": ["smollm2-135m"]}
 REFUSED = {
     "unknown key": ({"trails": 3}, ["trails", "allowed:", "trials"]),

@@ -188,6 +188,18 @@ def previous_state(wildcards):
     return f"{RUN}/iter{k}/state.json".format(**wildcards) if k else []
 
 
+def previous_log(name):
+    """Input function: a file of iteration k-1 that a method which repeats one stage reads."""
+
+    def path(wildcards):
+        k = int(wildcards.k) - 1
+        if not k or METHODS[wildcards.method].repeats == "both":
+            return []
+        return f"{RUN}/iter{k}/{name}".format(**wildcards)
+
+    return path
+
+
 def authors_eligible(wildcards):
     """The authors' own eligible set to compare with, where the configuration names one."""
     return config["eligible"].get("compare", {}).get(wildcards.model, [])
@@ -464,7 +476,7 @@ def planned_tables():
         methods.setdefault(run.dataset, set()).add(METHODS[run.method])
     names = []
     for dataset, used in methods.items():
-        counts = {method.n_neighbors for method in used}
+        counts = {method.n_neighbors for method in used if method.repeats == "both"}
         tables = []
         if 0 in counts:
             tables += ["iterative", "iterative_all", "stopping", "stopping_all"]
@@ -472,8 +484,10 @@ def planned_tables():
             tables += ["neighbor", "neighbor_all"]
         if any(method.neighbor_prefixed for method in used):
             tables += ["prefix", "prefix_all"]
-        if max(counts) > 1:
+        if max(counts, default=0) > 1:
             tables += ["neighbor_count"]
+        if any(method.repeats != "both" for method in used):
+            tables += ["stages"]
         names += [f"{dataset}.{table}" for table in tables]
     used = [
         f"{OUT}/hardware.csv",
@@ -488,14 +502,29 @@ def planned_rows(wildcards):
     return list(dict.fromkeys((run.model, run.method) for run in runs))
 
 
-def planned_studies():
-    """{dataset}.{model}.{algorithm} wherever the number of neighbors varies."""
+def studies_with(chosen):
+    """{dataset}.{model}.{algorithm} wherever some method is one of the `chosen`."""
     studies = {
         f"{r.dataset}.{r.model}.{METHODS[r.method].algorithm}": None
         for r in SETTINGS.runs
-        if METHODS[r.method].n_neighbors > 1
+        if chosen(METHODS[r.method])
     }
     return list(studies)
+
+
+def planned_studies():
+    """{study}.{figure} of the number of neighbors, and of the stages, wherever they vary."""
+    return [
+        *(f"{s}.neighbor_count" for s in studies_with(lambda m: m.n_neighbors > 1)),
+        *(f"{s}.stages" for s in studies_with(lambda m: m.repeats != "both")),
+    ]
+
+
+def study(kind):
+    """The figures and tables of one kind of study: "neighbor_count" or "stages"."""
+    figures = [f"figures/{name}.png" for name in planned_studies()]
+    tables = [f"tables/{name}.tex" for name in planned_tables()]
+    return [f"{OUT}/{p}" for p in figures + tables if Path(p).stem.endswith(f".{kind}")]
 
 
 def planned_figures():
@@ -504,8 +533,9 @@ def planned_figures():
     for run in reported_runs():
         if run.trial == 1 and iterations(run) and there([requests_of_run(run)]):
             methods[f"{run.dataset}.{run.model}.{run.method}"] = None
-            algorithm = METHODS[run.method].algorithm
-            algorithms[f"{run.dataset}.{run.model}.{algorithm}"] = None
+            if METHODS[run.method].repeats == "both":
+                algorithm = METHODS[run.method].algorithm
+                algorithms[f"{run.dataset}.{run.model}.{algorithm}"] = None
     names = ["algorithms"]
     names += [
         f"{name}.{kind}"
@@ -513,7 +543,7 @@ def planned_figures():
         for kind in ("perplexity_stages", "underedit")
     ]
     names += [f"{name}.qualitative" for name in algorithms]
-    names += [f"{name}.neighbor_count" for name in planned_studies()]
+    names += planned_studies()
     return [f"{OUT}/figures/{name}.png" for name in names]
 
 

@@ -64,6 +64,8 @@ rule edit:
         factors=covariance_factors,
         unedited=unedited_answers,
         previous=previous_state,
+        previous_targets=previous_log("targets.safetensors"),
+        previous_edits=previous_log("edits.parquet"),
     output:
         state=f"{RUN}/iter{{k}}/state.json",
         edited=f"{RUN}/iter{{k}}/edited.safetensors",

@@ -20,12 +20,12 @@ rule tables:
 
 rule neighbor_study:
     input:
-        expand(f"{OUT}/figures/{{study}}.neighbor_count.png", study=planned_studies()),
-        [
-            f"{OUT}/tables/{name}.tex"
-            for name in planned_tables()
-            if name.endswith("neighbor_count")
-        ],
+        study("neighbor_count"),
+
+
+rule stage_study:
+    input:
+        study("stages"),
 
 
 rule figures:
@@ -191,6 +191,28 @@ rule draw_neighbor_count:
         "Number of neighbors, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
         "../../scripts/draw_neighbor_count.py"
+
+
+rule draw_stages:
+    input:
+        f"{OUT}/metrics.csv",
+    output:
+        figure=f"{PANEL}.stages.png",
+        pdf=f"{PANEL}.stages.pdf",
+        record=f"{PANEL}.stages.json",
+    log:
+        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.stages.log",
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        titles=model_titles(),
+        small=small_models(),
+        epsilon=config["stop"]["epsilon"],
+        switches=SETTINGS.switches,
+    message:
+        "Both stages or one, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
+    script:
+        "../../scripts/draw_stages.py"
 
 
 rule write_config:

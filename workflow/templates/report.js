@@ -91,7 +91,7 @@ function buildList(place) {
 // ---- Single edits
 
 const UNIT = 10000; // probabilities are stored as whole numbers of 1 / UNIT
-const REASONS = { loss: "loss below its limit", argmax_kl: "o* said in all contexts", max_steps: "all steps used" };
+const REASONS = { loss: "loss below its limit", argmax_kl: "o* said in all contexts", max_steps: "all steps used", kept: "target of iteration 1 kept" };
 const FLAGS = ["UnderEdit", "wrong", "broken"];
 
 function buildDrill(drill) {

@@ -1,0 +1,28 @@
+"""What iterating does with both stages, and with one alone, from the metrics of all runs."""
+
+from modeledit.aggregation import read_metrics
+from modeledit.journal import journal
+from modeledit.settings import describe_dataset, small_model_note
+from modeledit.stage_study import figure_stages, study
+from modeledit.stopping import Rule
+
+with journal(snakemake.log[0]):
+    switches, wildcards = snakemake.params.switches, snakemake.wildcards
+    metrics = read_metrics(snakemake.input[0])
+    of_model = (metrics["dataset"] == wildcards.dataset) & (metrics["model"] == wildcards.model)
+    found = study(
+        metrics[of_model],
+        wildcards.algorithm,
+        Rule(switches["stop_row"], snakemake.params.epsilon),
+        trial_agg=switches["trial_score"],
+        round_per_trial=switches["round_per_trial"],
+        zeros=switches["score_zeros"],
+    )
+    figure_stages(
+        found,
+        snakemake.output.figure,
+        algorithm=wildcards.algorithm,
+        title=f"{wildcards.algorithm} on {snakemake.params.titles[wildcards.model]}, "
+        f"{describe_dataset(wildcards.dataset)}",
+        note=small_model_note(snakemake.params.small),
+    )
