@@ -59,7 +59,7 @@ def poisoned(dtype=torch.float32):
 
 def factors_of(model):
     return {
-        layer: factorize(torch.eye(model.down_weight(0).shape[1], dtype=torch.float64), layer)
+        layer: factorize(torch.eye(model.down_weight(0).shape[1], dtype=torch.float64), layer).lower
         for layer in HYPER["layers"]
     }
 
@@ -168,6 +168,7 @@ def run(tmp_path):
 
     def extend(name, mode):
         compute = {"device": "cpu", "precision": "float32", "token_budget": 400}
+        compute["deterministic"] = False
         stop = {"mode": mode, "epsilon": 1.0, "iterations": 3, "extended": 5}
         extend_chain(
             1, name, inputs, outputs(tmp_path / name, 1), HYPER, CORRECTED, stop, compute, threads=1
