@@ -19,9 +19,9 @@ from modeledit.files import (
     read_texts,
     write_json,
 )
-from modeledit.hardware import Meter
 from modeledit.iteration import edit_once
 from modeledit.journal import progress
+from modeledit.meter import Meter
 from modeledit.methods import METHODS
 from modeledit.metrics import distance, mean_perplexity
 from modeledit.models import EditableModel, load_model

@@ -244,7 +244,7 @@ def probe(
     import torch
 
     from modeledit.devices import matrix_precision, prepare_device
-    from modeledit.hardware import device_name
+    from modeledit.meter import device_name
 
     place = torch.device(prepare_device(device, threads))
     share = seconds / (3 * len(models) + 1)

@@ -20,9 +20,6 @@ from modeledit.state import read_matrices, write_matrices
 
 log = logging.getLogger(__name__)
 
-FAST_TOKENS = 10
-"""Tokens per row of the key that the source "fast" sees: enough to be inverted, no more."""
-
 
 def gather(
     model: EditableModel,

@@ -27,9 +27,6 @@ from modeledit.requests import Neighbor, Request, fill
 MAX_SUBJECTS = 90
 """Of each relation and object, the most populous subjects that are used (two thirds are edited)."""
 
-AVAILABLE = 2434
-"""How many requests `build_requests` gives, whatever the seed; known without building them."""
-
 _MIN_CITY = 50_000
 _MIN_US_CITY = 15_000
 _MIN_COUNTRY = 50_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from modeledit import costs, memory
 from modeledit.costs import Edit, Speed
 from modeledit.methods import METHODS
-from modeledit.settings import ELIGIBLE, Run, Settings
+from modeledit.settings import ELIGIBLE, FAST_TOKENS, Run, Settings
 
 # Steps that iterations 1, 2, ... use of those allowed: 19, 11, 5, 3 of 20 on the default model. Not
 # ROME's: what it writes for one request undoes others'.
@@ -302,8 +302,6 @@ def covariance_tokens(settings: Settings, model: str) -> tuple[float, float]:
         return text["covariance_articles"] * article, article
     article = min(recipe["length"] or costs.ARTICLE_TOKENS, costs.ARTICLE_TOKENS)
     if recipe["source"] == "fast":
-        from modeledit.covariance_sources import FAST_TOKENS  # imports torch
-
         return FAST_TOKENS * settings.models[model]["mlp_width"], article
     return recipe["articles"] * article, article
 

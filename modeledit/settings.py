@@ -16,11 +16,12 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from modeledit.geography import AVAILABLE
 from modeledit.methods import METHODS, NAMES
 from modeledit.sources import Sources
 
 ELIGIBLE = "-eligible"  # suffix of a dataset whose requests passed the neighbor filter
+GEOGRAPHY_REQUESTS = 2434  # that the built-in facts give, whatever the seed; known without them
+FAST_TOKENS = 10  # for each row of the key in a "fast" covariance: enough to be inverted, no more
 
 
 class ConfigError(ValueError):
@@ -302,7 +303,7 @@ def _of_authors(config: dict, block: dict) -> dict[str, int]:
 def available_requests(dataset: dict, sources: Sources, root: Path) -> int:
     """How many requests a dataset that is sampled offers, without building or fetching them."""
     if dataset["source"] == "geography":
-        return AVAILABLE
+        return GEOGRAPHY_REQUESTS
     if dataset.get("files") == "whole":
         return sources.records(sources.whole(dataset["source"]))
     return len(json.loads((root / dataset["path"]).read_text(encoding="utf-8")))

@@ -8,11 +8,6 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modeledit.requests import read_counterfact, read_eligible, read_zsre
-
-READERS = {"counterfact": read_counterfact, "zsre": read_zsre, "eligible": read_eligible}
-"""What reads a file of requests, by its kind."""
-
 
 @dataclass(frozen=True)
 class Source:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from modeledit.geography import build_requests
 from modeledit.journal import journal
+from modeledit.readers import READERS
 from modeledit.requests import write_requests
-from modeledit.sources import READERS
 
 with journal(snakemake.log[0]) as log:
     if snakemake.params.dataset["source"] == "geography":

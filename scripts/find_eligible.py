@@ -7,7 +7,8 @@ from modeledit.eligibility import compare_sets, judge_neighbors, select_eligible
 from modeledit.files import finished, write_json
 from modeledit.journal import journal
 from modeledit.models import load_model
-from modeledit.requests import read_eligible, read_requests, write_requests
+from modeledit.readers import read_eligible
+from modeledit.requests import read_requests, write_requests
 
 with journal(snakemake.log[0]) as log:
     compute, filtering = snakemake.params.compute, snakemake.params.eligible

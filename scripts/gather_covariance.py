@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from modeledit.covariance_sources import FAST_TOKENS, gather
+from modeledit.covariance_sources import gather
 from modeledit.devices import prepare_device
 from modeledit.files import read_json, read_texts
 from modeledit.journal import journal
 from modeledit.models import load_model
+from modeledit.settings import FAST_TOKENS
 from modeledit.state import write_matrices
 from modeledit.wikitext import read_sample, sample_articles
 

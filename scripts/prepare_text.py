@@ -5,7 +5,7 @@ from pathlib import Path
 
 from modeledit.files import finished
 from modeledit.journal import journal
-from modeledit.requests import read_me_ppl
+from modeledit.readers import read_me_ppl
 from modeledit.wikitext import excerpt_path, read_articles, split_articles, utterances
 
 HELD_OUT = 0.35  # of the articles: enough for 50 sentences, one per article

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from modeledit.journal import journal
+from modeledit.readers import READERS
 from modeledit.requests import write_requests
-from modeledit.sources import READERS
 
 with journal(snakemake.log[0]) as log:
     requests = READERS[snakemake.params.kind](Path(snakemake.input[0]))

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from modeledit import metrics
 from modeledit.models import EditableModel
-from modeledit.requests import read_counterfact, read_me_ppl, read_zsre
+from modeledit.readers import read_counterfact, read_me_ppl, read_zsre
 from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
 from tests.reference import models as tiny
 from tests.reference import released_evaluation as released

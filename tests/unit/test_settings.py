@@ -11,8 +11,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from modeledit.geography import AVAILABLE
 from modeledit.settings import (
+    GEOGRAPHY_REQUESTS,
     ConfigError,
     Run,
     dataset_name,
@@ -222,8 +222,8 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(trials={"count": 4, "size": 1000}),
-            f"config: trials: 4 trials of 1000 ask for 4000 requests, geography has {AVAILABLE}; "
-            f"allowed: size at most {AVAILABLE // 4}",
+            f"config: trials: 4 trials of 1000 ask for 4000 requests, geography has {GEOGRAPHY_REQUESTS}; "
+            f"allowed: size at most {GEOGRAPHY_REQUESTS // 4}",
         ),
         (
             changed(runs=[block(requests="eligible", methods=["NA2_PMET"])]),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from modeledit.files import file_digest
-from modeledit.requests import read_me_ppl
-from modeledit.sources import READERS, Sources
+from modeledit.readers import READERS, read_me_ppl
+from modeledit.sources import Sources
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = yaml.safe_load((ROOT / "config" / "sources.yaml").read_text("utf-8"))

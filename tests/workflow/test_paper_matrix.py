@@ -18,7 +18,8 @@ import yaml
 from safetensors import safe_open
 
 from modeledit.files import read_json
-from modeledit.requests import read_counterfact, read_eligible, read_me_ppl, read_requests
+from modeledit.readers import read_counterfact, read_eligible, read_me_ppl
+from modeledit.requests import read_requests
 from tests.reference.models import tiny_tokenizer
 from tests.workflow.conftest import ROOT, Project, copy_project
 from tests.workflow.test_architectures import MODELS, describe
