@@ -222,7 +222,8 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(trials={"count": 4, "size": 1000}),
-            f"config: trials: 4 trials of 1000 ask for 4000 requests, geography has {GEOGRAPHY_REQUESTS}; "
+            "config: trials: 4 trials of 1000 ask for 4000 requests, geography has "
+            f"{GEOGRAPHY_REQUESTS}; "
             f"allowed: size at most {GEOGRAPHY_REQUESTS // 4}",
         ),
         (
