@@ -17,8 +17,8 @@ from unittest.mock import patch
 import common
 import torch
 
-from modeledit import targets
-from modeledit.methods import METHODS
+from modeledit.editing import optimization as targets
+from modeledit.study.methods import METHODS
 
 BUDGETS = (64, 256, 1024, 4096)
 

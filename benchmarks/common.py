@@ -26,20 +26,20 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from modeledit.devices import matrix_precision, prepare_device
-from modeledit.drawing import STYLE
-from modeledit.files import finished
-from modeledit.geography import build_requests
-from modeledit.iteration import spread_settings, target_settings, tokenization_of
-from modeledit.methods import METHODS, NAMES, Method
-from modeledit.models import EditableModel, load_model
-from modeledit.prompts import Problem, Row, build_problem, generate_contexts, subject_row
-from modeledit.requests import Request
-from modeledit.rome import edit_in_turn
-from modeledit.scoring import score
-from modeledit.spread import spread
-from modeledit.targets import Targets, TargetSettings, optimize, perplexities
-from modeledit.trials import split_trials
+from modeledit.data.geography import build_requests
+from modeledit.data.requests import Request
+from modeledit.data.trials import split_trials
+from modeledit.editing.iteration import spread_settings, target_settings, tokenization_of
+from modeledit.editing.optimization import Targets, TargetSettings, optimize, perplexities
+from modeledit.editing.rome import edit_in_turn
+from modeledit.editing.spread import spread
+from modeledit.io.files import finished
+from modeledit.lm.device import matrix_precision, prepare_device
+from modeledit.lm.model import EditableModel, load_model
+from modeledit.lm.scoring import score
+from modeledit.lm.tokens import Problem, Row, build_problem, generate_contexts, subject_row
+from modeledit.presentation.figures.style import STYLE
+from modeledit.study.methods import METHODS, NAMES, Method
 from tests.reference import plain
 
 ROOT = Path(__file__).resolve().parents[1]

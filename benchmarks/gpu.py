@@ -23,9 +23,9 @@ from transformers import (
     PretrainedConfig,
 )
 
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel
-from modeledit.tokenizer import load_tokenizer
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokenizer import load_tokenizer
+from modeledit.study.methods import METHODS
 from tests.reference.models import tiny_contexts, tiny_tokenizer
 
 HEADS = {"gpt2-xl": 25, "gpt-j-6b": 16, "llama-2-7b": 32}

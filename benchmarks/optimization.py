@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from common import Work
 
-from modeledit.methods import METHODS
-from modeledit.targets import Targets
+from modeledit.editing.optimization import Targets
+from modeledit.study.methods import METHODS
 from tests.reference import plain
 
 STAGES = ("optimization", "spread", "p-hat", "scoring", "whole")

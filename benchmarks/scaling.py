@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from common import Clock, Work
 
-from modeledit import rome
-from modeledit.covariance import factorize, second_moments
-from modeledit.methods import METHODS
-from modeledit.scoring import score
-from modeledit.spread import KeyRows, least_squares_update
+from modeledit.editing import rome
+from modeledit.editing.covariance import factorize, second_moments
+from modeledit.editing.spread import KeyRows, least_squares_update
+from modeledit.lm.scoring import score
+from modeledit.study.methods import METHODS
 
 FILLER = "The weather was fair that day and nobody had much to do. "
 Rows = list[dict[str, object]]

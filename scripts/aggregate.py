@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import pick_table, read_metrics
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.stopping import Rule
+from modeledit.evaluation.aggregation import pick_table, read_metrics
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):
     metrics = read_metrics(snakemake.input)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from modeledit.geography import build_requests
-from modeledit.journal import journal
-from modeledit.readers import READERS
-from modeledit.requests import write_requests
+from modeledit.data.geography import build_requests
+from modeledit.data.readers import READERS
+from modeledit.data.requests import write_requests
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]) as log:
     if snakemake.params.dataset["source"] == "geography":

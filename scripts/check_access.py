@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modeledit.files import finished
-from modeledit.hub import check_access
-from modeledit.journal import journal
+from modeledit.fetch.hub import check_access
+from modeledit.io.files import finished
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]), finished(Path(snakemake.output[0])) as path:
     source = snakemake.params.source

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import read_metrics
-from modeledit.claims import check_claims
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.published import as_metrics
-from modeledit.significance import read_requests
-from modeledit.stopping import Rule
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.significance import read_requests
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.paper.claims import check_claims
+from modeledit.paper.published import as_metrics
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     switches = snakemake.params.switches

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from modeledit import published
-from modeledit.aggregation import read_metrics
-from modeledit.comparison import compare, summary
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.metrics import read_csv
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.metrics import read_csv
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.paper import published
+from modeledit.paper.comparison import compare, summary
 
 with journal(snakemake.log[0]) as log:
     switches = snakemake.params.switches

@@ -5,9 +5,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.typesetting import document
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.presentation.typesetting import document
 
 with journal(snakemake.log[0]) as log, finished(Path(snakemake.output.status)) as status:
     folder = Path(snakemake.output.document).parent

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from modeledit.covariance_sources import read_published
-from modeledit.files import read_json
-from modeledit.journal import journal
-from modeledit.state import write_matrices
+from modeledit.editing.covariance_files import read_published
+from modeledit.editing.state import write_matrices
+from modeledit.io.files import read_json
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]) as log:
     base = read_json(Path(snakemake.input.model) / "prepared.json")["weights_sha256"]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from modeledit.downloads import fetch, offline_folder
-from modeledit.files import write_json
-from modeledit.journal import journal
-from modeledit.sources import Source
+from modeledit.fetch.download import fetch, offline_folder
+from modeledit.io.files import write_json
+from modeledit.io.log import journal
+from modeledit.study.published_files import Source
 
 with journal(snakemake.log[0]):
     source = Source(**snakemake.params.source)

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.figures import (
+from modeledit.data.requests import read_requests
+from modeledit.evaluation.metrics import underedit
+from modeledit.io.log import journal
+from modeledit.presentation.figures.perplexity_stages import (
     figure_perplexity_stages,
     figure_underedit,
     pick_request,
     pool_trials,
 )
-from modeledit.journal import journal
-from modeledit.metrics import underedit
-from modeledit.requests import read_requests
-from modeledit.settings import describe_dataset, small_model_note
+from modeledit.study.config import describe_dataset, small_model_note
 
 
 def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:

@@ -1,10 +1,10 @@
 """What the number of neighbors in the loss does, from the metrics of all runs."""
 
-from modeledit.aggregation import at_stop, read_metrics
-from modeledit.figures import figure_neighbor_count
-from modeledit.journal import journal
-from modeledit.settings import describe_dataset, small_model_note
-from modeledit.stopping import Rule
+from modeledit.evaluation.aggregation import at_stop, read_metrics
+from modeledit.io.log import journal
+from modeledit.presentation.figures.perplexity_stages import figure_neighbor_count
+from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):
     switches, wildcards = snakemake.params.switches, snakemake.wildcards

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import read_metrics
-from modeledit.journal import journal
-from modeledit.panels import Stage, figure_qualitative, read_answers, run_stages
-from modeledit.requests import read_requests
-from modeledit.settings import describe_dataset, small_model_note
-from modeledit.stopping import Rule
+from modeledit.data.requests import read_requests
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.io.log import journal
+from modeledit.presentation.figures.qualitative import (
+    Stage,
+    figure_qualitative,
+    read_answers,
+    run_stages,
+)
+from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards

@@ -1,10 +1,10 @@
 """What iterating does with both stages, and with one alone, from the metrics of all runs."""
 
-from modeledit.aggregation import read_metrics
-from modeledit.journal import journal
-from modeledit.settings import describe_dataset, small_model_note
-from modeledit.stage_study import figure_stages, study
-from modeledit.stopping import Rule
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.io.log import journal
+from modeledit.presentation.figures.stages import figure_stages, study
+from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):
     switches, wildcards = snakemake.params.switches, snakemake.wildcards

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modeledit.files import read_json
-from modeledit.journal import journal
-from modeledit.state import pass_on
+from modeledit.editing.state import pass_on
+from modeledit.io.files import read_json
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]) as log:
     previous = Path(snakemake.input.previous) if snakemake.input.get("previous") else None
@@ -12,7 +12,7 @@ with journal(snakemake.log[0]) as log:
         log.info("the run has stopped; nothing to do")
         pass_on(previous, {name: Path(path) for name, path in snakemake.output.items()})
     else:
-        from modeledit.chain import extend_chain  # imports torch
+        from modeledit.editing.job import extend_chain  # imports torch
 
         extend_chain(
             k=int(snakemake.wildcards.k),

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.methods import METHODS
-from modeledit.metrics import read_scores, request_metrics, run_metrics
+from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.study.methods import METHODS
 
 with journal(snakemake.log[0]):
     switches = snakemake.params.switches

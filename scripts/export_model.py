@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from modeledit.export import export_model
-from modeledit.journal import journal
+from modeledit.editing.export import export_model
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]) as log:
     record = export_model(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from modeledit.covariance_sources import factors_of
-from modeledit.devices import prepare_device
-from modeledit.files import read_json
-from modeledit.journal import journal
-from modeledit.state import read_matrices, write_matrices
+from modeledit.editing.covariance_files import factors_of
+from modeledit.editing.state import read_matrices, write_matrices
+from modeledit.io.files import read_json
+from modeledit.io.log import journal
+from modeledit.lm.device import prepare_device
 
 with journal(snakemake.log[0]):
     compute = snakemake.params.compute

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from modeledit.devices import prepare_device
-from modeledit.eligibility import compare_sets, judge_neighbors, select_eligible, yields
-from modeledit.files import finished, write_json
-from modeledit.journal import journal
-from modeledit.models import load_model
-from modeledit.readers import read_eligible
-from modeledit.requests import read_requests, write_requests
+from modeledit.data.readers import read_eligible
+from modeledit.data.requests import read_requests, write_requests
+from modeledit.io.files import finished, write_json
+from modeledit.io.log import journal
+from modeledit.lm.device import prepare_device
+from modeledit.lm.eligibility import compare_sets, judge_neighbors, select_eligible, yields
+from modeledit.lm.model import load_model
 
 with journal(snakemake.log[0]) as log:
     compute, filtering = snakemake.params.compute, snakemake.params.eligible

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from modeledit.covariance_sources import gather
-from modeledit.devices import prepare_device
-from modeledit.files import read_json, read_texts
-from modeledit.journal import journal
-from modeledit.models import load_model
-from modeledit.settings import FAST_TOKENS
-from modeledit.state import write_matrices
-from modeledit.wikitext import read_sample, sample_articles
+from modeledit.data.wikipedia import read_sample, sample_articles
+from modeledit.editing.covariance_files import gather
+from modeledit.editing.state import write_matrices
+from modeledit.io.files import read_json, read_texts
+from modeledit.io.log import journal
+from modeledit.lm.device import prepare_device
+from modeledit.lm.model import load_model
+from modeledit.study.config import FAST_TOKENS
 
 with journal(snakemake.log[0]) as log:
     params, output = snakemake.params, Path(snakemake.output.covariance)

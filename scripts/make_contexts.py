@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from modeledit.devices import prepare_device
-from modeledit.files import write_json
-from modeledit.journal import journal
-from modeledit.models import load_model
-from modeledit.prompts import generate_contexts
+from modeledit.io.files import write_json
+from modeledit.io.log import journal
+from modeledit.lm.device import prepare_device
+from modeledit.lm.model import load_model
+from modeledit.lm.tokens import generate_contexts
 
 with journal(snakemake.log[0]):
     compute = snakemake.params.compute

@@ -4,14 +4,14 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from modeledit.costs import probe
-from modeledit.downloads import offline_folder
-from modeledit.files import finished, write_json
-from modeledit.journal import journal
-from modeledit.plan import make_plan
-from modeledit.plan_text import describe
-from modeledit.preflight import missing
-from modeledit.survey import busy, chain_of, earlier_jobs, published_stops, this_machine
+from modeledit.fetch.download import offline_folder
+from modeledit.io.files import finished, write_json
+from modeledit.io.log import journal
+from modeledit.planning.costs import probe
+from modeledit.planning.plan import make_plan
+from modeledit.planning.plan_text import describe
+from modeledit.planning.preflight import missing
+from modeledit.planning.survey import busy, chain_of, earlier_jobs, published_stops, this_machine
 
 with journal(snakemake.log[0]) as log:
     settings, folder = snakemake.params.settings, Path(snakemake.params.folder)

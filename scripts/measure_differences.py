@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import read_metrics
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.significance import differences, intervals, read_requests
-from modeledit.stopping import Rule
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.significance import differences, intervals, read_requests
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
     metrics = read_metrics(snakemake.input.metrics)

@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from modeledit.hub import fetch_model
-from modeledit.journal import journal
-from modeledit.packages import fetch_member
-from modeledit.preparation import prepare_folder
+from modeledit.fetch.hub import fetch_model
+from modeledit.fetch.wheel import fetch_member
+from modeledit.io.log import journal
+from modeledit.lm.prepare import prepare_folder
 
 with journal(snakemake.log[0]) as log, tempfile.TemporaryDirectory() as scratch:
     source = snakemake.params.source

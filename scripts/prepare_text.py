@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.readers import read_me_ppl
-from modeledit.wikitext import excerpt_path, read_articles, split_articles, utterances
+from modeledit.data.readers import read_me_ppl
+from modeledit.data.wikipedia import excerpt_path, read_articles, split_articles, utterances
+from modeledit.io.files import finished
+from modeledit.io.log import journal
 
 HELD_OUT = 0.35  # of the articles: enough for 50 sentences, one per article
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modeledit.journal import journal
-from modeledit.readers import READERS
-from modeledit.requests import write_requests
+from modeledit.data.readers import READERS
+from modeledit.data.requests import write_requests
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]) as log:
     requests = READERS[snakemake.params.kind](Path(snakemake.input[0]))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modeledit.files import write_json
-from modeledit.journal import journal
-from modeledit.provenance import record
+from modeledit.io.files import write_json
+from modeledit.io.log import journal
+from modeledit.io.provenance import record
 
 with journal(snakemake.log[0]) as log:
     found = record(

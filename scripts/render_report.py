@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from modeledit.drilldown import RunFiles
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.report import Sources, render
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.presentation.report import Sources, render
+from modeledit.presentation.single_edits import RunFiles
 
 
 def optional(name: str) -> Path | None:

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from modeledit.aggregation import read_metrics
-from modeledit.files import finished
-from modeledit.journal import journal
-from modeledit.metrics import read_csv
-from modeledit.settings import describe_dataset, small_model_note
-from modeledit.significance import note
-from modeledit.stage_study import describe_all
-from modeledit.stopping import Rule
-from modeledit.tables import build
-from modeledit.typesetting import to_csv, to_html, to_latex
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.metrics import read_csv
+from modeledit.evaluation.significance import note
+from modeledit.io.files import finished
+from modeledit.io.log import journal
+from modeledit.presentation.figures.stages import describe_all
+from modeledit.presentation.tables import build
+from modeledit.presentation.typesetting import to_csv, to_html, to_latex
+from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.study.stopping import Rule
 
 TESTED = {
     "iterative": "iteration",

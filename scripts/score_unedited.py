@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from modeledit.devices import prepare_device
-from modeledit.files import finished, read_texts
-from modeledit.journal import journal
-from modeledit.models import load_model
-from modeledit.requests import read_requests
-from modeledit.scoring import ScoringSettings, score_unedited
+from modeledit.data.requests import read_requests
+from modeledit.io.files import finished, read_texts
+from modeledit.io.log import journal
+from modeledit.lm.device import prepare_device
+from modeledit.lm.model import load_model
+from modeledit.lm.scoring import ScoringSettings, score_unedited
 
 with journal(snakemake.log[0]) as log:
     compute = snakemake.params.compute

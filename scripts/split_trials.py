@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modeledit.journal import journal
-from modeledit.requests import read_requests, write_requests
-from modeledit.trials import split_trials
+from modeledit.data.requests import read_requests, write_requests
+from modeledit.data.trials import split_trials
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]):
     requests = read_requests(Path(snakemake.input[0]))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from modeledit.files import finished
-from modeledit.journal import journal
+from modeledit.io.files import finished
+from modeledit.io.log import journal
 
 with journal(snakemake.log[0]), finished(Path(snakemake.output[0])) as path:
     merged = {name: snakemake.params[name] for name in ("config", "switches", "models")}

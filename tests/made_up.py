@@ -12,16 +12,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from modeledit import comparison, verdicts
-from modeledit.aggregation import read_metrics
-from modeledit.drilldown import RunFiles
-from modeledit.metrics import read_scores, request_metrics, run_metrics
-from modeledit.report import Sources
-from modeledit.requests import Neighbor, Request, write_requests
-from modeledit.significance import DIFFERENCE_COLUMNS, INTERVAL_COLUMNS
-from modeledit.stopping import Rule
-from modeledit.tables import build
-from modeledit.typesetting import to_csv, to_html
+from modeledit.data.requests import Neighbor, Request, write_requests
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
+from modeledit.evaluation.significance import DIFFERENCE_COLUMNS, INTERVAL_COLUMNS
+from modeledit.paper import comparison
+from modeledit.paper import judging as verdicts
+from modeledit.presentation.report import Sources
+from modeledit.presentation.single_edits import RunFiles
+from modeledit.presentation.tables import build
+from modeledit.presentation.typesetting import to_csv, to_html
+from modeledit.study.stopping import Rule
 
 HOSTILE = "</script><script>alert('x')</script>"
 SUBJECTS = ("Lyon", HOSTILE, "Köln & <b>Ulm</b>", "Rio {de} Janeiro", "東京", 'Quote "Town"')
@@ -240,7 +241,11 @@ def _lists(folder: Path) -> dict[str, Path]:
         pd.DataFrame(rows).to_csv(paths[name], index=False)
     paths["provenance"] = folder / "provenance.json"
     provenance = {
-        "code": {"commit": "0123abcd", "dirty": True, "changed": ["modeledit/report.py"]},
+        "code": {
+            "commit": "0123abcd",
+            "dirty": True,
+            "changed": ["modeledit/lm/hooks.py"],
+        },
         "python": "CPython 3.11.7",
         "packages": {"torch": {"pinned": "2.13.0", "found": None}},
         "machine": {

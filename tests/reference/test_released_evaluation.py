@@ -14,10 +14,10 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from modeledit import metrics
-from modeledit.models import EditableModel
-from modeledit.readers import read_counterfact, read_me_ppl, read_zsre
-from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.data.readers import read_counterfact, read_me_ppl, read_zsre
+from modeledit.evaluation import metrics
+from modeledit.lm.model import EditableModel
+from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
 from tests.reference import models as tiny
 from tests.reference import released_evaluation as released
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeledit.batches import in_batches, ran_out_of_memory
-from modeledit.iteration import target_settings
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel
-from modeledit.prompts import build_problem
-from modeledit.targets import _optimize_chunk, optimize
+from modeledit.editing.iteration import target_settings
+from modeledit.editing.optimization import _optimize_chunk, optimize
+from modeledit.lm.batching import in_batches, ran_out_of_memory
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import build_problem
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.unit.test_engine import HYPER, SWITCHES
 
@@ -133,7 +133,7 @@ def test_targets_are_the_same_when_memory_runs_out(monkeypatch):
             torch.empty(10**15)
         return _optimize_chunk(model, chosen, *rest)
 
-    monkeypatch.setattr("modeledit.targets._optimize_chunk", crowded)
+    monkeypatch.setattr("modeledit.editing.optimization._optimize_chunk", crowded)
     found = optimize(model, problems, settings, 10_000)
     assert sizes[0] == 7 and max(sizes[-3:]) <= 2
     torch.testing.assert_close(found.state, expected.state, rtol=1e-9, atol=1e-9)
@@ -142,17 +142,17 @@ def test_targets_are_the_same_when_memory_runs_out(monkeypatch):
 
 LIMITED = """
 import logging, resource, torch
-import modeledit.rows
-from modeledit.models import EditableModel
-from modeledit.prompts import Row
+import modeledit.lm.trees
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import Row
 from tests.reference import models as tiny
 
 logging.basicConfig(format="%(message)s")
 torch.set_num_threads(1)
-modeledit.rows.tree_size = lambda model, budget: budget  # trees wide enough to matter
+modeledit.lm.trees.tree_size = lambda model, budget: budget  # trees wide enough to matter
 model = EditableModel(tiny.tiny_llama())
 rows = [Row(tuple([i + 1] * 200), tuple([3] * 200)) for i in range(60)]
-score = modeledit.rows.label_outputs
+score = modeledit.lm.trees.label_outputs
 score(model, rows[:2], 400)
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 300 * 2**20  # a mask of 12,000 nodes takes 576 MB

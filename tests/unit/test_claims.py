@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modeledit import claims as C
-from modeledit import verdicts as V
-from modeledit.metrics import COLUMNS, REQUEST_METRICS, RUN, harmonic_mean
-from modeledit.published import as_metrics
-from modeledit.stopping import Rule
+from modeledit.evaluation.metrics import COLUMNS, REQUEST_METRICS, RUN, harmonic_mean
+from modeledit.paper import claims as C
+from modeledit.paper import judging as V
+from modeledit.paper.published import as_metrics
+from modeledit.study.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {claim.id: claim for claim in C.CLAIMS}

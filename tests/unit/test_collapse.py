@@ -11,18 +11,18 @@ import pytest
 import torch
 import yaml
 
-from modeledit.chain import extend_chain, load_edited
-from modeledit.covariance import factorize
-from modeledit.files import read_json, write_json
-from modeledit.iteration import edit_once, spread_settings
-from modeledit.methods import METHODS
-from modeledit.metrics import run_metrics
-from modeledit.models import EditableModel
-from modeledit.prompts import subject_row
-from modeledit.requests import write_requests
-from modeledit.scoring import score
-from modeledit.spread import NotFinite, new_weight, spread
-from modeledit.state import pass_on, write_matrices
+from modeledit.data.requests import write_requests
+from modeledit.editing.covariance import factorize
+from modeledit.editing.iteration import edit_once, spread_settings
+from modeledit.editing.job import extend_chain, load_edited
+from modeledit.editing.spread import NotFinite, new_weight, spread
+from modeledit.editing.state import pass_on, write_matrices
+from modeledit.evaluation.metrics import run_metrics
+from modeledit.io.files import read_json, write_json
+from modeledit.lm.model import EditableModel
+from modeledit.lm.scoring import score
+from modeledit.lm.tokens import subject_row
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.unit.test_golden import SWITCHES, Silent
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import comparison as C
-from modeledit import metrics as M
-from modeledit import published
+from modeledit.evaluation import metrics as M
+from modeledit.paper import comparison as C
+from modeledit.paper import published
 
 CF, ELIGIBLE, ZSRE = "counterfact", "counterfact-eligible", "zsre"
 XL, GPT_J, LLAMA = "gpt2-xl", "gpt-j-6b", "llama-2-7b"

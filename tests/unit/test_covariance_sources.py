@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.covariance import CovarianceError, KeySums, second_moments
-from modeledit.covariance_sources import gather, read_published
-from modeledit.models import EditableModel
-from modeledit.prompts import encode
-from modeledit.state import StateError, read_matrices, write_matrices
-from modeledit.wikitext import read_sample, sample_articles
+from modeledit.data.wikipedia import read_sample, sample_articles
+from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
+from modeledit.editing.covariance_files import gather, read_published
+from modeledit.editing.state import StateError, read_matrices, write_matrices
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import encode
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer
 
 LAYERS = [1, 3]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeledit.devices import claim, prepare_device
+from modeledit.lm.device import claim, prepare_device
 
 ROOT = Path(__file__).parents[2]
 CLAIMING = """
 import logging, sys
 from pathlib import Path
-from modeledit.devices import claim
+from modeledit.lm.device import claim
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 print("claimed", claim(sys.argv[2:], Path(sys.argv[1]), pause=0.05), flush=True)
 sys.stdin.read()

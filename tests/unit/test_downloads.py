@@ -12,11 +12,11 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
-from modeledit import downloads
-from modeledit.downloads import ATTEMPTS, DownloadError, fetch, find_offline, offline_folder
-from modeledit.files import file_digest
-from modeledit.hub import HubError, check_access
-from modeledit.sources import Source
+from modeledit.fetch import download as downloads
+from modeledit.fetch.download import ATTEMPTS, DownloadError, fetch, find_offline, offline_folder
+from modeledit.fetch.hub import HubError, check_access
+from modeledit.io.files import file_digest
+from modeledit.study.published_files import Source
 
 BODY = os.urandom(3_000_000)
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.eligibility import compare_sets, judge_neighbors, select_eligible, yields
-from modeledit.models import EditableModel
-from modeledit.requests import Neighbor, Request
+from modeledit.data.requests import Neighbor, Request
+from modeledit.lm.eligibility import compare_sets, judge_neighbors, select_eligible, yields
+from modeledit.lm.model import EditableModel
 from tests.reference import models as tiny
 from tests.reference import plain
 

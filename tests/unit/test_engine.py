@@ -10,17 +10,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.covariance import CovarianceError, factorize, second_moments
-from modeledit.hooks import leave_before, record
-from modeledit.iteration import edit_once, spread_settings, target_settings, tokenization_of
-from modeledit.methods import METHODS
-from modeledit.models import FEWEST_ROWS, EditableModel, ModelError
-from modeledit.prompts import build_problem, subject_row
-from modeledit.rome import edit_in_turn, rank_one_update
-from modeledit.rows import Tree, pack, tree_groups
-from modeledit.scoring import score
-from modeledit.spread import KeyRows, least_squares_update, spread
-from modeledit.targets import optimize, perplexities
+from modeledit.editing.covariance import CovarianceError, factorize, second_moments
+from modeledit.editing.iteration import edit_once, spread_settings, target_settings, tokenization_of
+from modeledit.editing.optimization import optimize, perplexities
+from modeledit.editing.rome import edit_in_turn, rank_one_update
+from modeledit.editing.spread import KeyRows, least_squares_update, spread
+from modeledit.lm.hooks import leave_before, record
+from modeledit.lm.model import FEWEST_ROWS, EditableModel, ModelError
+from modeledit.lm.scoring import score
+from modeledit.lm.tokens import build_problem, subject_row
+from modeledit.lm.trees import Tree, pack, tree_groups
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.reference import plain
 from tests.unit.test_golden import SWITCHES, Silent
@@ -279,7 +279,7 @@ def test_rome_equals_the_plain_loop(family, whiten, tokenizer, requests, context
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
     factor = factorize(covariance, 2).lower if whiten else None
-    monkeypatch.setattr("modeledit.rome.TOGETHER", 3)
+    monkeypatch.setattr("modeledit.editing.rome.TOGETHER", 3)
     fast = edit_in_turn(fast_model, problems, key_rows, settings, factor, 400)
     slow_settings = plain_settings(METHODS["ROME"], SWITCHES, hyper)
     slow, weights = plain.rome_sequential(

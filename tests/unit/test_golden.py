@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeledit.iteration import edit_once
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel
+from modeledit.editing.iteration import edit_once
+from modeledit.lm.model import EditableModel
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,9 @@ import math
 import pandas as pd
 import torch
 
-from modeledit import hardware, typesetting
-from modeledit.files import write_json
+from modeledit.io.files import write_json
+from modeledit.presentation import hardware_table as hardware
+from modeledit.presentation import typesetting
 
 NAMES = {"gpt2-xl": "GPT-2 XL (1.5B)"}
 

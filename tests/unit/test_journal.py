@@ -10,16 +10,16 @@ import zipfile
 
 import pytest
 
-import modeledit.journal
-from modeledit.journal import journal, progress
-from modeledit.packages import PackageError, fetch_member
+import modeledit.io.log
+from modeledit.fetch.wheel import PackageError, fetch_member
+from modeledit.io.log import journal, progress
 
 
 def test_the_log_has_times_and_standard_error(tmp_path, capsys):
     path = tmp_path / "logs" / "job.log"
     with journal(str(path)) as log:
         log.info("%d requests", 3)
-        logging.getLogger("modeledit.targets").info("targets found")
+        logging.getLogger("modeledit.editing.optimization").info("targets found")
         logging.getLogger("elsewhere").warning("take care")
         print("a library says", file=sys.stderr)
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -46,7 +46,7 @@ class Terminal(io.StringIO):
 
 
 def test_progress_is_announced_on_a_terminal_line_by_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(modeledit.journal, "ANNOUNCE_EVERY", 0.0)
+    monkeypatch.setattr(modeledit.io.log, "ANNOUNCE_EVERY", 0.0)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with journal(str(tmp_path / "job.log")), progress(4, "request", "MEMIT, iteration 2") as bar:

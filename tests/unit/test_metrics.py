@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import aggregation as A
-from modeledit import metrics as M
-from modeledit.stopping import Rule
+from modeledit.evaluation import aggregation as A
+from modeledit.evaluation import metrics as M
+from modeledit.study.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,10 +15,10 @@ import yaml
 from huggingface_hub import constants
 from jsonschema import Draft202012Validator
 
-from modeledit.files import file_digest, read_json
-from modeledit.hub import HubError, fetch_model
-from modeledit.models import ModelError, load_model
-from modeledit.preparation import prepare_folder, weights_digest
+from modeledit.fetch.hub import HubError, fetch_model
+from modeledit.io.files import file_digest, read_json
+from modeledit.lm.model import ModelError, load_model
+from modeledit.lm.prepare import prepare_folder, weights_digest
 from tests.reference.models import tiny_gpt2, tiny_gptj, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from modeledit import panels as P
-from modeledit.drawing import STYLE
-from modeledit.metrics import COLUMNS
-from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
-from modeledit.stopping import Rule
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
+from modeledit.evaluation.metrics import COLUMNS
+from modeledit.presentation.figures import qualitative as P
+from modeledit.presentation.figures.style import STYLE
+from modeledit.study.stopping import Rule
 
 ROW = ("request", "kind", "index", "object", "token_ids", "logprobs", "argmax")
 ROW += ("ranks", "top", "top_logprobs")

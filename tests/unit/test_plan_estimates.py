@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from modeledit import costs, memory, survey
-from modeledit.covariance import factorize
-from modeledit.files import write_json
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel
-from modeledit.plan import Chain, Measured, make_plan, needed_downloads, span
-from modeledit.plan import steps as expected_steps
-from modeledit.plan_text import describe
-from modeledit.preflight import Machine, missing, peaks
-from modeledit.prompts import Problem, Row
-from modeledit.settings import load_settings
-from modeledit.spread import SpreadSettings, spread
-from modeledit.targets import TargetSettings, optimize
+from modeledit.editing.covariance import factorize
+from modeledit.editing.optimization import TargetSettings, optimize
+from modeledit.editing.spread import SpreadSettings, spread
+from modeledit.io.files import write_json
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import Problem, Row
+from modeledit.planning import costs, memory, survey
+from modeledit.planning.plan import Chain, Measured, make_plan, needed_downloads, span
+from modeledit.planning.plan import steps as expected_steps
+from modeledit.planning.plan_text import describe
+from modeledit.planning.preflight import Machine, missing, peaks
+from modeledit.study.config import load_settings
+from modeledit.study.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 SPEED = costs.Speed("CPU", 1e11, 1e11, 5e10, 5e-6)

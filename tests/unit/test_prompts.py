@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, normalizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from modeledit.prompts import (
+from modeledit.lm.tokens import (
     SEED_WORDS,
     PromptError,
     Row,

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from modeledit import provenance as P
+from modeledit.io import provenance as P
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

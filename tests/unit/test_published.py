@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from modeledit import aggregation, published, tables, typesetting
-from modeledit import metrics as M
-from modeledit.stopping import Rule
+from modeledit.evaluation import aggregation
+from modeledit.evaluation import metrics as M
+from modeledit.paper import published
+from modeledit.presentation import tables, typesetting
+from modeledit.study.stopping import Rule
 
 ORIGINAL = Path(__file__).resolve().parents[3] / "shared" / "published_tables.json"
 MODELS = {

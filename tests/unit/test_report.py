@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import comparison
-from modeledit import drilldown as D
-from modeledit import report as R
-from modeledit.metrics import request_metrics
-from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
-from modeledit.stopping import Rule
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
+from modeledit.evaluation.metrics import request_metrics
+from modeledit.paper import comparison
+from modeledit.presentation import report as R
+from modeledit.presentation import single_edits as D
+from modeledit.study.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
 
 SWITCHES = {"accuracy": "exact", "success": "sum"}

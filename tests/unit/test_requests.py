@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from modeledit.readers import read_counterfact, read_eligible, read_me_ppl, read_zsre
-from modeledit.records import RequestError
-from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests, write_requests
-from modeledit.scoring import locality_pieces
+from modeledit.data.readers import read_counterfact, read_eligible, read_me_ppl, read_zsre
+from modeledit.data.records import RequestError
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests, write_requests
+from modeledit.lm.scoring import locality_pieces
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))

@@ -10,9 +10,9 @@ import matplotlib.style
 import pytest
 import yaml
 
-from modeledit import schematic as S
-from modeledit.drawing import STYLE
-from modeledit.methods import METHODS
+from modeledit.presentation.figures import algorithms as S
+from modeledit.presentation.figures.style import STYLE
+from modeledit.study.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {

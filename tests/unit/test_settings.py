@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from modeledit.settings import (
+from modeledit.study.config import (
     GEOGRAPHY_REQUESTS,
     ConfigError,
     Run,
@@ -503,5 +503,7 @@ def test_small_models_carry_a_note():
 
 
 def test_checking_needs_neither_torch_nor_snakemake():
-    code = "import sys, modeledit.settings; sys.exit(len({'torch', 'snakemake'} & {*sys.modules}))"
+    code = (
+        "import sys, modeledit.study.config; sys.exit(len({'torch', 'snakemake'} & {*sys.modules}))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from modeledit import resampling as R
-from modeledit import significance as S
-from modeledit.aggregation import at_stop, by_iteration
-from modeledit.metrics import (
+from modeledit.evaluation import resampling as R
+from modeledit.evaluation import significance as S
+from modeledit.evaluation.aggregation import at_stop, by_iteration
+from modeledit.evaluation.metrics import (
     COLUMNS,
     REQUEST_METRICS,
     RUN,
@@ -24,7 +24,7 @@ from modeledit.metrics import (
     defined,
     harmonic_mean,
 )
-from modeledit.stopping import Rule
+from modeledit.study.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 

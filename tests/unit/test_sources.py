@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from modeledit.files import file_digest
-from modeledit.readers import READERS, read_me_ppl
-from modeledit.sources import Sources
+from modeledit.data.readers import READERS, read_me_ppl
+from modeledit.io.files import file_digest
+from modeledit.study.published_files import Sources
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = yaml.safe_load((ROOT / "config" / "sources.yaml").read_text("utf-8"))

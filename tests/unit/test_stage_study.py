@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modeledit import stage_study as S
-from modeledit import tables as T
-from modeledit.metrics import REQUEST_METRICS
-from modeledit.significance import differences
-from modeledit.stopping import Rule
-from modeledit.verdicts import Data
+from modeledit.evaluation.metrics import REQUEST_METRICS
+from modeledit.evaluation.significance import differences
+from modeledit.paper.judging import Data
+from modeledit.presentation import tables as T
+from modeledit.presentation.figures import stages as S
+from modeledit.study.stopping import Rule
 from tests.unit.test_tables import build, frame, rows
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat)

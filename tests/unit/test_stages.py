@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
-from modeledit.chain import extend_chain
-from modeledit.covariance import factorize, second_moments
-from modeledit.files import write_json
-from modeledit.iteration import edit_once
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel, load_model
-from modeledit.requests import read_requests, write_requests
-from modeledit.stages import stored_targets, targets_before
-from modeledit.state import StateError, read_matrices, write_matrices
+from modeledit.data.requests import read_requests, write_requests
+from modeledit.editing.covariance import factorize, second_moments
+from modeledit.editing.iteration import edit_once
+from modeledit.editing.job import extend_chain
+from modeledit.editing.stages import stored_targets, targets_before
+from modeledit.editing.state import StateError, read_matrices, write_matrices
+from modeledit.io.files import write_json
+from modeledit.lm.model import EditableModel, load_model
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.reference import plain
 from tests.unit.test_engine import MODELS, plain_settings, tolerance_of

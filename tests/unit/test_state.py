@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.files import (
+from modeledit.editing.state import LazyMatrices, StateError, pass_on, read_matrices, write_matrices
+from modeledit.io.files import (
     digest,
     file_digest,
     finished,
@@ -22,8 +23,7 @@ from modeledit.files import (
     read_texts,
     write_json,
 )
-from modeledit.scoring import SCHEMA
-from modeledit.state import LazyMatrices, StateError, pass_on, read_matrices, write_matrices
+from modeledit.lm.scoring import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 
@@ -221,7 +221,7 @@ def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
 
 
 def test_passing_on_needs_no_torch():
-    code = "import sys, modeledit.state; sys.exit('torch' in sys.modules)"
+    code = "import sys, modeledit.editing.state; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

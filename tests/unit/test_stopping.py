@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import stopping
+from modeledit.study import stopping
 
 NAN, INF = math.nan, math.inf
 

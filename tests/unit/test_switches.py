@@ -12,21 +12,21 @@ import torch
 import yaml
 from tokenizers import AddedToken
 
-from modeledit import metrics
-from modeledit.aggregation import aggregate, at_stop, pick_table
-from modeledit.covariance import factorize
-from modeledit.iteration import edit_once, target_settings
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel
-from modeledit.prompts import PromptError, Tokenization, build_problem, target_row
-from modeledit.report import run_rows
-from modeledit.requests import NO_TRUE_OBJECT, Neighbor, Request
-from modeledit.scoring import ScoringSettings, object_row, own_objects, score, score_unedited
-from modeledit.significance import differences, intervals
-from modeledit.stopping import Rule
-from modeledit.tables import build
-from modeledit.targets import optimize
-from modeledit.verdicts import Data
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
+from modeledit.editing.covariance import factorize
+from modeledit.editing.iteration import edit_once, target_settings
+from modeledit.editing.optimization import optimize
+from modeledit.evaluation import metrics
+from modeledit.evaluation.aggregation import aggregate, at_stop, pick_table
+from modeledit.evaluation.significance import differences, intervals
+from modeledit.lm.model import EditableModel
+from modeledit.lm.scoring import ScoringSettings, object_row, own_objects, score, score_unedited
+from modeledit.lm.tokens import PromptError, Tokenization, build_problem, target_row
+from modeledit.paper.judging import Data
+from modeledit.presentation.report import run_rows
+from modeledit.presentation.tables import build
+from modeledit.study.methods import METHODS
+from modeledit.study.stopping import Rule
 from tests.reference import models as tiny
 from tests.reference.test_released_evaluation import spaceless_tokenizer
 from tests.unit.test_golden import Silent

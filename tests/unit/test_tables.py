@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import metrics as M
-from modeledit import tables as T
-from modeledit import typesetting
-from modeledit.stopping import Rule, should_continue
+from modeledit.evaluation import metrics as M
+from modeledit.presentation import tables as T
+from modeledit.presentation import typesetting
+from modeledit.study.stopping import Rule, should_continue
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat), as percent where fractions
 MEMIT = {1: (79, 22, 75, 58.66, 1.04, 11360.64), 2: (98, 33, 70, 60.5, 1.03, 78.15)}

@@ -9,12 +9,12 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizers import processors
 from transformers import AutoTokenizer
 
-from modeledit.files import read_json
-from modeledit.geography import build_requests
-from modeledit.packages import fetch_member
-from modeledit.preparation import prepare_folder
-from modeledit.prompts import Tokenization, encode, target_row
-from modeledit.tokenizer import PROBES, TokenizerError, from_sentencepiece, load_tokenizer
+from modeledit.data.geography import build_requests
+from modeledit.fetch.wheel import fetch_member
+from modeledit.io.files import read_json
+from modeledit.lm.prepare import prepare_folder
+from modeledit.lm.tokenizer import PROBES, TokenizerError, from_sentencepiece, load_tokenizer
+from modeledit.lm.tokens import Tokenization, encode, target_row
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]

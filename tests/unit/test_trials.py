@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.requests import Request
-from modeledit.trials import split_trials
+from modeledit.data.requests import Request
+from modeledit.data.trials import split_trials
 
 
 def request(id: int, subject: str, prompt: str = "{} is in") -> Request:

@@ -12,26 +12,26 @@ import pytest
 import torch
 import yaml
 
-import modeledit.chain
-import modeledit.covariance
-import modeledit.covariance_sources
-import modeledit.models
-import modeledit.prompts
-import modeledit.rome
-import modeledit.rows
-import modeledit.spread
-import modeledit.targets
-from modeledit.chain import extend_chain
-from modeledit.covariance_sources import factors_of, gather
-from modeledit.devices import matrix_precision
-from modeledit.eligibility import judge_neighbors
-from modeledit.iteration import edit_once
-from modeledit.methods import METHODS
-from modeledit.models import EditableModel, load_model
-from modeledit.prompts import generate_contexts
-from modeledit.requests import Neighbor, Request, write_requests
-from modeledit.scoring import ScoringSettings, own_objects, score, score_unedited
-from modeledit.state import write_matrices
+import modeledit.editing.covariance
+import modeledit.editing.covariance_files
+import modeledit.editing.job
+import modeledit.editing.optimization
+import modeledit.editing.rome
+import modeledit.editing.spread
+import modeledit.lm.model
+import modeledit.lm.tokens
+import modeledit.lm.trees
+from modeledit.data.requests import Neighbor, Request, write_requests
+from modeledit.editing.covariance_files import factors_of, gather
+from modeledit.editing.iteration import edit_once
+from modeledit.editing.job import extend_chain
+from modeledit.editing.state import write_matrices
+from modeledit.lm.device import matrix_precision
+from modeledit.lm.eligibility import judge_neighbors
+from modeledit.lm.model import EditableModel, load_model
+from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.lm.tokens import generate_contexts
+from modeledit.study.methods import METHODS
 from tests.device_slips import planted, slips_of
 from tests.reference import models as tiny
 from tests.unit.test_golden import Silent
@@ -359,13 +359,13 @@ def study(tmp_path_factory) -> Callable[..., Study]:
 @pytest.fixture(autouse=True)
 def some_stop_early(monkeypatch):
     """Within the few steps that are taken here some requests meet the rule, and leave the batch."""
-    monkeypatch.setattr("modeledit.targets.LOSS_STOP", 7.0)
+    monkeypatch.setattr("modeledit.editing.optimization.LOSS_STOP", 7.0)
 
 
 @pytest.fixture
 def devices(monkeypatch):
     """Jobs take the device that they are told to, and measure no GPU."""
-    monkeypatch.setattr("modeledit.chain.prepare_device", lambda name, *rest: name)
+    monkeypatch.setattr("modeledit.editing.job.prepare_device", lambda name, *rest: name)
 
     class NoMeter:
         def __init__(self, device: str):
@@ -374,7 +374,7 @@ def devices(monkeypatch):
         def record(self) -> dict:
             return {}
 
-    monkeypatch.setattr("modeledit.chain.Meter", NoMeter)
+    monkeypatch.setattr("modeledit.editing.job.Meter", NoMeter)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -488,15 +488,15 @@ def test_the_engine_has_a_deterministic_form(study, deterministic, kind):
 # Slips in the engine itself
 
 ENGINE = (
-    modeledit.chain,
-    modeledit.covariance,
-    modeledit.covariance_sources,
-    modeledit.models,
-    modeledit.prompts,
-    modeledit.rome,
-    modeledit.rows,
-    modeledit.spread,
-    modeledit.targets,
+    modeledit.editing.job,
+    modeledit.editing.covariance,
+    modeledit.editing.covariance_files,
+    modeledit.lm.model,
+    modeledit.lm.tokens,
+    modeledit.editing.rome,
+    modeledit.lm.trees,
+    modeledit.editing.spread,
+    modeledit.editing.optimization,
 )
 SLIPS = [slip for module in ENGINE for slip in slips_of(module)]
 
@@ -505,11 +505,11 @@ SLIPS = [slip for module in ENGINE for slip in slips_of(module)]
 AT_THE_START = Request(9, "The", "{} is a city in", "Japan", "France", (), ())
 # What each module's tensors are used by; the others' by edits and scores.
 USED_BY: dict[str, Callable[[Study], object]] = {
-    "modeledit.chain": lambda work: work.chain("ROME"),
-    "modeledit.covariance": Study.factors,
-    "modeledit.covariance_sources": Study.factors,
-    "modeledit.models": lambda work: work.chain("ROME"),
-    "modeledit.prompts": Study.generate,
+    "modeledit.editing.job": lambda work: work.chain("ROME"),
+    "modeledit.editing.covariance": Study.factors,
+    "modeledit.editing.covariance_files": Study.factors,
+    "modeledit.lm.model": lambda work: work.chain("ROME"),
+    "modeledit.lm.tokens": Study.generate,
 }
 LEGAL = {
     "covariance_sources.factors_of: torch.from_numpy(matrix).to(device)": (
@@ -564,7 +564,8 @@ def test_bf16_on_the_wrong_device_changes_nothing(study, monkeypatch):
     work, factors = study("llama"), dict.fromkeys(HYPER["layers"], np.eye(64))
     exact = work.edit("MEMIT", factors, "cpu")[0]
     monkeypatch.setattr(
-        "modeledit.targets.matrix_precision", lambda name, device: matrix_precision(name, "cpu")
+        "modeledit.editing.optimization.matrix_precision",
+        lambda name, device: matrix_precision(name, "cpu"),
     )
     with VirtualCuda():
         found = work.edit("MEMIT", factors, precision="bf16")[0]

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit import wikitext
-from modeledit.wikitext import Article, excerpt_path, read_articles, split_articles, utterances
+from modeledit.data import wikipedia as wikitext
+from modeledit.data.wikipedia import (
+    Article,
+    excerpt_path,
+    read_articles,
+    split_articles,
+    utterances,
+)
 
 PROSE = (
     "The {x} is a '''large''' [[animal|beast]] of the ''northern'' plains{{cite|a}} and hills. "

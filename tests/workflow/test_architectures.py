@@ -18,11 +18,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from transformers import PretrainedConfig, PreTrainedModel
 
-from modeledit.aggregation import read_metrics
-from modeledit.files import read_json, read_texts
-from modeledit.metrics import COLUMNS
-from modeledit.models import load_model
-from modeledit.prompts import encode
+from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.metrics import COLUMNS
+from modeledit.io.files import read_json, read_texts
+from modeledit.lm.model import load_model
+from modeledit.lm.tokens import encode
 from tests.reference import models as tiny
 from tests.workflow.conftest import Project, copy_project
 

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from modeledit.files import read_json
-from modeledit.readers import read_counterfact, read_eligible, read_me_ppl
-from modeledit.requests import read_requests
+from modeledit.data.readers import read_counterfact, read_eligible, read_me_ppl
+from modeledit.data.requests import read_requests
+from modeledit.io.files import read_json
 from tests.reference.models import tiny_tokenizer
 from tests.workflow.conftest import ROOT, Project, copy_project
 from tests.workflow.test_architectures import MODELS, describe

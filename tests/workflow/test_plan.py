@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from modeledit.files import read_json
+from modeledit.io.files import read_json
 from tests.workflow.conftest import copy_project
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from modeledit.report import SECTIONS, Sources, render
+from modeledit.presentation.report import SECTIONS, Sources, render
 from tests.made_up import HOSTILE, make_results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from modeledit.files import read_json
+from modeledit.io.files import read_json
 from tests.workflow.conftest import ROOT, copy_project
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")

@@ -18,16 +18,16 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from modeledit import memory
-from modeledit.files import read_json
-from modeledit.iteration import target_settings
-from modeledit.methods import METHODS
-from modeledit.metrics import COLUMNS, read_scores, request_metrics
-from modeledit.models import load_model
-from modeledit.prompts import build_problem
-from modeledit.requests import read_requests
-from modeledit.state import StateError, read_matrices
-from modeledit.targets import optimize
+from modeledit.data.requests import read_requests
+from modeledit.editing.iteration import target_settings
+from modeledit.editing.optimization import optimize
+from modeledit.editing.state import StateError, read_matrices
+from modeledit.evaluation.metrics import COLUMNS, read_scores, request_metrics
+from modeledit.io.files import read_json
+from modeledit.lm.model import load_model
+from modeledit.lm.tokens import build_problem
+from modeledit.planning import memory
+from modeledit.study.methods import METHODS
 from tests.reference import plain
 from tests.reference.test_released_evaluation import compare, published_texts, records
 from tests.workflow.conftest import copy_project

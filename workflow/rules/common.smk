@@ -6,11 +6,11 @@ import shutil
 
 from snakemake.exceptions import WorkflowError
 
-from modeledit import memory
-from modeledit.methods import METHODS
-from modeledit.preflight import longest_article
-from modeledit.settings import ELIGIBLE, ConfigError, load_settings
-from modeledit.files import read_json
+from modeledit.planning import memory
+from modeledit.study.methods import METHODS
+from modeledit.planning.preflight import longest_article
+from modeledit.study.config import ELIGIBLE, ConfigError, load_settings
+from modeledit.io.files import read_json
 
 try:
     SETTINGS = load_settings(config, Path(workflow.basedir))

@@ -1,6 +1,6 @@
 # Which jobs a study has, by the files that they leave, for the plan alone (plan.smk).
 
-from modeledit.plan import needed_downloads
+from modeledit.planning.plan import needed_downloads
 
 
 def planned_files(wildcards):

@@ -1,0 +1,51 @@
+"""Trials: disjoint samples of requests, so that their metrics can be averaged as repetitions.
+
+The paper's three trials share no request (SPEC E.1, E.2). Two requests count as the same when they
+share the id or the pair (subject, prompt): a dataset may list one fact twice under two ids.
+"""
+
+import random
+from collections.abc import Iterable
+
+from modeledit.data.requests import Request
+
+
+def split_trials(
+    requests: Iterable[Request], count: int, size: int, seed: int
+) -> list[list[Request]]:
+    """Draw `count` trials of `size` requests each, no request in two of them.
+
+    The draw depends on `seed` and on which requests there are, not on their order. Requests are
+    disjoint by id and by (subject, prompt) within a trial and between trials; of duplicates the
+    one with the lowest id is used.
+
+    Raises `ValueError` when `count` or `size` is below 1, or when there are fewer than
+    `count * size` distinct requests.
+    """
+    if count < 1 or size < 1:
+        raise ValueError(f"trials: count and size must be at least 1, got {count} and {size}")
+    distinct = _distinct(requests)
+    wanted = count * size
+    if wanted > len(distinct):
+        raise ValueError(
+            f"trials: {count} trials of {size} need {wanted} distinct requests, but there are "
+            f"{len(distinct)}; at most {len(distinct) // count} per trial for {count} trials, or "
+            f"{len(distinct) // size} trials of {size}"
+        )
+    drawn = random.Random(seed).sample(distinct, wanted)
+    return [drawn[start : start + size] for start in range(0, wanted, size)]
+
+
+def _distinct(requests: Iterable[Request]) -> list[Request]:
+    """The requests sorted by id, without those that repeat an id or a (subject, prompt)."""
+    ids: set[int] = set()
+    facts: set[tuple[str, str]] = set()
+    kept = []
+    # repr settles the order of requests that share an id, whatever the order they came in.
+    for request in sorted(requests, key=lambda r: (r.id, repr(r))):
+        fact = (request.subject, request.prompt)
+        if request.id not in ids and fact not in facts:
+            ids.add(request.id)
+            facts.add(fact)
+            kept.append(request)
+    return kept

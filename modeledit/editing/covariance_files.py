@@ -1,0 +1,131 @@
+"""Covariances on disk: gathered over many articles with a way back, or published by others.
+
+A covariance file carries its recipe as metadata: the model's digest and revision, the source, the
+dump, the number of articles and of tokens taken of each, the layers, the type. Whoever reads it
+names the recipe that is wanted, and a file of another one is refused, partial sums included.
+"""
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modeledit.editing.covariance import CovarianceError, KeySums, factorize
+from modeledit.editing.state import read_matrices, write_matrices
+from modeledit.io.log import progress
+from modeledit.lm.model import EditableModel
+
+log = logging.getLogger(__name__)
+
+
+def gather(
+    model: EditableModel,
+    tokenizer,
+    texts_from: Callable[[int], Iterable[str]],
+    layers: list[int],
+    max_length: int,
+    recipe: Mapping[str, str],
+    partial: Path,
+    every: int,
+    most_tokens: int | None = None,
+    expected: int | None = None,
+) -> KeySums:
+    """Sum the keys of the texts that `texts_from(0)` gives, going on from the sums in `partial`.
+
+    `texts_from(n)` leaves out the first n texts. The sums are written to `partial` after every
+    `every` texts, atomically, so that a run that was killed goes on there and ends with the numbers
+    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is
+    the number of texts, for the progress line. Raises StateError where `partial` is of another
+    recipe.
+    """
+    sums = resume(partial, recipe, layers, model.device) or KeySums(layers)
+    unit, total = ("text", expected) if most_tokens is None else ("token", most_tokens)
+    with progress(total, unit) as bar:
+        bar.initial = bar.n = sums.texts if most_tokens is None else sums.tokens
+        texts = texts_from(sums.texts)
+        for done in sums.add_texts(model, tokenizer, texts, max_length, most_tokens):
+            bar.update((done if most_tokens is None else sums.tokens) - bar.n)
+            if done % every == 0:
+                save(sums, partial, recipe)
+    if most_tokens is not None and sums.tokens < most_tokens:
+        raise CovarianceError(
+            f"{sums.texts} texts have {sums.tokens} tokens, {most_tokens} are needed; take more "
+            "articles"
+        )
+    return sums
+
+
+def save(sums: KeySums, path: Path, recipe: Mapping[str, str]) -> None:
+    """Write partial sums with their recipe and position, atomically."""
+    totals = {f"layer{layer}": total.cpu().numpy() for layer, total in sums.totals.items()}
+    position = {"position": np.array([sums.texts, sums.tokens])}
+    write_matrices(path, totals | position, recipe)
+
+
+def resume(
+    path: Path, recipe: Mapping[str, str], layers: list[int], device: torch.device
+) -> KeySums | None:
+    """The partial sums in `path`, or None where there are none."""
+    if not path.exists():
+        return None
+    arrays = read_matrices(path, recipe)
+    sums = KeySums(layers)
+    sums.totals = {i: torch.from_numpy(arrays[f"layer{i}"]).to(device) for i in sums.layers}
+    sums.texts, sums.tokens = arrays["position"].tolist()
+    log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
+    return sums
+
+
+def factors_of(
+    covariances: Mapping[str, np.ndarray], device: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Cholesky factors of the covariances `layer{l}`, by the same names; made on `device`.
+
+    With them the metadata that say what was added to which diagonal: `ridge{l}`, a share of its
+    mean, "0" where nothing was needed. Raises CovarianceError as `factorize` does.
+    """
+    factors, ridges = {}, {}
+    for name, matrix in covariances.items():
+        layer = int(name.removeprefix("layer"))
+        lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
+        factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
+        log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
+    return factors, ridges
+
+
+def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:
+    """C_l (width, width) in float32 and the number of tokens behind it, from a published file.
+
+    The format of ROME, MEMIT and the paper's authors: an npz with the sum of k k^T as `mom2.mom2`
+    and the number of tokens as `mom2.count`. Nothing in it is unpickled. Raises CovarianceError
+    naming the file where it is anything else.
+    """
+    if not zipfile.is_zipfile(path):
+        raise CovarianceError(f"{path}: not an npz file")
+    with np.load(path, allow_pickle=False) as archive:
+        total, count = (_member(archive, name, path) for name in ("mom2", "count"))
+    if total.shape != (width, width):
+        raise CovarianceError(
+            f"{path}: the sum has shape {total.shape}, the model's keys need ({width}, {width}); "
+            "is it another model's?"
+        )
+    if count.size != 1 or not count.item() > 0:
+        raise CovarianceError(f"{path}: the number of tokens is {count}, expected one above 0")
+    diagonal = np.diagonal(total)
+    if not (np.isfinite(total).all() and (diagonal > 0).all()):
+        raise CovarianceError(f"{path}: the sum has values that no second moment has")
+    return (total / count.item()).astype(np.float32, copy=False), int(count.item())
+
+
+def _member(archive: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndarray:
+    """The array `mom2.{name}` or `{name}` of an npz file."""
+    key = next((key for key in (f"mom2.{name}", name) if key in archive), None)
+    if key is None:
+        raise CovarianceError(f"{path}: no mom2.{name} in it, only {', '.join(archive)}")
+    try:
+        return archive[key]
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise CovarianceError(f"{path}: {key} is no array of numbers: {error}") from error

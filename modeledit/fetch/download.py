@@ -1,0 +1,168 @@
+"""Published files, fetched whole or not at all.
+
+A file is taken from an offline folder where it is there, else from its addresses, tried in order
+with retries. It is written under a temporary name, held against its sha256 and renamed, so that a
+later run finds it whole or absent.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import requests
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from modeledit.fetch.hub import HubError, disk_full, fetch_file
+from modeledit.io.files import file_digest, finished
+from modeledit.io.log import progress
+from modeledit.study.published_files import Source
+
+log = logging.getLogger(__name__)
+
+OFFLINE = "MODELEDIT_OFFLINE"
+ATTEMPTS = 5
+_BLOCK = 1 << 20
+_SECONDS = (10, 60)  # to connect, and between two blocks
+_BUSY = {408, 425, 429}
+
+
+class DownloadError(ValueError):
+    """A published file that cannot be had."""
+
+
+def offline_folder(configured: str | None) -> Path | None:
+    """The folder to look into before the network: the configured one, or MODELEDIT_OFFLINE's.
+
+    Raises DownloadError where it is no folder.
+    """
+    name = configured or os.environ.get(OFFLINE)
+    if not name:
+        return None
+    if not Path(name).is_dir():
+        key = "offline" if configured else OFFLINE
+        raise DownloadError(f"{key} = {name!r}: no such folder")
+    return Path(name)
+
+
+def fetch(source: Source, target: Path, offline: Path | None = None, pause: float = 1.0) -> dict:
+    """Put the file that `source` describes at `target`; return what is known of it.
+
+    `pause` is the first wait in seconds between two attempts, doubled each time. Returns name,
+    origin, sha256 and bytes. Raises DownloadError, with nothing left behind, when every origin
+    fails or the disk is full.
+    """
+    troubles = []
+    for origin, fill in _origins(source, offline, target.parent, pause):
+        try:
+            with finished(target) as part:
+                origin, told = fill(part)
+                expected, found = source.sha256 or told, file_digest(part)
+                if expected not in (None, found):
+                    raise DownloadError(f"its sha256 is {found}, expected {expected}")
+                size = part.stat().st_size
+        except (DownloadError, HubError, requests.RequestException) as error:
+            log.warning("%s from %s: %s", source.name, origin, _why(error))
+            troubles.append(f"{origin}: {_why(error)}")
+        except OSError as error:
+            if not disk_full(error):
+                raise
+            raise DownloadError(
+                f"{source.name}: no space left for it in {target.parent}; make room and start again"
+            ) from error
+        else:
+            known = "as expected" if expected else "nobody published one to compare with"
+            log.info("%s from %s: %d bytes, sha256 %s (%s)", target, origin, size, found, known)
+            return {"name": source.name, "origin": origin, "sha256": found, "bytes": size}
+    looked = f"looked in {offline}" if offline else "there is none now"
+    raise DownloadError(
+        f"{source.name} cannot be had: {'; '.join(troubles)}. Start again where there is a "
+        f"network, or put the right file as {source.name} into a folder and name that with "
+        f"`offline` in the configuration or with {OFFLINE} ({looked})"
+    )
+
+
+def find_offline(source: Source, folder: Path) -> Path | None:
+    """The file in `folder`: at its name, its path or an end of these, or anywhere by its sha256."""
+    names = (PurePosixPath(name).parts for name in (source.name, source.path))
+    places = [folder.joinpath(*parts[i:]) for parts in names for i in range(len(parts))]
+    if source.sha256 is None:
+        return next((place for place in places if place.is_file()), None)
+    places += sorted(folder.rglob(places[-1].name))
+    right = (p for p in places if p.is_file() and file_digest(p) == source.sha256)
+    # Under its own name a wrong file is better complained about than passed over.
+    return next(right, places[0] if places[0].is_file() else None)
+
+
+Fill = Callable[[Path], tuple[str, str | None]]
+"""Fills a temporary file; returns where the file is from, and the sha256 that is told there."""
+
+
+def _origins(
+    source: Source, offline: Path | None, folder: Path, pause: float
+) -> Iterator[tuple[str, Fill]]:
+    """Where the file may come from, and how it gets from there into a temporary file."""
+    if offline and (found := find_offline(source, offline)):
+        yield str(found), partial(_copy, found)
+    for url in source.urls:
+        yield url, partial(_stream, url, pause)
+    if source.repo:
+        yield f"{source.repo}/{source.path}", partial(_take, source, folder)
+
+
+def _copy(found: Path, part: Path) -> tuple[str, None]:
+    shutil.copyfile(found, part)
+    return str(found), None
+
+
+def _stream(url: str, pause: float, part: Path) -> tuple[str, None]:
+    """Download `url`, starting again after a failure that may pass."""
+    for attempt in Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(multiplier=pause, max=60 * pause),
+        retry=retry_if_exception(_may_pass),
+        before_sleep=lambda state: log.warning("%s: %s", url, _why(state.outcome.exception())),
+        reraise=True,
+    ):
+        with attempt:
+            # Compressed on the way, a file's length would not be known.
+            plain = {"Accept-Encoding": "identity"}
+            with requests.get(url, stream=True, timeout=_SECONDS, headers=plain) as answer:
+                answer.raise_for_status()
+                total = int(answer.headers.get("Content-Length", 0))
+                with part.open("wb") as stream, progress(total, "B") as bar:
+                    bar.unit_scale = True
+                    for block in answer.iter_content(_BLOCK):
+                        stream.write(block)
+                        bar.update(len(block))
+    return url, None
+
+
+def _take(source: Source, folder: Path, part: Path) -> tuple[str, str | None]:
+    """Take a file of the hub; what an interrupted download left in `folder` is used."""
+    fetched = fetch_file(source.repo, source.path, source.revision, folder / ".hub")
+    os.replace(fetched.path, part)
+    return f"{source.repo}@{fetched.commit}/{source.path}", fetched.sha256
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code >= 500 or error.response.status_code in _BUSY
+    return isinstance(error, requests.RequestException)
+
+
+def _why(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server says {error.response.status_code} {error.response.reason}"
+    words = {
+        requests.exceptions.ChunkedEncodingError: "the download ended early",
+        requests.Timeout: "no answer in time",
+        requests.ConnectionError: "no connection",
+    }
+    for kind, said in words.items():
+        if isinstance(error, kind):
+            return said
+    return " ".join(str(error).split())

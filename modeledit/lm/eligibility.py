@@ -1,0 +1,124 @@
+"""Which requests can be edited with a neighbor's help (SPEC D.2; paper, appendix B.2).
+
+On the unedited model, a neighbor survives when the teacher-forced argmax after its prompt, decoded
+and stripped, is its object o exactly. A request with two or more survivors is eligible: the first
+ones join the edit, the rest are the only ones it is evaluated on.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from modeledit.data.requests import Request
+from modeledit.lm.model import EditableModel
+from modeledit.lm.scoring import placed
+from modeledit.lm.tokens import target_row
+from modeledit.lm.trees import label_outputs
+
+
+def judge_neighbors(
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    token_budget: int = 4096,
+    eval_positions: str = "mask_aware",
+) -> pd.DataFrame:
+    """One verdict per neighbor: request, index, prompt, object, predicted, survives.
+
+    With `eval_positions` "hf_default" a request's neighbors are one left-padded batch, as in the
+    authors' code (I14).
+    """
+    asked = [(r.id, j, n) for r in requests for j, n in enumerate(r.neighbors)]
+    rows = []
+    for request in requests:
+        batch = [target_row(tokenizer, n.text, n.target) for n in request.neighbors]
+        rows += placed(model, batch, eval_positions)
+    outputs = label_outputs(model, rows, token_budget)
+    verdicts = []
+    for (request, index, neighbor), output in zip(asked, outputs, strict=True):
+        predicted = tokenizer.decode(output.argmax.tolist()).strip()
+        verdicts.append(
+            {
+                "request": request,
+                "index": index,
+                "prompt": neighbor.text,
+                "object": neighbor.target,
+                "predicted": predicted,
+                "survives": predicted == neighbor.target,
+            }
+        )
+    names = ["request", "index", "prompt", "object", "predicted", "survives"]
+    return pd.DataFrame(verdicts, columns=names)
+
+
+def select_eligible(
+    requests: Sequence[Request],
+    verdicts: pd.DataFrame,
+    n_editing: int = 1,
+    choice: str = "first",
+    seed: int = 0,
+) -> tuple[list[Request], pd.DataFrame]:
+    """Eligible requests, and one row per request: survivors, eligible, reason.
+
+    Needs `n_editing` survivors to edit with - the "first" or, seeded, "random" ones (I33) - and at
+    least one more to evaluate on. A survivor without a known subject cannot take a delta, so it can
+    only be evaluated on.
+    """
+    alive = verdicts[verdicts["survives"].astype(bool)].groupby("request")["index"].agg(list)
+    eligible, summary = [], []
+    for request in requests:
+        indices = alive.get(request.id, [])
+        usable = [j for j in indices if request.neighbors[j].subject is not None]
+        if choice == "random":
+            random.Random(f"{seed} {request.id}").shuffle(usable)
+        usable = usable[:n_editing]
+        ok = len(usable) == n_editing and len(indices) > n_editing
+        reason = ""
+        if len(indices) <= n_editing:
+            reason = f"{len(indices)} of {len(request.neighbors)} neighbors survive"
+        elif not ok:
+            reason = f"{len(usable)} of {len(indices)} survivors have a known subject"
+        summary.append(
+            {"request": request.id, "survivors": len(indices), "eligible": ok, "reason": reason}
+        )
+        if ok:
+            rest = tuple(request.neighbors[j] for j in indices if j not in usable)
+            editing = tuple(request.neighbors[j] for j in usable)
+            eligible.append(replace(request, neighbors=rest, editing_neighbors=editing))
+    return eligible, pd.DataFrame(summary, columns=["request", "survivors", "eligible", "reason"])
+
+
+def yields(
+    requests: Sequence[Request], verdicts: dict[str, pd.DataFrame], n_editing: int
+) -> dict[str, dict]:
+    """How many neighbors and requests pass, per reading of the positions (I14), and why not.
+
+    `verdicts` maps eval_positions to that reading's verdicts.
+    """
+    result = {}
+    for positions, frame in verdicts.items():
+        eligible, summary = select_eligible(requests, frame, n_editing)
+        fallen = summary.loc[~summary["eligible"], "reason"]
+        result[positions] = {
+            "neighbors": len(frame),
+            "surviving_neighbors": int(frame["survives"].sum()),
+            "requests": len(requests),
+            "eligible_requests": len(eligible),
+            "fallen": {reason: int(n) for reason, n in fallen.value_counts().items()},
+        }
+    return result
+
+
+def compare_sets(ours: Sequence[Request], theirs: Sequence[Request]) -> dict[str, list[str]]:
+    """Edits in both sets, only in ours and only in theirs, by prompt and objects."""
+    first, second = (
+        {f"{r.text} -> {r.target_new} (was {r.target_true})" for r in requests}
+        for requests in (ours, theirs)
+    )
+    return {
+        "both": sorted(first & second),
+        "only_ours": sorted(first - second),
+        "only_theirs": sorted(second - first),
+    }

@@ -1,0 +1,220 @@
+"""Raw model outputs per prompt and object, from which every metric is computed later (SPEC F.1)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import PromptError, Row, continuation, encode
+from modeledit.lm.trees import label_outputs
+
+SCHEMA = pa.schema(
+    [
+        ("request", pa.int64()),
+        # edit, paraphrase, neighbor, text; self: a neighbor of which only the agreement of the
+        # unedited model with its own answers is asked (I19)
+        ("kind", pa.string()),
+        ("index", pa.int16()),
+        # new (o*), true (o, or the neighbor's own), own (what the unedited model said); "" for text
+        ("object", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),  # empty where the object has no tokens of its own
+        ("logprobs", pa.list_(pa.float32())),
+        ("argmax", pa.list_(pa.int32())),
+        ("ranks", pa.list_(pa.int32())),  # of each object token, from 1
+        ("top", pa.list_(pa.string())),  # the likeliest tokens where the object begins
+        ("top_logprobs", pa.list_(pa.float32())),
+    ]
+)
+TOP = 5
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """The switches that decide what is scored, and where (SPEC I.a)."""
+
+    eval_positions: str = "mask_aware"  # "hf_default": positions count left padding, I14
+    competitor: str = "whole"  # "after_pad": pad ids of an object do not count as its tokens, I15
+    specificity_gt: str = "dataset"  # "model_output", "model_output_everywhere": I18, I19
+    zsre_locality: str = "whole"  # "pieces": one prompt per token of the answer, I20
+
+    @classmethod
+    def of(cls, switches: Mapping) -> "ScoringSettings":
+        return cls(**{name: switches[name] for name in cls.__dataclass_fields__})
+
+
+def placed(model: EditableModel, rows: list[Row], eval_positions: str) -> list[Row]:
+    """The rows of one batch, with "hf_default" at the positions that left padding gives them (I14).
+
+    Only a model with absolute positions notices.
+    """
+    if eval_positions != "hf_default" or not model.counts_padding:
+        return rows
+    longest = max((len(row.ids) for row in rows), default=0)
+    return [replace(row, offset=longest - len(row.ids)) for row in rows]
+
+
+def locality_pieces(neighbor: Neighbor, tokenizer) -> list[Neighbor]:
+    """A zsRE neighbor as the released code scores it (SPEC E.2, I20).
+
+    With a_1..a_T the ids of its answer: prompts `loc?` + decode(a_1..a_{j-1}) without a space, and
+    objects decode(a_j).
+    """
+    ids = tokenizer(neighbor.target, add_special_tokens=False)["input_ids"]
+    if ids and ids[0] in (tokenizer.bos_token_id, tokenizer.unk_token_id):
+        ids = ids[1:]
+    return [
+        Neighbor(neighbor.text + tokenizer.decode(ids[:j]), None, tokenizer.decode([token]))
+        for j, token in enumerate(ids)
+    ]
+
+
+def object_row(tokenizer, prompt: str, text: str, competitor: str) -> Row:
+    """Teacher-forced row of an object as it is scored; without labels where it has no tokens.
+
+    "whole": the object's tokens are what prompt + " " + object has after the prompt's own.
+    "after_pad", as the released code counts (I15, F.1): after as many tokens as the prompt has,
+    and one more for every pad id (end-of-text) of the object.
+    """
+    full, start = continuation(tokenizer, prompt, text)
+    if competitor == "after_pad":
+        before, pad = encode(tokenizer, prompt), tokenizer.eos_token_id
+        start = min(len(before) + full.count(pad) - before.count(pad), len(full))
+    if start == 0:
+        raise PromptError(
+            f"prompt '{prompt}' has no tokens; there is nothing to say '{text}' after"
+        )
+    return Row(tuple(full[:-1]), tuple(full[start:]))
+
+
+def scored_neighbors(tokenizer, request: Request, settings: ScoringSettings) -> list[Neighbor]:
+    """The neighbors of a request as they are scored: zsRE's may come in pieces (I20)."""
+    if settings.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
+        return [piece for n in request.neighbors for piece in locality_pieces(n, tokenizer)]
+    return list(request.neighbors)
+
+
+def own_objects(scores: pa.Table, tokenizer) -> dict[tuple[int, int], str]:
+    """What the scored model says at each neighbor's object: (request, index) to its text (F.2).
+
+    Decoded and stripped; a model that says only a space has the answer "".
+    """
+    rows = scores.filter(
+        [
+            kind == "neighbor" and name == "true"
+            for kind, name in zip(
+                scores["kind"].to_pylist(), scores["object"].to_pylist(), strict=True
+            )
+        ]
+    ).to_pylist()
+    return {(r["request"], r["index"]): tokenizer.decode(r["argmax"]).strip() for r in rows}
+
+
+class _Batches:
+    """Rows on their way to the model: one batch for all prompts of a request, kind and object."""
+
+    def __init__(self, model: EditableModel, tokenizer, settings: ScoringSettings) -> None:
+        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.entries: list[tuple[int, str, int, str]] = []  # request, kind, index, object
+        self.rows: list[Row] = []
+
+    def add(self, request: int, kind: str, name: str, prompts: Sequence[tuple[str, str]]) -> None:
+        """All prompts of a request and kind, each with its object."""
+        how = self.settings
+        batch = [object_row(self.tokenizer, p, text, how.competitor) for p, text in prompts]
+        if name == "new" and not all(row.labels for row in batch):
+            raise PromptError(
+                f"request {request}: o* '{prompts[0][1]}' has no tokens of its own after a prompt"
+                f" of kind {kind}; drop the request or give it another object"
+            )
+        self.entries += [(request, kind, index, name) for index in range(len(batch))]
+        self.rows += placed(self.model, batch, how.eval_positions)
+
+    def add_own(
+        self, request: Request, kind: str, neighbors: Sequence[Neighbor], own: Mapping
+    ) -> None:
+        """The unedited model's answers, empty ones too: these are scored as prompt + " " (I19)."""
+        answers = [(n.text, own[request.id, j]) for j, n in enumerate(neighbors)]
+        self.add(request.id, kind, "own", answers)
+
+    def run(self, token_budget: int) -> pa.Table:
+        """What the model says of all rows, as SCHEMA."""
+        results = label_outputs(self.model, self.rows, token_budget, TOP)
+        columns: dict[str, list] = {name: [] for name in SCHEMA.names}
+        for entry, row, said in zip(self.entries, self.rows, results, strict=True):
+            values = (
+                *entry,
+                list(row.labels),
+                said.log_p.tolist(),
+                said.argmax.tolist(),
+                said.ranks.tolist(),
+                [self.tokenizer.decode([token]) for token in said.top_ids.tolist()],
+                said.top_log_p.tolist(),
+            )
+            if entry[1] == "text":  # whole: N ids, N - 1 log-probabilities, and no more
+                values = (*entry, [row.ids[0], *row.labels], said.log_p.tolist(), [], [], [], [])
+            for name, value in zip(SCHEMA.names, values, strict=True):
+                columns[name].append(value)
+        return pa.table(columns, schema=SCHEMA)
+
+
+def score(
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    texts: Sequence[str] = (),
+    token_budget: int = 4096,
+    settings: ScoringSettings = ScoringSettings(),
+    own: Mapping[tuple[int, int], str] | None = None,
+) -> pa.Table:
+    """Log-probabilities and argmax ids of both objects after every prompt, and of every text.
+
+    Objects are what prompt + " " + object has after the prompt's own tokens (`object_row`). Texts
+    are scored whole: N token ids, N-1 log-probabilities log p(x_j | x_<j) (SPEC E.3). `own` adds
+    the unedited model's answers as a third object of the neighbors. Raises PromptError where o*
+    has no tokens, or a text fewer than two.
+    """
+    batches = _Batches(model, tokenizer, settings)
+    for request in requests:
+        neighbors = scored_neighbors(tokenizer, request, settings)
+        new, true = request.target_new, request.target_true
+        for kind, prompts in (("edit", [request.text]), ("paraphrase", request.paraphrases)):
+            batches.add(request.id, kind, "new", [(prompt, new) for prompt in prompts])
+            batches.add(request.id, kind, "true", [(prompt, true) for prompt in prompts])
+        batches.add(request.id, "neighbor", "new", [(n.text, new) for n in neighbors])
+        batches.add(request.id, "neighbor", "true", [(n.text, n.target) for n in neighbors])
+        if own is not None:
+            batches.add_own(request, "neighbor", neighbors, own)
+    for i, text in enumerate(texts):
+        ids = encode(tokenizer, text)
+        if len(ids) < 2:
+            raise PromptError(f"text {i}, '{text}', has {len(ids)} tokens; perplexity needs two")
+        batches.entries.append((i, "text", 0, ""))
+        batches.rows.append(Row(tuple(ids[:-1]), tuple(ids[1:])))
+    return batches.run(token_budget)
+
+
+def score_unedited(
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    texts: Sequence[str],
+    token_budget: int,
+    settings: ScoringSettings,
+) -> pa.Table:
+    """Scores of the unedited model, and where its own answers count, of these too (I19).
+
+    With "model_output_everywhere" they are the neighbors' objects on this model already. With
+    "model_output" they are rows of kind "self", of which only the agreement is taken: its success
+    is that of the dataset's objects (F.2).
+    """
+    table = score(model, tokenizer, requests, texts, token_budget, settings)
+    if settings.specificity_gt == "dataset":
+        return table
+    kind = "self" if settings.specificity_gt == "model_output" else "neighbor"
+    own, batches = own_objects(table, tokenizer), _Batches(model, tokenizer, settings)
+    for request in requests:
+        neighbors = scored_neighbors(tokenizer, request, settings)
+        batches.add_own(request, kind, neighbors, own)
+    return pa.concat_tables([table, batches.run(token_budget)])

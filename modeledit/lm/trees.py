@@ -1,0 +1,289 @@
+"""Token rows that share beginnings, run as one tree: each distinct prefix is computed once.
+
+What a causal model computes at a token depends only on the tokens before it. The rows of an edit
+share a lot of those: every request comes in the same contexts, neighbors share a template, two
+objects share a prompt. So rows are merged into a tree whose nodes are the distinct prefixes. The
+nodes are laid out as one sequence in which a node sees its ancestors and itself, at the position
+of its depth.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from modeledit.lm.batching import in_batches
+from modeledit.lm.model import EditableModel, KeyValues
+from modeledit.lm.tokens import Row
+
+
+class Tree:
+    """The distinct prefixes of some token rows.
+
+    `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
+    lists the nodes of row r from its first token to its last. `offsets` are the positions of the
+    rows' first tokens where they are not 0; only rows of one offset share nodes.
+    """
+
+    def __init__(
+        self,
+        model: EditableModel,
+        rows: Sequence[Sequence[int]],
+        offsets: Sequence[int] | None = None,
+    ):
+        nodes: dict[tuple[int, int, int], int] = {}  # (offset, parent, token) -> node
+        parents: list[int] = []
+        tokens: list[int] = []
+        depths: list[int] = []
+        paths = []
+        for row, offset in zip(rows, offsets or [0] * len(rows), strict=True):
+            node, path = -1, []
+            for depth, token in enumerate(row, start=offset):
+                following = nodes.get((offset, node, token))
+                if following is None:
+                    following = nodes[offset, node, token] = len(tokens)
+                    parents.append(node)
+                    tokens.append(token)
+                    depths.append(depth)
+                node = following
+                path.append(node)
+            paths.append(path)
+        sees = np.eye(len(tokens), dtype=bool)
+        for node, parent in enumerate(parents):
+            if parent >= 0:
+                sees[node] |= sees[parent]  # a parent comes before its children
+        device = model.device
+        self.ids = torch.tensor([tokens], device=device)
+        self.positions = torch.tensor([depths], device=device)
+        self.mask = additive_mask(torch.from_numpy(sees).to(device), model.dtype)[None, None]
+        self.paths = [torch.tensor(path, device=device) for path in paths]
+
+    def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
+        """(rows, width) values of a (1, nodes, width) tensor at token `where[r]` of each row."""
+        nodes = torch.stack([path[i] for path, i in zip(self.paths, where, strict=True)])
+        return tensor[0, nodes]
+
+
+def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a query sees a key, the most negative number where it does not."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(
+        ~sees, torch.finfo(dtype).min
+    )
+
+
+def run_tree(model: EditableModel, tree: Tree, start: int, stop: int, hidden=None) -> torch.Tensor:
+    """Run blocks start..stop-1 on all nodes; `hidden` (1, nodes, d) defaults to the embeddings."""
+    if hidden is None:
+        hidden = model.embed(tree.ids, tree.positions)
+    return model.run(hidden, start, stop, tree.positions, tree.mask)
+
+
+def tree_size(model: EditableModel, budget: int) -> int:
+    """Nodes that a tree may have under a token budget.
+
+    Attention among n nodes of width d costs n / (6 d) of what the rest of a block costs, and most
+    of it is masked away, so a tree has no more nodes than the model's width.
+    """
+    return min(budget, model.embedding.weight.shape[1])
+
+
+def tree_groups(
+    rows: Sequence[Sequence[int]], budget: int, offsets: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Index lists of rows whose tree has at most `budget` nodes (or that are a single row).
+
+    Rows are taken in the order of their offsets and tokens, so that those which share a beginning
+    meet.
+    """
+    offsets = offsets or [0] * len(rows)
+    group: list[int] = []
+    nodes = 0
+    for i in sorted(range(len(rows)), key=lambda i: (offsets[i], rows[i])):
+        row, shared = rows[i], 0
+        if group and offsets[group[-1]] == offsets[i]:
+            last = rows[group[-1]]
+            shared = next(
+                (n for n, (a, b) in enumerate(zip(row, last, strict=False)) if a != b),
+                min(len(row), len(last)),
+            )
+        if group and nodes + len(row) - shared > budget:
+            yield group
+            group, nodes, shared = [], 0, 0
+        group.append(i)
+        nodes += len(row) - shared
+    if group:
+        yield group
+
+
+class Below:
+    """Rows with their hidden states in front of the block that is next."""
+
+    def __init__(
+        self, model: EditableModel, rows: Sequence[Sequence[int]], budget: int, layer: int
+    ):
+        self.model = model
+        self.layer = layer
+        self.groups: list[list[int]] = []
+        self.trees: list[Tree] = []
+        self.hidden: list[torch.Tensor] = []
+
+        def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
+            for group in tree_groups([rows[i] for i in some], tree_size(model, limit)):
+                yield [some[g] for g in group]
+
+        def run(group: list[int]) -> tuple[Tree, torch.Tensor]:
+            tree = Tree(model, [rows[i] for i in group])
+            return tree, run_tree(model, tree, 0, layer)
+
+        def spoiled(result: tuple[Tree, torch.Tensor]) -> bool:
+            return bool(result[1].isnan().any())
+
+        for group, (tree, hidden) in in_batches(range(len(rows)), split, run, budget, spoiled):
+            self.groups.append(group)
+            self.trees.append(tree)
+            self.hidden.append(hidden)
+
+    def hidden_of(self, rows: Sequence[int], tree: Tree) -> torch.Tensor:
+        """The states of some rows at the nodes of a tree of just those rows, (1, nodes, d)."""
+        place = {
+            row: (number, path)
+            for number, (group, own) in enumerate(zip(self.groups, self.trees, strict=True))
+            for row, path in zip(group, own.paths, strict=True)
+        }
+        hidden = self.hidden[0].new_empty(1, tree.ids.shape[1], self.hidden[0].shape[-1])
+        for row, path in zip(rows, tree.paths, strict=True):
+            number, held = place[row]
+            hidden[0, path] = self.hidden[number][0, held]
+        return hidden
+
+    def advance(self, to: int) -> None:
+        """Move the hidden states to the front of block `to`."""
+        for i, tree in enumerate(self.trees):
+            self.hidden[i] = run_tree(self.model, tree, self.layer, to, self.hidden[i])
+        self.layer = to
+
+
+def pack(
+    widths: Sequence[int], counts: Sequence[int], budget: int, waste: float = 0.25
+) -> Iterator[list[int]]:
+    """Group items that are run as padded rows of equal width.
+
+    Item i has `counts[i]` rows of `widths[i]` tokens. A group stays within `budget` padded tokens
+    and, once it has a tenth of that, within a share `waste` of padding. Yields index lists, narrow
+    items first; an item that is over the budget on its own is a group on its own.
+    """
+    group: list[int] = []
+    rows = tokens = 0
+    for i in sorted(range(len(widths)), key=lambda i: (widths[i], i)):
+        padded = (rows + counts[i]) * widths[i]
+        real = tokens + counts[i] * widths[i]
+        wasteful = tokens > budget / 10 and padded > real * (1 + waste)
+        if group and (padded > budget or wasteful):
+            yield group
+            group, rows, tokens = [], 0, 0
+        group.append(i)
+        rows += counts[i]
+        tokens += counts[i] * widths[i]
+    if group:
+        yield group
+
+
+class LabelOutputs(NamedTuple):
+    """What the model says where one row has its labels; all on the CPU."""
+
+    log_p: torch.Tensor  # (labels,) log-probability of each label
+    argmax: torch.Tensor  # (labels,) the most likely id there
+    ranks: torch.Tensor  # (labels,) from 1: how many ids are at least as likely
+    top_ids: torch.Tensor  # (top,) the most likely ids at the first label, the likeliest first
+    top_log_p: torch.Tensor  # (top,)
+
+
+@torch.no_grad()
+def label_outputs(
+    model: EditableModel, rows: Sequence[Row], budget: int, top: int = 0
+) -> list[LabelOutputs]:
+    """Forward only: for each row what the model says at its labels.
+
+    The head runs once on each node that predicts a label. With `top` = 0 ranks and the likeliest
+    ids are left out (empty), which spares work. Of a row without labels everything is empty.
+    """
+    ids, values = torch.empty(0, dtype=torch.long), torch.empty(0)
+    nothing = LabelOutputs(values, ids, ids, ids, values)
+    results: list = [nothing] * len(rows)
+    labelled = [i for i, row in enumerate(rows) if row.labels]
+
+    def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
+        ids, offsets = [rows[i].ids for i in some], [rows[i].offset for i in some]
+        for group in tree_groups(ids, tree_size(model, limit), offsets):
+            yield [some[g] for g in group]
+
+    def run(group: list[int]) -> bool:
+        """Fill in the results of a group; whether one of them is not a number."""
+        tree = Tree(model, [rows[g].ids for g in group], [rows[g].offset for g in group])
+        hidden = run_tree(model, tree, 0, model.depth)[0]
+        where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
+        nodes, index = torch.cat(where).unique(return_inverse=True)
+        log_p = model.log_probabilities(hidden[nodes])
+        argmax = log_p.argmax(dim=-1)
+        for span, g in zip(index.split([len(w) for w in where]), group, strict=True):
+            labels = torch.tensor(rows[g].labels, device=model.device)
+            values = log_p[span, labels]
+            ranks = labels[:0]
+            best_log_p, best = log_p[:0, 0], labels[:0]
+            if top:
+                # A tie never flatters the label, and what is not a number ranks last.
+                ranks = (~(log_p[span] < values[:, None])).sum(dim=-1)
+                best_log_p, best = log_p[span[0]].topk(top)
+            outputs = (values, argmax[span], ranks, best, best_log_p)
+            results[g] = LabelOutputs(*(part.cpu() for part in outputs))
+        return any(bool(results[g].log_p.isnan().any()) for g in group)
+
+    for _ in in_batches(labelled, split, run, budget, spoiled=bool):
+        pass
+    return results
+
+
+class Prefixes(NamedTuple):
+    """What rows have in front of their subjects: none of it changes while an edit is sought."""
+
+    layers: dict[int, tuple[torch.Tensor, torch.Tensor]]  # (rows, heads, width, head width) each
+    seen: torch.Tensor  # (rows, width) bool: which of the columns a row sees
+    outputs: torch.Tensor  # (nodes, d) last-block outputs of the distinct prefix tokens
+    columns: torch.Tensor  # (rows, width): the node of each column
+
+    def at(self, row: int, position: int) -> torch.Tensor:
+        """Output of the last block, (d,), at one position of one row."""
+        return self.outputs[self.columns[row, position]]
+
+
+@torch.no_grad()
+def run_prefixes(
+    model: EditableModel,
+    tree: Tree,
+    hidden: torch.Tensor,
+    start: int,
+    lengths: Sequence[int],
+    width: int,
+) -> Prefixes:
+    """Run blocks start.. on the first `lengths[r]` tokens of each row, once for all steps.
+
+    `hidden` (1, nodes, d) is the input of block `start`; `width` >= 1 is the number of columns.
+    """
+    paths = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
+    device = model.device
+    nodes, index = torch.cat(paths).unique(return_inverse=True)
+    columns = torch.zeros(len(paths), width, dtype=torch.long, device=device)
+    seen = torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
+    columns[seen] = index
+    if len(nodes) == 0:  # every row begins with its subject: columns that nobody sees
+        nodes = torch.zeros(1, dtype=torch.long, device=device)
+    cache = KeyValues()
+    mask = tree.mask[:, :, nodes][:, :, :, nodes]
+    positions = tree.positions[:, nodes]
+    outputs = model.run(hidden[:, nodes], start, model.depth, positions, mask, cache)[0]
+    layers = {
+        layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
+        for layer, pair in cache.layers.items()
+    }
+    return Prefixes(layers, seen, outputs, columns)

@@ -1,0 +1,414 @@
+"""What a study will cost, before anything runs: numbers in, a plan out.
+
+Jobs and what is done of them, device time, memory, disk, and what stopping early saves. Operations
+come from `costs`, peaks and disk from `memory`; the facts about files and earlier jobs are given.
+`plan_text` prints it. No torch is imported.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from modeledit.planning import costs, memory
+from modeledit.planning.costs import Edit, Speed
+from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Run, Settings
+from modeledit.study.methods import METHODS
+
+# Steps that iterations 1, 2, ... use of those allowed: 19, 11, 5, 3 of 20 on the default model. Not
+# ROME's: what it writes for one request undoes others'.
+USED = (0.95, 0.55, 0.25, 0.15)
+SHARD_BYTES = 0.28e9  # of the Wikipedia dump
+
+Picks = Mapping[tuple[str, str, str], int | None]
+"""The published k at which (dataset, model, method) met the rule; None where it never did."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A run and what is there of it: `done` of `links` jobs, `edited` of which did edit."""
+
+    run: Run
+    links: int
+    done: int
+    edited: int
+    stopped: bool
+    requests: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An earlier edit job: where it ran, how long, and what it had to do."""
+
+    dataset: str
+    model: str
+    method: str
+    device: str
+    seconds: float
+    requests: int
+    steps: float  # the mean of its requests
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Jobs of one rule; `hours` of device time that are left, None where it needs no device."""
+
+    rule: str
+    jobs: int
+    done: int
+    hours: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """The edit jobs of one dataset, model and method. Hours are those left; None: not known.
+
+    `jobs` are all links of the chains, `expected` and `most` those that will have edited, done ones
+    included. `early` and `full` are (least, most) iterations under either mode, `*_hours` theirs.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    trials: int
+    requests: int
+    jobs: int
+    done: int
+    expected: int
+    most: int
+    first_hours: float | None
+    hours: float | None
+    most_hours: float | None
+    device_gb: float
+    host_gb: float
+    measured: int  # earlier jobs that the times are scaled by
+    early: tuple[int, int]
+    full: tuple[int, int]
+    early_hours: tuple[float, float] | None
+    full_hours: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is known beforehand.
+
+    `paper` counts files (tables, figures, report), the other stages jobs; `disk` holds bytes that
+    are still to be written, by what they are.
+    """
+
+    name: str
+    mode: str
+    stages: list[Stage]
+    edits: list[Line]
+    paper: Stage
+    disk: dict[str, float]
+    disk_expected: float
+
+    @property
+    def jobs(self) -> tuple[int, int]:
+        """All jobs, edits included, and those that are done."""
+        parts = [*self.stages, *self.edits]
+        return sum(part.jobs for part in parts), sum(part.done for part in parts)
+
+    @property
+    def disk_most(self) -> float:
+        return sum(self.disk.values())
+
+    def hours(self, most: bool = False) -> float | None:
+        """Device-hours left, as expected or at most; None where they are not known."""
+        found = [line.most_hours if most else line.hours for line in self.edits]
+        if None in found:
+            return None
+        return sum(found) + sum(stage.hours or 0 for stage in self.stages)
+
+
+def make_plan(
+    settings: Settings,
+    there: Mapping[str, Mapping[tuple, bool]],
+    paper: Sequence[bool],
+    chains: Sequence[Chain],
+    measured: Sequence[Measured],
+    picks: Picks,
+    speeds: Mapping[str, Speed],
+) -> Plan:
+    """The plan of a study.
+
+    `there` says by rule, and by the job's key, whether the job's file is there: (model,) or
+    (dataset, model, trial), anything for rules that need no device, (name,) for downloads. Without
+    `speeds` no time is known. `paper` says it of the files of tables, figures and the report.
+    """
+    requests = {(c.run.dataset, c.run.model, c.run.trial): c.requests for c in chains}
+    lines = edit_lines(settings, chains, measured, picks, speeds)
+    parts, expected = disk(settings, there, chains, lines)
+    return Plan(
+        settings.config["name"],
+        settings.config["stop"]["mode"],
+        stages(settings, there, requests, speeds),
+        lines,
+        Stage("files of tables, figures and report", len(paper), sum(paper), None),
+        parts,
+        expected,
+    )
+
+
+def span(stop: Mapping, mode: str, picks: Picks, key: tuple[str, str, str]) -> tuple[int, int]:
+    """Fewest and most iterations of a run that meets the rule where the paper's did (SPEC C.1)."""
+    low, high = (1 if mode == "early" else stop["iterations"]), stop["extended"]
+    if key not in picks:
+        return low, high
+    met = min(picks[key] or high, high)
+    return max(met, low), max(met, low)
+
+
+def steps(hyper: Mapping, method: str, k: int) -> float:
+    """Mean steps that iteration `k` is expected to make; none where it keeps the targets."""
+    how = METHODS[method]
+    if how.repeats == "spread" and k > 1:
+        return 0
+    used = USED[0] if how.write == "rank_one" else USED[min(k, len(USED)) - 1]
+    return max(1, used * hyper["steps"])
+
+
+def kind_of(settings: Settings, dataset: str) -> str:
+    """What kind of records a dataset of runs has: "geography", "counterfact", "zsre"."""
+    return settings.config["datasets"][dataset.removesuffix(ELIGIBLE)]["source"]
+
+
+def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
+    """The edit jobs of a dataset, model and method."""
+    described, how = settings.models[model], METHODS[method]
+    bare = ["{}"] * how.n_contexts
+    return Edit(
+        described,
+        how,
+        described["algorithms"][how.algorithm],
+        costs.SHAPES[kind_of(settings, dataset)],
+        len(how.neighbor_contexts(bare, settings.switches["nap_prefixes"])),
+        settings.config["compute"]["token_budget"],
+        settings.config["text"]["perplexity_texts"],
+        settings.needs_covariance(method),
+    )
+
+
+def _scale(
+    settings: Settings, measured: Sequence[Measured], model: str, method: str, speed: Speed
+) -> tuple[float, int]:
+    """Measured by estimated seconds of earlier jobs of a model and method on this device, and how
+    many jobs these are."""
+    known = settings.config["datasets"]
+    jobs = [
+        m
+        for m in measured
+        if (m.model, m.method, m.device) == (model, method, speed.device)
+        and m.dataset.removesuffix(ELIGIBLE) in known
+    ]
+    estimated = sum(
+        edit_of(settings, m.dataset, model, method).job(m.requests, m.steps).seconds(speed)
+        for m in jobs
+    )
+    return (sum(m.seconds for m in jobs) / estimated if jobs else 1.0), len(jobs)
+
+
+def edit_lines(
+    settings: Settings,
+    chains: Sequence[Chain],
+    measured: Sequence[Measured],
+    picks: Picks,
+    speeds: Mapping[str, Speed],
+) -> list[Line]:
+    """One line per dataset, model and method. Without a speed for a model its hours are None."""
+    groups: dict[tuple[str, str, str], list[Chain]] = {}
+    for chain in chains:
+        run = chain.run
+        groups.setdefault((run.dataset, run.model, run.method), []).append(chain)
+    return [
+        _line(settings, key, group, measured, picks, speeds.get(key[1]))
+        for key, group in groups.items()
+    ]
+
+
+def _line(
+    settings: Settings,
+    key: tuple[str, str, str],
+    chains: Sequence[Chain],
+    measured: Sequence[Measured],
+    picks: Picks,
+    speed: Speed | None,
+) -> Line:
+    dataset, model, method = key
+    edit, stop = edit_of(settings, *key), settings.stop(*key)
+    scale, jobs = _scale(settings, measured, model, method, speed) if speed else (1.0, 0)
+    as_printed = kind_of(settings, dataset) + (ELIGIBLE if dataset.endswith(ELIGIBLE) else "")
+    spans = {m: span(stop, m, picks, (as_printed, model, method)) for m in ("early", "full")}
+
+    # Runs of the same kind that have stopped say it best, then the paper, then the usual budget.
+    stops = [chain.edited for chain in chains if chain.stopped]
+    low, high = spans[settings.config["stop"]["mode"]]
+    usual = round(sum(stops) / len(stops)) if stops else min(max(stop["iterations"], low), high)
+
+    def likely(chain: Chain) -> int:
+        if chain.stopped or chain.done == chain.links:
+            return chain.edited
+        return min(chain.links, max(usual, chain.edited + 1))
+
+    def most(chain: Chain) -> int:
+        return chain.edited if chain.stopped else chain.links
+
+    def hours(requests: int, first: int, last: int, all_steps: bool = False) -> float:
+        """Device-hours of iterations first..last of one run."""
+        total = 0.0
+        for k in range(first, last + 1):
+            n = steps(edit.hyper, method, k)
+            n = edit.hyper["steps"] if all_steps and n else n
+            total += edit.job(requests, n).seconds(speed)
+        return scale * total / 3600
+
+    def both(mode: str) -> tuple[float, float]:
+        low, high = (sum(hours(c.requests, 1, n) for c in chains) for n in spans[mode])
+        return low, high
+
+    times = dict.fromkeys(("first_hours", "hours", "most_hours", "early_hours", "full_hours"))
+    if speed:
+        times = {
+            "first_hours": hours(max(c.requests for c in chains), 1, 1, all_steps=True),
+            "hours": sum(hours(c.requests, c.edited + 1, likely(c)) for c in chains),
+            "most_hours": sum(hours(c.requests, c.edited + 1, most(c), True) for c in chains),
+            "early_hours": both("early"),
+            "full_hours": both("full"),
+        }
+    requests = max(chain.requests for chain in chains)
+    peak = memory.editing(edit.model, edit.token_budget, requests, edit.method.n_contexts)
+    return Line(
+        *key,
+        trials=len(chains),
+        requests=requests,
+        jobs=sum(chain.links for chain in chains),
+        done=sum(chain.done for chain in chains),
+        expected=sum(map(likely, chains)),
+        most=sum(map(most, chains)),
+        device_gb=peak.device / 1e9,
+        host_gb=peak.host / 1e9,
+        measured=jobs,
+        early=tuple(len(chains) * n for n in spans["early"]),
+        full=tuple(len(chains) * n for n in spans["full"]),
+        **times,
+    )
+
+
+def covariance_tokens(settings: Settings, model: str) -> tuple[float, float]:
+    """(tokens, tokens of an article) that a covariance is gathered from."""
+    text, recipe = settings.config["text"], settings.config["covariance"]
+    if recipe["source"] == "embedded":
+        article = min(text["covariance_length"], costs.EXCERPT_TOKENS)
+        return text["covariance_articles"] * article, article
+    article = min(recipe["length"] or costs.ARTICLE_TOKENS, costs.ARTICLE_TOKENS)
+    if recipe["source"] == "fast":
+        return FAST_TOKENS * settings.models[model]["mlp_width"], article
+    return recipe["articles"] * article, article
+
+
+def stages(
+    settings: Settings,
+    there: Mapping[str, Mapping[tuple, bool]],
+    requests: Mapping[tuple, int],
+    speeds: Mapping[str, Speed],
+) -> list[Stage]:
+    """All stages but the edits: `there` says by rule whether each job's file is there.
+
+    Jobs are named by model, or by (dataset, model, trial), whose `requests` are given.
+    """
+    texts = settings.config["text"]["perplexity_texts"]
+    budget = settings.config["compute"]["token_budget"]
+    found = []
+    for rule, jobs in there.items():
+        seconds = []
+        for key in (key for key, here in jobs.items() if not here):
+            work: costs.Work | None = None
+            name = key[0] if len(key) == 1 else key[1]
+            if rule == "make_contexts":
+                work = costs.contexts(settings.models[name], _context_lengths(settings, name))
+            elif rule == "gather_covariance":
+                tokens, article = covariance_tokens(settings, name)
+                layers = settings.layers(name)
+                work = costs.gathering(settings.models[name], layers, tokens, article)
+            elif rule == "factorize_covariance":
+                work = costs.factorizing(settings.models[name], settings.layers(name))
+            elif rule in ("find_eligible", "score_unedited"):
+                shape = costs.SHAPES[kind_of(settings, key[0])]
+                own = texts if rule == "score_unedited" else 0
+                work = costs.scoring(settings.models[name], shape, requests[key], own, budget)
+            if work and speeds:
+                seconds.append(work.seconds(speeds[name]))
+        hours = sum(seconds) / 3600 if seconds else None
+        found.append(Stage(rule, len(jobs), sum(jobs.values()), hours))
+    return found
+
+
+def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
+    """(tokens, prefixes per seed word) of all context sets that a model's methods need."""
+    methods = [METHODS[run.method] for run in settings.runs if run.model == model]
+    sets = {method.context_set: method.context_lengths for method in methods}
+    return [pair for lengths in sets.values() for pair in lengths]
+
+
+def needed_downloads(settings: Settings) -> dict[str, float]:
+    """{name: bytes} of the published files that the runs need; those that are small count 0."""
+    sources, config = settings.sources, settings.config
+    names: dict[str, float] = {}
+    for run in settings.runs:
+        base = config["datasets"][run.dataset.removesuffix(ELIGIBLE)]
+        if taken := settings.authors_set(run.dataset, run.model):
+            names[taken] = 0
+        elif base.get("files") == "authors":
+            names[sources.trials(base["source"])[run.trial - 1]] = 0
+        elif base.get("files") == "whole":
+            names[sources.whole(base["source"])] = 0
+    if config["text"]["perplexity"] == "authors":
+        names[sources.perplexity] = 0
+    kind = config["covariance"]["source"]
+    needy = [model for model in settings.models if settings.layers(model)]
+    if kind == "authors":
+        for model in needy:
+            for layer in settings.layers(model):
+                size = 4 * settings.models[model]["mlp_width"] ** 2
+                names[sources.statistics(model, layer).name] = size
+    elif kind in ("fast", "recompute") and needy:
+        one = [sources.one_shard(config["seed"])]
+        shards = one if kind == "fast" else sources.shards()
+        names |= {shard.name: SHARD_BYTES for shard in shards}
+    return names
+
+
+def disk(
+    settings: Settings,
+    there: Mapping[str, Mapping[tuple, bool]],
+    chains: Sequence[Chain],
+    lines: Sequence[Line],
+) -> tuple[dict[str, float], float]:
+    """Bytes still to be written: at most, by what they are, and all that are expected."""
+    sizes = needed_downloads(settings)
+    fetched = there.get("download", {})
+    parts = {
+        "downloads": sum(size for name, size in sizes.items() if not fetched.get((name,))),
+        "models": 0.0,
+        "statistics": 0.0,
+        "states": 0.0,
+    }
+    for name, model in settings.models.items():
+        layers = settings.layers(name)
+        size = memory.disk(model, len(layers), 0)
+        if not there["prepare_model"][name,]:
+            # What the hub gives lies in its cache as well.
+            parts["models"] += size["model"] * (2 if model["source"]["kind"] == "hub" else 1)
+        if layers and not there["factorize_covariance"][name,]:
+            parts["statistics"] += size["statistics"]
+    expected = sum(parts.values())
+    edited: Counter[tuple[str, str, str]] = Counter()
+    for chain in chains:
+        edited[chain.run.dataset, chain.run.model, chain.run.method] += chain.edited
+    for line in lines:
+        key = line.dataset, line.model, line.method
+        layers = edit_of(settings, *key).hyper["layers"]
+        one = memory.disk(settings.models[line.model], len(layers), 1)["run"]
+        parts["states"] += one * (line.most - edited[key])
+        expected += one * (line.expected - edited[key])
+    return parts, expected

@@ -1,0 +1,198 @@
+"""A plan as plain text: tables of jobs, edits, stopping and disk, and what is missing."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from modeledit.planning.costs import Speed
+from modeledit.planning.plan import Line, Plan
+from modeledit.planning.preflight import Machine, gigabytes
+
+
+def describe(
+    plan: Plan,
+    machine: Machine,
+    compute: Mapping,
+    speeds: Mapping[str, Speed],
+    missing: Sequence[str],
+    busy: bool = False,
+) -> str:
+    """The whole plan; `compute` is the configuration's, `busy` whether other work was running."""
+    parts = [
+        _head(plan),
+        _times(machine, compute, speeds, busy),
+        _stages(plan),
+        _edits(plan, machine.computes_on_gpu(compute["device"])),
+        _total(plan, machine, compute),
+        _stopping(plan),
+        _disk(plan, machine),
+        ["Missing", *(f"- {line}" for line in missing)] if missing else ["Nothing is missing."],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _head(plan: Plan) -> list[str]:
+    jobs, done = sum(e.jobs for e in plan.edits), sum(e.done for e in plan.edits)
+    expected, most = sum(e.expected for e in plan.edits), sum(e.most for e in plan.edits)
+    return [
+        f"Plan of {plan.name}, stop.mode {plan.mode}: {jobs} edit jobs, {done} of them done. "
+        f"{expected} are expected to edit,",
+        f"{most} at most; those after a stop only pass it on, in a second.",
+    ]
+
+
+def _times(
+    machine: Machine, compute: Mapping, speeds: Mapping[str, Speed], busy: bool
+) -> list[str]:
+    if not speeds:
+        return ["Times are not known: the device that the jobs ask for is not here."]
+    lines = [
+        "Times are ESTIMATES: operations counted from shapes, over the speed of plain products "
+        "measured now. Take them as",
+        "right within a factor of two on a CPU, where that was checked; no GPU has been. "
+        "Expected: as many iterations as",
+        "finished runs of the kind took, else the paper's, else stop.iterations, and fewer steps "
+        "in each. At most: no run stops",
+        "and every iteration makes all its steps.",
+    ]
+    for name, speed in speeds.items():
+        rates = [f"{r / 1e9:.3g}" for r in (speed.optimization, speed.forward, speed.double)]
+        lines.append(
+            f"{name} on {speed.device}: {rates[0]} GFLOP/s in OPTIMIZATION "
+            f"({compute['precision']}), {rates[1]} in float32, {rates[2]} in float64"
+        )
+    if busy:
+        lines.append("The machine was busy while this was measured: idle, it may be much faster.")
+    return lines
+
+
+def _stages(plan: Plan) -> list[str]:
+    rows = [["job", "all", "done", "device time left"]]
+    rows += [
+        [s.rule, s.jobs, s.done, "-" if s.hours is None else _time(s.hours)] for s in plan.stages
+    ]
+    done, jobs = sum(e.done for e in plan.edits), sum(e.jobs for e in plan.edits)
+    rows.append(["edit", jobs, done, _range(plan.edits)])
+    rows.append(["total", *plan.jobs, ""])
+    rows.append([plan.paper.rule, plan.paper.jobs, plan.paper.done, ""])
+    return _table(rows)
+
+
+def _edits(plan: Plan, gpu: bool) -> list[str]:
+    rows = [["edits of", "", "", "trials", "requests", "jobs", "done", "edit"]]
+    rows[0] += ["a job, at most", "left, expected - at most", "GB device", "GB host", "basis"]
+    for e in plan.edits:
+        host = e.host_gb + (0 if gpu else e.device_gb)
+        rows.append(
+            [
+                *(e.dataset, e.model, e.method, e.trials, e.requests, e.jobs, e.done),
+                f"{e.expected}-{e.most}" if e.expected != e.most else e.most,
+                _time(e.first_hours),
+                _range([e]),
+                f"{e.device_gb:.1f}" if gpu else "-",
+                f"{host:.1f}",
+                f"measured ({e.measured})" if e.measured else "estimated",
+            ]
+        )
+    lines = _table(rows, left=3)
+    if any(s.rule == "find_eligible" and s.done < s.jobs for s in plan.stages):
+        lines.append(
+            "The neighbor filter has not run yet: of the requests of -eligible datasets fewer will "
+            "be left."
+        )
+    return lines
+
+
+def _total(plan: Plan, machine: Machine, compute: Mapping) -> list[str]:
+    expected, most = plan.hours(), plan.hours(most=True)
+    lines = [f"Device time left: {_time(expected)} expected, {_time(most)} at most."]
+    if expected is None:
+        return lines
+    if not machine.computes_on_gpu(compute["device"]) and machine.at_once > 1:
+        together = _time(expected / machine.at_once), _time(most / machine.at_once)
+        lines[0] = lines[0][:-1] + (
+            f"; {together[0]} and {together[1]} with {machine.at_once} jobs at a time, which all "
+            "cores allow."
+        )
+    return [*lines, "Jobs without a device take seconds each on top, and downloads what they take."]
+
+
+def _stopping(plan: Plan) -> list[str]:
+    rows = [
+        ["what stopping saves", "", "", "jobs, full", "jobs, early", "time, full", "time, early"]
+    ]
+    for e in plan.edits:
+        counts = [_span(e.full), _span(e.early)]
+        times = [_span_of_time(e.full_hours), _span_of_time(e.early_hours)]
+        rows.append([e.dataset, e.model, e.method, *counts, *times])
+    counts = [_span(_both(e.full for e in plan.edits)), _span(_both(e.early for e in plan.edits))]
+    times = ["?", "?"]
+    if all(e.full_hours and e.early_hours for e in plan.edits):
+        pairs = [e.full_hours for e in plan.edits], [e.early_hours for e in plan.edits]
+        times = [_span_of_time(_both(hours)) for hours in pairs]
+    rows.append(["total", "", "", *counts, *times])
+    return [
+        *_table(rows, left=3),
+        "Iterations that edit and their expected device time under either stop.mode, of the whole "
+        "study, by when the",
+        "paper's runs met the rule; a range where nobody knows.",
+    ]
+
+
+def _both(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The sums of the lows and of the highs."""
+    lows, highs = zip(*pairs, strict=True)
+    return sum(lows), sum(highs)
+
+
+def _disk(plan: Plan, machine: Machine) -> list[str]:
+    fits = "fits" if plan.disk_most <= machine.free_bytes else "DOES NOT FIT"
+    parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in plan.disk.items())
+    return [
+        f"Disk: {gigabytes(machine.used_bytes)} used by this study and the resources, "
+        f"{gigabytes(machine.free_bytes)} free. Still to be written: "
+        f"{gigabytes(plan.disk_expected)} expected,",
+        f"{gigabytes(plan.disk_most)} at most ({parts}): {fits}.",
+    ]
+
+
+def _range(lines: Sequence[Line]) -> str:
+    if any(e.hours is None for e in lines):
+        return "?"
+    return _span_of_time((sum(e.hours for e in lines), sum(e.most_hours for e in lines)))
+
+
+def _span(pair: Sequence[float]) -> str:
+    low, high = pair
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def _span_of_time(pair: Sequence[float] | None) -> str:
+    if pair is None:
+        return "?"
+    low, high = map(_time, pair)
+    return low if low == high else f"{low} - {high}"
+
+
+def _time(hours: float | None) -> str:
+    if hours is None:
+        return "?"
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
+    if hours < 2:
+        return f"{60 * hours:.0f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:.0f} h"
+
+
+def _table(rows: Sequence[Sequence[object]], left: int = 1) -> list[str]:
+    """Aligned rows; the first `left` columns to the left, the others to the right."""
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
+    return list(_lines(text, widths, left))
+
+
+def _lines(text: Sequence[Sequence[str]], widths: Sequence[int], left: int) -> Iterator[str]:
+    for row in text:
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,193 @@
+"""What a study lacks on this machine, one line each with the way out (peaks of `memory`)."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from modeledit.planning import memory
+from modeledit.study.config import Settings
+from modeledit.study.methods import METHODS
+
+SMALLEST_BUDGET = 16  # tokens, as the configuration's schema has it
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is here; sizes in bytes.
+
+    `gpu` is the name of the GPU that torch sees. `used_bytes` are those of the results of this name
+    and of the resources. `at_once` is how many jobs that run a model the cores allow.
+    """
+
+    gpu: str | None
+    device_bytes: float | None
+    host_bytes: float
+    free_bytes: float
+    used_bytes: float
+    token: bool  # for the model hub
+    latex: bool
+    offline: bool  # whether an offline folder is configured
+    at_once: int = 1
+
+    def computes_on_gpu(self, device: str) -> bool:
+        """Whether jobs compute on a GPU under `compute.device`."""
+        return device == "cuda" or (device == "auto" and self.gpu is not None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The largest job of its kind: what it needs, and with which token budget."""
+
+    model: str
+    name: str
+    peak: memory.Peak
+    requests: int = 0
+    contexts: int = 0
+
+
+def peaks(settings: Settings) -> list[Job]:
+    """The jobs that run a model or prepare one, largest requests first where methods repeat."""
+    budget, found = settings.config["compute"]["token_budget"], []
+    for name, model in settings.models.items():
+        found.append(Job(name, "prepare_model", memory.preparing(model)))
+        found.append(Job(name, "score_unedited", memory.scoring(model, budget)))
+        layers = len(settings.layers(name))
+        if layers:
+            found.append(Job(name, "factorize_covariance", memory.factorizing(model, layers)))
+        if layers and settings.config["covariance"]["source"] != "authors":
+            tokens = longest_article(settings)
+            found.append(Job(name, "gather_covariance", memory.gathering(model, layers, tokens)))
+    for dataset, name, method in dict.fromkeys(
+        (r.dataset, r.model, r.method) for r in settings.runs
+    ):
+        requests, contexts = settings.most_requests(dataset, name), METHODS[method].n_contexts
+        peak = memory.editing(settings.models[name], budget, requests, contexts)
+        found.append(Job(name, f"{method} on {dataset}", peak, requests, contexts))
+    return found
+
+
+def longest_article(settings: Settings) -> int:
+    """Most tokens that are taken of an article for the covariance."""
+    if settings.config["covariance"]["source"] == "embedded":
+        return settings.config["text"]["covariance_length"]
+    return settings.config["covariance"]["length"] or 8192  # no described model sees more at once
+
+
+def fitting_budget(settings: Settings, job: Job, limit: float, host: bool = False) -> int | None:
+    """The largest halved token budget with which an edit job fits into `limit` bytes, or None.
+
+    With `host` device and host memory are one.
+    """
+    budget = settings.config["compute"]["token_budget"]
+    while budget >= SMALLEST_BUDGET:
+        model = settings.models[job.model]
+        peak = memory.editing(model, budget, job.requests, job.contexts)
+        if peak.device + (peak.host if host else 0) <= limit:
+            return budget
+        budget //= 2
+    return None
+
+
+def missing(
+    settings: Settings,
+    machine: Machine,
+    disk_needed: float,
+    there: Mapping[str, Mapping[tuple, bool]],
+    folders: Mapping[str, bool] | None = None,
+) -> list[str]:
+    """What is missing, one line each.
+
+    `disk_needed` is in bytes. `there` says of "prepare_model" by (model,) and of "download" by
+    (name,) what is here already, `folders` whether that of a model which comes from one is.
+    """
+    prepared = {model for (model,), here in there["prepare_model"].items() if here}
+    absent = [name for (name,), here in there.get("download", {}).items() if not here]
+    return [
+        *_devices(settings, machine),
+        *_room(machine, disk_needed),
+        *_models(settings, machine, prepared, folders or {}),
+        *_files(machine, absent),
+    ]
+
+
+def _devices(settings: Settings, machine: Machine) -> Iterator[str]:
+    compute = settings.config["compute"]
+    gpu = machine.computes_on_gpu(compute["device"])
+    if gpu and machine.gpu is None:
+        yield (
+            "GPU: compute.device = cuda, but torch sees none here, so that no time can be told; "
+            "run the plan where the jobs run, or set compute.device to auto or cpu"
+        )
+    limits = {}
+    if gpu and machine.device_bytes is not None:
+        limits[f"GPU memory ({machine.gpu})"] = (machine.device_bytes, lambda p: p.device)
+    both = (lambda p: p.host) if gpu else (lambda p: p.host + p.device)
+    limits["host memory"] = (machine.host_bytes, both)
+    for what, (limit, needs) in limits.items():
+        worst: dict[str, Job] = {}
+        for job in peaks(settings):
+            known = worst.get(job.model)
+            if needs(job.peak) > limit and (known is None or needs(job.peak) > needs(known.peak)):
+                worst[job.model] = job
+        for name, job in worst.items():
+            yield (
+                f"{what}: {name}: {job.name} needs {gigabytes(needs(job.peak))}, there are "
+                f"{gigabytes(limit)}; {_way_out(settings, job, limit, what, gpu)}"
+            )
+
+
+def _way_out(settings: Settings, job: Job, limit: float, what: str, gpu: bool) -> str:
+    larger = "take a larger machine, or leave this model out of runs"
+    if not job.requests or (gpu and what == "host memory"):
+        return larger
+    budget = fitting_budget(settings, job, limit, host=not gpu)
+    if budget is None:
+        return f"no token_budget would fit: {larger}"
+    return f"compute.token_budget = {budget} would fit"
+
+
+def _room(machine: Machine, needed: float) -> Iterator[str]:
+    if needed > machine.free_bytes:
+        yield (
+            f"disk: {gigabytes(needed)} are still to be written at most, "
+            f"{gigabytes(machine.free_bytes)} are free; make room, or put results and resources on "
+            "a larger disk"
+        )
+
+
+def _models(
+    settings: Settings, machine: Machine, prepared: Container[str], folders: Mapping[str, bool]
+) -> Iterator[str]:
+    for name, model in settings.models.items():
+        source = model["source"]
+        if name in prepared:
+            continue
+        if source.get("gated") and not machine.token:
+            yield (
+                f"{name}: access to {source['repo']} is gated and no token of the hub is set; "
+                "accept the licence on the model's page and set HF_TOKEN to a token of the account "
+                "that accepted it"
+            )
+        if not folders.get(name, True):
+            yield (
+                f"{name}: config/models/{name}.yaml: source.path = {source['path']!r}: no such "
+                "folder; correct it"
+            )
+
+
+def _files(machine: Machine, absent: Sequence[str]) -> Iterator[str]:
+    if absent and not machine.offline:
+        some = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        yield (
+            f"{len(absent)} published files are not here yet ({some}): they are downloaded when it "
+            "runs; without a network, put them into a folder and name that with `offline`"
+        )
+    if not machine.latex:
+        yield (
+            "LaTeX: neither pdflatex nor tectonic is on PATH, so tables come as .tex, .csv and "
+            ".html without tables.pdf; install one of them"
+        )
+
+
+def gigabytes(size: float) -> str:
+    """A size in bytes, in GB (10^9)."""
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,84 @@
+"""What jobs ran on: device, wall time, peak memory, energy; and Table 5 (paper, appendix C).
+
+A job measures itself with a `Meter`. Only that part needs torch, and imports it when it is used.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from modeledit.io.files import read_json
+
+if TYPE_CHECKING:
+    pass
+
+COLUMNS = (
+    "dataset",
+    "model",
+    "method",
+    "trial",
+    "k",
+    "device",
+    "seconds",
+    "peak_device_gb",
+    "peak_host_gb",
+    "energy_kwh",
+)
+
+
+def gather(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """One row per iteration that edited, from `…/{dataset}/{model}/{method}/trial{t}/iter{k}/`.
+
+    Iterations that only passed a stop on ran nowhere and are left out.
+    """
+    rows = []
+    for path in map(Path, paths):
+        used = read_json(path)
+        if not used:
+            continue
+        dataset, model, method, trial, k = path.parts[-6:-1]
+        run = dict(zip(COLUMNS[:3], (dataset, model, method), strict=True))
+        run |= {"trial": int(trial.removeprefix("trial")), "k": int(k.removeprefix("iter"))}
+        rows.append(run | used)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def summary(
+    hardware: pd.DataFrame,
+    published: pd.DataFrame,
+    names: Mapping[str, str],
+    describe: Mapping[str, str],
+) -> pd.DataFrame:
+    """Table 5: per model, method and dataset what the jobs ran on and took, and the paper's GPU.
+
+    ``names`` and ``describe`` give the printed names of models and datasets; ``published`` are
+    `published.read_hardware` rows. Every cell is text, "--" where nothing is known.
+    """
+    gpus = published.set_index(["model", "method", "dataset"])["gpu"].to_dict()
+    rows = []
+    for (model, method, dataset), jobs in hardware.groupby(
+        ["model", "method", "dataset"], sort=False
+    ):
+        rows.append(
+            {
+                "Model": names.get(model, model),
+                "Method": method,
+                "Dataset": describe.get(dataset, dataset),
+                "Device": ", ".join(sorted(jobs["device"].unique())),
+                "Jobs": str(len(jobs)),
+                "Hours": _number(jobs["seconds"].sum() / 3600),
+                "Min/job": _number(jobs["seconds"].median() / 60),
+                "GB device": _number(jobs["peak_device_gb"].max()),
+                "GB host": _number(jobs["peak_host_gb"].max()),
+                "kWh": _number(jobs["energy_kwh"].sum(min_count=1)),
+                "Paper": gpus.get((model, method, dataset), "--"),
+            }
+        )
+    headings = ("Model", "Method", "Dataset", "Device", "Jobs", "Hours", "Min/job")
+    return pd.DataFrame(rows, columns=[*headings, "GB device", "GB host", "kWh", "Paper"])
+
+
+def _number(value: float | None) -> str:
+    return "--" if value is None or pd.isna(value) else f"{value:.3g}"

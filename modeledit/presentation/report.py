@@ -1,0 +1,377 @@
+"""The report: one HTML file with everything that a run of the pipeline has found.
+
+It needs no network, no server and no other file: styles, scripts and figures are inside, numbers
+that the page looks up are JSON. What a run did not make is reported as not run. The bytes depend on
+the given files only.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from modeledit.evaluation.aggregation import pick_table, read_metrics
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN, read_csv
+from modeledit.io.files import read_json
+from modeledit.paper import comparison
+from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
+from modeledit.presentation.figures.style import TEMPLATES
+from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, RunKey, build, number
+from modeledit.presentation.typesetting import COLOURS
+from modeledit.study.config import dataset_name, describe_dataset, small_model_note
+from modeledit.study.stopping import CRITERIA, Rule
+
+# Columns of lists that hold a metric's value, in percent where the metric is a fraction.
+VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
+TONES = {
+    comparison.MATCH: "good",
+    comparison.DIRECTION: "fair",
+    comparison.DIFFERS: "bad",
+    HOLDS: "good",
+    IN_PART: "fair",
+    FAILS: "bad",
+}
+SECTIONS = {
+    "plan": "What was run",
+    "findings": "Findings",
+    "tables": "Tables",
+    "figures": "Figures",
+    "comparison": "Published and reproduced",
+    "statistics": "Statistics",
+    "edits": "Single edits",
+    "provenance": "Provenance",
+    "configuration": "Configuration",
+}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files that a report is made of; all but the configuration may be missing."""
+
+    config: Path  # merged configuration, switches and models
+    metrics: Path | None = None
+    tables: Sequence[Path] = ()  # HTML fragments, with a CSV file of the same name beside each
+    figures: Sequence[Path] = ()  # PNG, with a JSON record of the same name beside each
+    claims: Path | None = None
+    comparison: Path | None = None
+    intervals: Path | None = None
+    differences: Path | None = None
+    hardware: Path | None = None
+    provenance: Path | None = None
+    runs: Sequence[RunFiles] = ()  # for single edits
+
+
+def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool = False) -> str:
+    """The report as HTML.
+
+    At most ``max_edits`` edits of each run can be looked at one by one, before editing, after
+    k = 1 and at the stop, or with ``every_iteration`` after each. Raises ValueError for bad
+    metrics or scores.
+    """
+    text = sources.config.read_text(encoding="utf-8")
+    settings = yaml.safe_load(text)
+    config, models = settings["config"], settings["models"]
+    rule = Rule(settings["switches"]["stop_row"], config["stop"]["epsilon"])
+    metrics = None if sources.metrics is None else read_metrics(sources.metrics)
+    runs = run_rows(config, metrics, rule)
+    stops = {RunKey(*(row[name] for name in RUN)): row["k"] if row["met"] else None for row in runs}
+    index, blocks = build(sources.runs, settings["switches"], stops, max_edits, every_iteration)
+    script = _template_text("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            name=config["name"],
+            config=config,
+            models=models,
+            overridden=config.get("switches", {}),
+            warning=small_model_note(
+                sorted(model["title"] for model in models.values() if not model["comparable"])
+            ),
+            sections=SECTIONS,
+            plan=config["runs"],
+            runs=runs,
+            rule=rule,
+            claims=_claims(sources.claims),
+            tables=[_table(path) for path in sources.tables],
+            figures=[_figure(path, runs, models) for path in sources.figures],
+            comparison=_comparison(sources.comparison),
+            lists={
+                name: listing(path)
+                for name in ("comparison", "intervals", "differences", "hardware")
+                if (path := getattr(sources, name)) is not None
+            },
+            hardware=_used(sources.hardware),
+            index=index,
+            blocks=blocks,
+            max_edits=max_edits,
+            provenance=None if sources.provenance is None else read_json(sources.provenance),
+            configuration=text,
+            colours=COLOURS,
+            style=Markup(_template_text("report.css")),
+            script=Markup(script),
+            script_digest=digest,
+        )
+    )
+
+
+def run_rows(
+    config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
+) -> list[dict[str, Any]]:
+    """One row per planned run: the iterations done, the stopping picks, and the row at the stop.
+
+    Columns: RUN, ``done`` (iterations, 0 where it was not run), ``proposed``, ``monotonic`` and
+    ``small_change`` (its own; None where the criterion never fires), ``k`` (the stop by ``rule``,
+    or the last iteration where it was not met), ``met``, n_requests, score_acc and dp at k, and
+    ``collapsed``.
+    """
+    rows = []
+    chosen = (
+        {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
+    )
+    for run in _planned(config):
+        row: dict[str, Any] = run._asdict() | {"done": 0}
+        row |= dict.fromkeys((*CRITERIA, "k", "met"))
+        row |= dict.fromkeys(("n_requests", "score_acc", "dp", "collapsed"))
+        if run in chosen:
+            pick = chosen[run]
+            row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
+            row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
+            mine = metrics[(metrics[list(RUN)] == list(run)).all(axis=1)].set_index("k")
+            row["done"] = int(mine.index.max())
+            at = mine.loc[row["k"]]
+            row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
+            row["collapsed"] = bool(at["me_ppl"] > COLLAPSED_ABOVE)
+        rows.append(row)
+    return rows
+
+
+def listing(path: Path) -> dict[str, Any]:
+    """A CSV file for the page's lists: columns, rows, and the tones of verdicts.
+
+    Values of metrics that are fractions become percentages; a missing value is None.
+    """
+    frame = read_csv(path)
+    if "metric" in frame.columns:
+        scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
+        for name in frame.columns.intersection(VALUES):
+            frame[name] = frame[name] * scale
+        frame["metric"] = frame["metric"].map(_words)
+    rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return {
+        "columns": [str(name) for name in frame.columns],
+        "rows": rows,
+        "tones": TONES,
+    }
+
+
+def caption(record: Mapping[str, Any]) -> str:
+    """What a figure shows, from the record beside it; empty for a figure that is not known."""
+    label = record.get("label") or "one edit"
+    if record.get("figure") == "qualitative":
+        return (
+            f"{label}: the likeliest next token and its probability, for the edit, paraphrases and "
+            "neighbors, from stage to stage (paper, Figure 1)."
+        )
+    if record.get("figure") == "algorithms":
+        return (
+            "Where each algorithm adds what OPTIMIZATION finds, and which matrices SPREAD writes "
+            "(paper, Figure 2)."
+        )
+    if record.get("figure") == "perplexity_stages":
+        end = "until" if record["met"] else "within the budget, which did not suffice for"
+        scale = "Box-Cox transformed" if record["scale"] == "boxcox" else "logarithmic"
+        return (
+            f"{label}: perplexity of the new object before editing and after OPTIMIZATION and "
+            f"SPREAD of each iteration, {end} |Δp| ≤ {record['epsilon']:g} for this edit; the axis "
+            f"is {scale} (paper, Figure 3)."
+        )
+    if record.get("figure") == "underedit":
+        missed = record["n_underedit"]
+        some = f" and for the {missed} that iteration 1 missed"
+        return (
+            f"Efficacy accuracy and |Δp| by iteration, for all {record['n_all']} edits"
+            f"{some if missed else '; iteration 1 missed none'} (paper, Figure 4)."
+        )
+    if record.get("figure") == "neighbor_count":
+        counts = ", ".join(str(n) for n in record["n_neighbors"])
+        return (
+            f"{record['algorithm']} with {counts} neighbors in the loss: accuracies at the stop; "
+            "bars are standard deviations over trials."
+        )
+    if record.get("figure") == "stages":
+        return (
+            f"{record['algorithm']} with both stages repeated, with SPREAD alone (the targets of "
+            "k = 1 are kept), and with OPTIMIZATION alone (the targets are optimised further and "
+            "written once), by iteration."
+        )
+    return ""
+
+
+# --------------------------------------------------------------------------------------------
+# Parts of the page
+
+
+def _planned(config: Mapping[str, Any]) -> Iterator[RunKey]:
+    for block in config["runs"]:
+        trials = block.get("trials", config["trials"]["count"])
+        for model in block["models"]:
+            for method in block["methods"]:
+                for trial in range(1, trials + 1):
+                    yield RunKey(dataset_name(block), model, method, trial)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    beside = path.with_suffix(".csv")
+    return {
+        "html": Markup(path.read_text(encoding="utf-8")),
+        "csv": _data_uri(beside, "text/csv") if beside.is_file() else None,
+        "name": beside.name,
+    }
+
+
+def _figure(
+    path: Path, runs: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    beside = path.with_suffix(".json")
+    record = read_json(beside) if beside.is_file() else {}
+    name = record.get("figure", "")
+    # {dataset}.{model}.{method}.{figure}, or the figure's name alone.
+    where = path.stem.removesuffix(name).removesuffix(".")
+    for run in runs:
+        start = f"{run['dataset']}.{run['model']}."
+        if where.startswith(start):
+            place = f"{models[run['model']]['title']}, {describe_dataset(run['dataset'])}"
+            where = f"{where.removeprefix(start)} on {place}"
+            break
+    return {
+        "id": f"fig-{path.stem.replace('.', '-')}",
+        "image": _data_uri(path, "image/png"),
+        "where": where,
+        "alt": ": ".join(filter(None, (where, name.replace("_", " ")))) or path.stem,
+        "caption": caption(record),
+        "wide": name in ("qualitative", "algorithms"),
+    }
+
+
+def _comparison(path: Path | None) -> pd.DataFrame | None:
+    """How many cells of each table got each verdict."""
+    if path is None:
+        return None
+    frame = read_csv(path)
+    return comparison.summary(frame)
+
+
+def _used(path: Path | None) -> dict[str, Any] | None:
+    """Sums and peaks over all jobs that edited, None where there were none."""
+    if path is None:
+        return None
+    frame = read_csv(path)
+    if frame.empty:
+        return None
+    numbers = frame[["seconds", "peak_device_gb", "peak_host_gb", "energy_kwh"]].astype(float)
+    return {
+        "jobs": len(frame),
+        "devices": sorted(frame["device"].dropna().unique()),
+        "hours": numbers["seconds"].sum() / 3600,
+        "device_gb": numbers["peak_device_gb"].max(),
+        "host_gb": numbers["peak_host_gb"].max(),
+        "kwh": numbers["energy_kwh"].sum(min_count=1),
+    }
+
+
+def _claims(path: Path | None) -> dict[str, Any] | None:
+    """The claims with their verdicts by scope, and how many got which verdict in each scope.
+
+    A scope in which no claim could be judged is only named, as silent.
+    """
+    if path is None:
+        return None
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    judged = (
+        frame.groupby("scope", sort=False)["verdict"]
+        .agg(lambda v: set(v) != {NOT_RUN})
+        .astype(bool)
+    )
+    frame = frame[frame["scope"].isin(judged.index[judged])]
+    counts = frame.groupby(["scope", "verdict"], sort=False).size().to_dict()
+    return {
+        "rows": [group.to_dict("records") for _, group in frame.groupby("id", sort=False)],
+        "silent": judged.index[~judged].tolist(),
+        "counts": {
+            scope: {
+                v: counts[scope, v]
+                for v in (HOLDS, IN_PART, FAILS, NOT_RUN)
+                if (scope, v) in counts
+            }
+            for scope in judged.index[judged]
+        },
+    }
+
+
+def _words(metric: str) -> str:
+    """eff_acc as "efficacy accuracy"; perplexities keep the names of their columns."""
+    if metric not in FRACTIONS:
+        return metric
+    return f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
+
+
+def _cell(value: Any) -> Any:
+    """A value for JSON; numbers as in `drilldown.number`."""
+    return value if isinstance(value, str | bool) else number(value, 6)
+
+
+# --------------------------------------------------------------------------------------------
+# The page
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # `tojson` escapes <, > and &, so no text can end the script element it stands in.
+    environment.policies["json.dumps_kwargs"] = {
+        "separators": (",", ":"),
+        "ensure_ascii": False,
+        "allow_nan": False,
+    }
+    environment.filters |= {
+        "dataset": describe_dataset,
+        "number": _printed,
+        "percent": lambda value: "–" if _missing(value) else f"{100 * value:.2f}",
+        "tone": lambda verdict: TONES.get(verdict, ""),
+    }
+    return environment
+
+
+def _template_text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _printed(value: Any, digits: int = 4) -> str:
+    if _missing(value):
+        return "–"
+    if isinstance(value, float) and math.isinf(value):
+        return "∞"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}g}"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or pd.isna(value)
+
+
+def _data_uri(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,322 @@
+"""What the report tells about single edits: requests, logs and scores in a compact form.
+
+A run has thousands of prompts and many iterations, and all of it goes into one HTML file. So a run
+shows at most a given number of edits, those first that something went wrong with; scores are kept
+before editing, after k = 1 and at the stop; runs of one trial share the requests and the unedited
+scores; texts and tokens are stored once and named by their number.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests
+from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, require_columns, underedit
+from modeledit.io.files import read_json
+from modeledit.study.methods import METHODS
+
+MAX_EDITS = 200
+KINDS = ("edit", "paraphrase", "neighbor")  # of prompts, in the order of a request's cells
+PROMPT = ["request", "kind", "index"]
+LOG = ("steps", "stop_reason", "loss", "p_init", "p_bar", "p_hat")  # of edits.parquet
+PROBABILITY_STEPS = 10_000  # a probability is stored as a whole number of these
+FLAGS = ("underedit", "wrong", "broken")
+
+
+class RunKey(NamedTuple):
+    """Names of a run, as in metrics.csv."""
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where the files of one run are."""
+
+    folder: Path  # {dataset}/{model}/{method}/trial{t}, with requests.parquet and iter{k}/
+    requests: Path  # the trial's requests, JSONL
+    contexts: Path
+    unedited: Path  # scores of the unedited model
+
+    @property
+    def key(self) -> RunKey:
+        dataset, model, method, trial = self.folder.parts[-4:]
+        return RunKey(dataset, model, method, int(trial.removeprefix("trial")))
+
+
+class Numbering:
+    """Strings stored once, named by their place."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def __getitem__(self, text: str) -> int:
+        return self.places.setdefault(text, len(self.places))
+
+    def all(self) -> list[str]:
+        return list(self.places)
+
+
+def build(
+    runs: Sequence[RunFiles],
+    switches: Mapping[str, Any],
+    stops: Mapping[RunKey, int | None],
+    max_edits: int = MAX_EDITS,
+    every_iteration: bool = False,
+) -> tuple[list[dict], dict[str, Any]]:
+    """An index of the runs, and blocks of JSON-serialisable data that it names.
+
+    ``switches`` are the run's (SPEC I.a); ``stops`` say where the rule was met, None where it was
+    not: then a run's last iteration takes the place of the stop. Each run shows ``max_edits`` of
+    its edits (see `choose`), with scores at k = 0, 1 and the stop or, with ``every_iteration``,
+    at every k. Returns (index, blocks): one entry per run, whose ``block`` holds its logs and
+    scores and whose ``facts`` the trial's requests and unedited scores.
+
+    Raises ValueError for max_edits < 1 and for files that lack columns.
+    """
+    if max_edits < 1:
+        raise ValueError(f"report: max_edits = {max_edits}: must be at least 1")
+    trials: dict[tuple, list[dict]] = {}
+    index = []
+    for i, run in enumerate(runs):
+        values = pd.read_parquet(run.folder / "requests.parquet")
+        stop = stops.get(run.key)
+        ks = sorted(int(k) for k in values["k"].unique() if k > 0)
+        flags = flag(values, stop or ks[-1])
+        entry = run.key._asdict() | {
+            "block": f"run-{i}",
+            "iterations": ks,
+            "stages": ks if every_iteration else sorted({1, stop or ks[-1]}),
+            "stop": stop or ks[-1],
+            "met": stop is not None,
+            "n_neighbors": METHODS[run.key.method].n_neighbors,
+        }
+        index.append(entry | contexts_of(run, switches))
+        member = {"run": run, "entry": index[-1], "flags": flags, "ids": choose(flags, max_edits)}
+        key = (run.key.dataset, run.key.model, run.key.trial)
+        trials.setdefault(key, []).append(member)
+    blocks: dict[str, Any] = {}
+    for i, members in enumerate(trials.values()):
+        ids = sorted({i for member in members for i in member["ids"]})
+        before = read_prompts(members[0]["run"].unedited, ids)
+        blocks[f"facts-{i}"] = _facts(members[0]["run"], ids, before, switches)
+        for member in members:
+            entry = member["entry"]
+            entry["facts"] = f"facts-{i}"
+            entry["counts"] = counts(member["flags"], member["ids"])
+            blocks[entry["block"]] = _run(**member, before=before, switches=switches)
+    return index, blocks
+
+
+def flag(values: pd.DataFrame, stop: int) -> pd.DataFrame:
+    """What went wrong with each request of a `requests.parquet`, columns FLAGS, indexed by id.
+
+    ``underedit``: the old object stayed likelier after k = 1 (paper, section 6.1); ``wrong``: at
+    ``stop`` the model does not say o*; ``broken``: at ``stop`` some neighbor's answer is another
+    than the unedited model's.
+    """
+    end = values[values["k"] == stop].set_index("request").sort_index()
+    first = underedit(values[values["k"] == 1])
+    return pd.DataFrame(
+        {
+            "underedit": end.index.isin(first),
+            "wrong": end["eff_acc"] < 1,
+            "broken": end["spec_acc"] < 1,
+        }
+    )
+
+
+def choose(flags: pd.DataFrame, most: int) -> list[int]:
+    """At most ``most`` requests: UnderEdit, then wrong, then broken ones, then the lowest ids."""
+    ordered = flags.rename_axis("request").reset_index()
+    ordered = ordered.sort_values([*FLAGS, "request"], ascending=[False] * len(FLAGS) + [True])
+    return sorted(int(i) for i in ordered["request"].head(most))
+
+
+def counts(flags: pd.DataFrame, chosen: Sequence[int]) -> dict[str, list[int]]:
+    """Of all requests and of those with each flag: how many are shown, and how many there are."""
+    shown = flags.loc[list(chosen)]
+    return {"all": [len(shown), len(flags)]} | {
+        name: [int(shown[name].sum()), int(flags[name].sum())] for name in FLAGS
+    }
+
+
+def contexts_of(run: RunFiles, switches: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The context templates of a run's edit prompts, and of its neighbors' where it has some."""
+    method = METHODS[run.key.method]
+    contexts = read_json(run.contexts)["templates"][method.context_set]
+    prefixes = switches.get("nap_prefixes", "first")
+    neighbor = method.neighbor_contexts(contexts, prefixes) if method.neighbor_assisted else []
+    return {"contexts": contexts, "neighbor_contexts": neighbor}
+
+
+def read_prompts(path: Path, requests: Sequence[int]) -> pd.DataFrame:
+    """The prompt rows of some requests in a `scores.parquet`, with ranks and top where it has them.
+
+    Raises ValueError when a column of metrics.SCORE_COLUMNS is missing.
+    """
+    wanted = [("request", "in", list(requests)), ("kind", "in", list(KINDS))]
+    frame = pq.read_table(path, filters=wanted).to_pandas()
+    require_columns(frame, SCORE_COLUMNS, str(path))
+    return frame
+
+
+def cells(
+    scores: pd.DataFrame,
+    unedited: pd.DataFrame | None,
+    switches: Mapping[str, Any],
+    tokens: Numbering,
+) -> dict[str, list[list]]:
+    """The cells of each request, its prompts in the order of KINDS and then by index.
+
+    A cell is [right, prefers, rank of o*, rank of o, log p(o*), log p(o), token, p, token, p, ...]:
+    accuracy and success of the prompt as the metrics have them (None where undefined), ranks from 1
+    (a list for an object of several tokens or none, None where not recorded), log-probabilities of
+    the whole objects (None without tokens), and the likeliest tokens where the object begins, as
+    numbers in ``tokens``, with probabilities in units of 1 / PROBABILITY_STEPS. For a neighbor o is
+    its own object, or the unedited model's answer where that was scored (SPEC I18).
+    """
+    numbers = scores[PROMPT].drop_duplicates().reset_index(drop=True)
+    numbers["number"] = np.arange(len(numbers))
+    values = request_metrics(
+        _each_its_own_request(scores, numbers),
+        None if unedited is None else _each_its_own_request(unedited, numbers),
+        switches["accuracy"],
+        switches["success"],
+    ).set_index("request")
+    scores = scores.merge(numbers, on=PROMPT)
+    # "own" sorts before "true" and takes its place.
+    old = scores[scores["object"] != "new"].sort_values("object", kind="stable")
+    new, old = (
+        frame.drop_duplicates("number").set_index("number").to_dict("index")
+        for frame in (scores[scores["object"] == "new"], old)
+    )
+    said = values.to_dict("index")
+    numbers["order"] = numbers["kind"].map({kind: i for i, kind in enumerate(KINDS)})
+    result: dict[str, list[list]] = {}
+    for row in numbers.sort_values(["request", "order", "index"]).itertuples():
+        pair = (new[row.number], old[row.number])
+        name = "spec" if row.kind == "neighbor" else "eff"
+        cell = [number(said[row.number][f"{name}_{what}"]) for what in ("acc", "succ")]
+        cell += [_rank(one.get("ranks")) for one in pair]
+        cell += [_sum(one["logprobs"]) for one in pair]
+        for token, log_p in zip(
+            pair[0].get("top", ()), pair[0].get("top_logprobs", ()), strict=True
+        ):
+            cell += [tokens[token], round(PROBABILITY_STEPS * math.exp(log_p))]
+        result.setdefault(str(row.request), []).append(cell)
+    return result
+
+
+def number(value: float, digits: int = 4) -> float | int | str | None:
+    """A number for JSON: rounded to ``digits`` significant digits, None for NaN, "inf", "-inf"."""
+    value = float(value)
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    rounded = float(f"{value:.{digits}g}")
+    rounded = rounded if math.isfinite(rounded) else value  # the largest floats round up to none
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _each_its_own_request(scores: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Every prompt as a request of its own, so that `request_metrics` judges each by itself."""
+    rows = scores.merge(numbers, on=PROMPT)
+    rows["request"] = rows["number"]
+    # A request needs an edit; a neighbor's copy serves as one, and its values are not looked at.
+    neighbors = rows[rows["kind"] == "neighbor"]
+    return pd.concat([rows.assign(kind="edit"), neighbors], ignore_index=True)
+
+
+def _rank(ranks: Sequence[int] | None) -> int | list[int] | None:
+    if ranks is None:
+        return None
+    return int(ranks[0]) if len(ranks) == 1 else [int(rank) for rank in ranks]
+
+
+def _sum(logprobs: Sequence[float]) -> float | str | None:
+    """Log-probability of a whole object; None for one without tokens."""
+    return number(np.sum(logprobs, dtype=float)) if len(logprobs) else None
+
+
+def _facts(
+    run: RunFiles, ids: Sequence[int], before: pd.DataFrame, switches: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The requests of a trial with their unedited cells."""
+    texts, tokens = Numbering(), Numbering()
+    known = {request.id: request for request in read_requests(run.requests)}
+    missing = [i for i in ids if i not in known]
+    if missing:
+        raise ValueError(f"{run.requests}: no request {missing[0]}, which {run.folder} has edited")
+    scored = before[before["kind"] == "neighbor"].groupby("request")["index"].nunique()
+
+    def pairs(neighbors: Iterable[Neighbor]) -> list[list[int]]:
+        return [[texts[n.text], texts[n.target]] for n in neighbors]
+
+    requests = {}
+    for i in ids:
+        request = known[i]
+        neighbors = list(request.neighbors)
+        if switches.get("zsre_locality") == "pieces" and request.target_true == NO_TRUE_OBJECT:
+            neighbors = _pieces(request, int(scored.get(i, 0)))
+        requests[str(i)] = [
+            texts[request.subject],
+            texts[request.text],
+            texts[request.target_new],
+            texts[request.target_true],
+            [texts[paraphrase] for paraphrase in request.paraphrases],
+            pairs(neighbors),
+            pairs(request.editing_neighbors),
+        ]
+    return {
+        "requests": requests,
+        "before": cells(before, None, switches, tokens),
+        "has_top": "top" in before.columns,
+        "texts": texts.all(),
+        "tokens": tokens.all(),
+    }
+
+
+def _pieces(request: Request, count: int) -> list[Neighbor]:
+    """Stand-ins for the pieces of a zsRE answer, whose texts only the tokenizer knows (I20)."""
+    whole = request.neighbors[0]
+    return [Neighbor(f"{whole.text} [token {j}]", None, whole.target) for j in range(1, count + 1)]
+
+
+def _run(
+    run: RunFiles,
+    entry: Mapping[str, Any],
+    flags: pd.DataFrame,
+    ids: Sequence[int],
+    before: pd.DataFrame,
+    switches: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Flags, logs and scores of the chosen edits of one run."""
+    tokens, reasons = Numbering(), Numbering()
+    edits: dict[str, dict] = {
+        str(i): {"flags": [int(flags.loc[i, name]) for name in FLAGS], "log": [], "cells": []}
+        for i in ids
+    }
+    for k in entry["iterations"]:
+        path = run.folder / f"iter{k}" / "edits.parquet"
+        log = pq.read_table(path, filters=[("request", "in", list(ids))]).to_pandas()
+        require_columns(log, ("request", *LOG), str(path))
+        for row in log.to_dict("records"):
+            line = [row["steps"], reasons[row["stop_reason"]], *(number(row[c]) for c in LOG[2:])]
+            edits[str(row["request"])]["log"].append(line)
+    for k in entry["stages"]:
+        now = read_prompts(run.folder / f"iter{k}" / "scores.parquet", ids)
+        same = before[before["request"].isin(ids)]
+        for i, found in cells(now, same, switches, tokens).items():
+            edits[i]["cells"].append(found)
+    return {"edits": edits, "tokens": tokens.all(), "reasons": reasons.all()}

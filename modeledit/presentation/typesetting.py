@@ -1,0 +1,305 @@
+"""Tables as text: LaTeX with booktabs and siunitx, HTML, CSV, and the document that holds them all.
+
+Captions, notes and headings are plain text with three marks: **bold**, *italic*, `code`; what they
+need of mathematics is in one list, `_MATHEMATICS`.
+"""
+
+import html
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from modeledit.evaluation.metrics import METRICS
+from modeledit.presentation.figures.style import TEMPLATES
+from modeledit.presentation.tables import RULES, Table, family
+
+SCIENTIFIC_FROM = 1e5  # perplexities from here on are printed as powers of ten
+COLOURS = {  # row colours, RGB; the letter of a rule and the text of a caption say it without them
+    "green": "D5EFDF",
+    "orange": "FBE3C8",
+    "purple": "E3DBF2",
+    "red": "F9DCD2",
+}
+LETTERS = {"proposed": "P", "monotonic": "M", "small_change": "S"}
+
+_MATHEMATICS = {  # plain text: LaTeX, HTML
+    "|Δp_k|": (r"$|\Delta p_k|$", "|Δ<i>p<sub>k</sub></i>|"),
+    "Δp_2": (r"$\Delta_{p2}$", "Δ<sub><i>p</i>2</sub>"),
+    "p(θ_k, h̄_k)": (r"$p(\theta_k,\bar h_k)$", "<i>p</i>(θ<sub>k</sub>, h̄<sub>k</sub>)"),
+    "p(θ_k+1, ĥ_k)": (
+        r"$p(\theta_{k+1},\hat h_k)$",
+        "<i>p</i>(θ<sub>k+1</sub>, ĥ<sub>k</sub>)",
+    ),
+}
+_MARKS = re.compile(r"\*\*(.+?)\*\*|\*(.+?)\*|`(.+?)`")
+
+
+def to_csv(table: Table) -> str:
+    """The table as CSV text: flags, then unrounded values, `{column}_sd` and `{column}_bold`."""
+    parts = [table.frame, table.sd.add_suffix("_sd"), table.bold.add_suffix("_bold")]
+    return pd.concat(parts, axis=1).to_csv(index=False, lineterminator="\n")
+
+
+def to_latex(table: Table, template: str | Path | None = None, spread: bool = False) -> str:
+    """Typeset one table as a fragment to be \\input (see `document` for the packages it needs).
+
+    ``template`` is a jinja2 file of the user's own in place of `table.tex.j2`; ``spread`` prints
+    the standard deviation over trials under each value, where there are several trials.
+    """
+    path = Path(template) if template else TEMPLATES / "table.tex.j2"
+    formats = [_column_format(table.frame[name], METRICS[name].unit) for name in table.columns]
+    return (
+        _environment(path.parent)
+        .get_template(path.name)
+        .render(_given(table, spread), formats=formats)
+    )
+
+
+def to_html(table: Table, number: str = "") -> str:
+    """The table as an HTML fragment, `<figure class="table">`, with deviations as tool tips.
+
+    Styles are the page's; cell classes are bold, and green, orange, purple or red.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+    )
+    environment.filters["marked"] = markup_html
+    environment.filters["value"] = lambda pair: html_value(*pair)
+    template = environment.get_template("table.html.j2")
+    return template.render(_given(table, spread=True), number=number)
+
+
+def frame_to_latex(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
+    """A frame of plain text as a LaTeX fragment, one row per row; caption and note are marked."""
+    template = _environment(TEMPLATES).get_template("frame.tex.j2")
+    return template.render(frame=frame, caption=caption, label=label, note=note)
+
+
+def frame_to_html(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
+    """A frame of plain text as an HTML fragment of the same form as `to_html`."""
+    table = frame.to_html(index=False, border=0, escape=True, justify="left")
+    return (
+        f'<figure class="table" id="{html.escape(label.replace(":", "-"))}">\n'
+        f"<figcaption>{markup_html(caption)}</figcaption>\n"
+        f'<div class="scroll">\n{table}\n</div>\n<p class="note">{markup_html(note)}</p>\n'
+        "</figure>\n"
+    )
+
+
+def document(fragments: Sequence[str], title: str = "") -> str:
+    """A standalone LaTeX document which contains the given fragments (`to_latex`)."""
+    template = _environment(TEMPLATES).get_template("document.tex.j2")
+    return template.render(fragments=list(fragments), title=title)
+
+
+def escape(text: str) -> str:
+    """Plain text for LaTeX: its special characters and a few common symbols."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"\ensuremath{\pm}",
+    "×": r"\ensuremath{\times}",
+    "≤": r"\ensuremath{\le}",
+    "≥": r"\ensuremath{\ge}",
+    "→": r"\ensuremath{\to}",
+    "λ": r"\ensuremath{\lambda}",
+    "Δ": r"\ensuremath{\Delta}",
+    "†": r"\ensuremath{^{\dagger}}",
+    "–": "--",
+}
+
+
+def markup_tex(text: str) -> str:
+    """Marked text for LaTeX."""
+    return _markup(text, escape, (r"\textbf{%s}", r"\emph{%s}", r"\texttt{%s}"), 0)
+
+
+def markup_html(text: str) -> Markup:
+    """Marked text for HTML."""
+    tags = ("<b>%s</b>", "<i>%s</i>", "<code>%s</code>")
+    return Markup(_markup(text, html.escape, tags, 1))
+
+
+def _markup(text: str, escaped: Callable[[str], str], tags: Sequence[str], column: int) -> str:
+    pieces = re.split(f"({'|'.join(map(re.escape, _MATHEMATICS))})", text)
+    for i, piece in enumerate(pieces):
+        if piece in _MATHEMATICS:
+            pieces[i] = _MATHEMATICS[piece][column]
+            continue
+        out, end = [], 0
+        for match in _MARKS.finditer(piece):
+            out.append(escaped(piece[end : match.start()]))
+            which = next(g for g in (1, 2, 3) if match[g] is not None)
+            out.append(tags[which - 1] % escaped(match[which]))
+            end = match.end()
+        pieces[i] = "".join([*out, escaped(piece[end:])])
+    return "".join(pieces)
+
+
+def _given(table: Table, spread: bool) -> dict:
+    """What a template is given, whatever it writes."""
+    groups: list[dict] = []
+    for name in table.columns:
+        metric = METRICS[name]
+        if groups and metric.group and groups[-1]["name"] == metric.group:
+            groups[-1]["columns"].append(name)
+        else:
+            groups.append({"name": metric.group, "columns": [name], "metric": metric})
+    lead = 4 if table.show_rules else 3  # columns before the metrics
+    start = lead + 1
+    for group in groups:
+        group["first"], group["last"] = start, start + len(group["columns"]) - 1
+        start = group["last"] + 1
+    return {
+        "table": table,
+        "colours": COLOURS,
+        "groups": groups,
+        "metrics": [METRICS[name] for name in table.columns],
+        "rows": _layout(table, spread),
+        "width": lead + len(table.columns),
+    }
+
+
+def _layout(table: Table, spread: bool) -> list[dict]:
+    """Printed rows: names where they change, cells, and what separates a row from the one above."""
+    frame = table.frame
+    starts_model = frame["model"] != frame["model"].shift()
+    starts_method = starts_model | (frame["method"] != frame["method"].shift())
+    # A short table sets a method beside its neighbor-assisted kin, a long one each by itself.
+    block = frame["method"] if table.long else frame["method"].map(family)
+    starts_block = starts_model | (block != block.shift())
+    spread = spread and bool((frame["n_trials"] > 1).any())
+    height = frame.groupby("model", sort=False)["model"].transform("size")
+    rows = []
+    for i, row in frame.iterrows():
+        names = [row["model_name"]]
+        if table.show_requests and not math.isnan(row["n_requests"]):
+            names.append(f"#{row['n_requests']:.0f}")
+        cells = [
+            {
+                "value": (float(row[name]), METRICS[name].unit),
+                "sd": (float(table.sd.loc[i, name]), METRICS[name].unit) if spread else None,
+                "bold": bool(table.bold.loc[i, name]),
+            }
+            for name in table.columns
+        ]
+        rows.append(
+            {
+                "names": names,
+                "height": int(height[i]),
+                "starts_model": bool(starts_model[i]),
+                "starts_method": bool(starts_method[i]),
+                "method": row["method"],
+                "k": row["k"],
+                "unmet": bool(pd.notna(row["met"]) and not row["met"]),
+                "cells": cells,
+                "spread": spread,
+                "colour": row["colour"],
+                "rules": [
+                    {"letter": LETTERS[rule], "colour": RULES[rule]}
+                    for rule in row["rules"].split("+")
+                    if rule
+                ],
+                "separator": ("model" if starts_model[i] else "block" if starts_block[i] else "")
+                if i > 0
+                else "",
+                "keep": i + 1 < len(frame) and not starts_method[i + 1],
+            }
+        )
+    return rows
+
+
+def _model_cell(row: dict) -> str:
+    """A model's name beside its rows; "GPT-2 XL (1.5B)" takes a second line where there is room."""
+    height = row["height"] * (2 if row["spread"] else 1)  # deviations take a line of their own
+    name, _, size = row["names"][0].partition(" (")
+    lines = [name, *([f"({size}"] if size else []), *row["names"][1:]]
+    lines = lines if len(lines) <= height else [" ".join(lines)]
+    text = r"\\".join(escape(line) for line in lines)
+    return rf"\multirow{{{height}}}{{*}}{{\shortstack[l]{{{text}}}}}"
+
+
+def latex_cell(value: float, unit: str) -> str:
+    """A number for an S column, or, in braces, text which siunitx leaves alone."""
+    text = _text(value, unit)
+    return text if text[0].isdigit() and "num" not in text else f"{{{text}}}"
+
+
+def _text(value: float, unit: str) -> str:
+    """A number as LaTeX."""
+    plain = html_value(value, unit)
+    if plain == "∞":
+        return r"$\infty$"
+    if "×" not in plain:
+        return plain
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return rf"\num{{{mantissa}e{int(exponent)}}}"
+
+
+def html_value(value: float, unit: str) -> Markup | str:
+    """A number as HTML: percent or two decimals, powers of ten from SCIENTIFIC_FROM on."""
+    if math.isnan(value):
+        return "--"
+    if math.isinf(value):
+        return "∞"
+    if unit == "fraction":
+        return f"{100 * value:.2f}"
+    if round(value, 2) < SCIENTIFIC_FROM:
+        return f"{value:.2f}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return Markup(f"{mantissa}×10<sup>{int(exponent)}</sup>")
+
+
+def _column_format(values: pd.Series, unit: str) -> str:
+    """siunitx table-format: room for the widest number that is set as a number."""
+    if unit == "fraction":
+        return "3.2"
+    shown = [round(v, 2) for v in values if round(v, 2) < SCIENTIFIC_FROM]
+    return f"{max((len(str(int(v))) for v in shown), default=1)}.2"
+
+
+def _environment(folder: Path = TEMPLATES) -> jinja2.Environment:
+    """Jinja with delimiters that LaTeX does not use; an unknown name in a template is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters["tex"] = escape
+    environment.filters["marked"] = markup_tex
+    environment.filters["model_cell"] = _model_cell
+    environment.filters["cell"] = lambda pair: latex_cell(*pair)
+    environment.filters["number"] = lambda pair: _text(*pair)
+    return environment
