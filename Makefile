@@ -17,6 +17,7 @@ check: $(VENV)/.development  ## formatters and linters
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 
 unlock: $(VENV)/.pipeline  # take away what a killed run left locked
 	@$(BIN)/python scripts/unlock.py

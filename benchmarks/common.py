@@ -31,13 +31,15 @@ from modeledit.data.requests import Request
 from modeledit.data.trials import split_trials
 from modeledit.editing.iteration import spread_settings, target_settings, tokenization_of
 from modeledit.editing.optimization import Targets, TargetSettings, optimize, perplexities
+from modeledit.editing.problem import Problem, build_problem
 from modeledit.editing.rome import edit_in_turn
 from modeledit.editing.spread import spread
 from modeledit.io.files import finished
+from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision, prepare_device
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import score
-from modeledit.lm.tokens import Problem, Row, build_problem, generate_contexts, subject_row
+from modeledit.lm.tokens import Row, subject_row
 from modeledit.presentation.figures.style import STYLE
 from modeledit.study.methods import METHODS, NAMES, Method
 from tests.reference import plain

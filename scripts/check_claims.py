@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.evaluation.significance import read_requests
+from modeledit.evaluation.request_values import read_requests
 from modeledit.io.files import finished
 from modeledit.io.log import journal
 from modeledit.paper.claims import check_claims

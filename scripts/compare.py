@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.evaluation.metrics import read_csv
 from modeledit.io.files import finished
+from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.paper import published
 from modeledit.paper.comparison import compare, summary

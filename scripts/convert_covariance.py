@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from modeledit.editing.covariance_files import read_published
-from modeledit.editing.state import write_matrices
 from modeledit.io.files import read_json
 from modeledit.io.log import journal
+from modeledit.io.matrices import write_matrices
 
 with journal(snakemake.log[0]) as log:
     base = read_json(Path(snakemake.input.model) / "prepared.json")["weights_sha256"]

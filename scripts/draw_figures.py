@@ -8,13 +8,9 @@ import pandas as pd
 from modeledit.data.requests import read_requests
 from modeledit.evaluation.metrics import underedit
 from modeledit.io.log import journal
-from modeledit.presentation.figures.perplexity_stages import (
-    figure_perplexity_stages,
-    figure_underedit,
-    pick_request,
-    pool_trials,
-)
-from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.presentation.figures.perplexity_stages import figure_perplexity_stages, pick_request
+from modeledit.presentation.figures.underedit import figure_underedit, pool_trials
+from modeledit.presentation.wording import describe_dataset, small_model_note
 
 
 def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:

@@ -2,8 +2,8 @@
 
 from modeledit.evaluation.aggregation import at_stop, read_metrics
 from modeledit.io.log import journal
-from modeledit.presentation.figures.perplexity_stages import figure_neighbor_count
-from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.presentation.figures.neighbor_count import figure_neighbor_count
+from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):

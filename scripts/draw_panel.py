@@ -11,7 +11,7 @@ from modeledit.presentation.figures.qualitative import (
     read_answers,
     run_stages,
 )
-from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:

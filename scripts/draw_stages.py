@@ -3,7 +3,7 @@
 from modeledit.evaluation.aggregation import read_metrics
 from modeledit.io.log import journal
 from modeledit.presentation.figures.stages import figure_stages, study
-from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from modeledit.editing.covariance_files import factors_of
-from modeledit.editing.state import read_matrices, write_matrices
 from modeledit.io.files import read_json
 from modeledit.io.log import journal
+from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.device import prepare_device
 
 with journal(snakemake.log[0]):

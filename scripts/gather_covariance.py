@@ -4,9 +4,9 @@ from pathlib import Path
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance_files import gather
-from modeledit.editing.state import write_matrices
 from modeledit.io.files import read_json, read_texts
 from modeledit.io.log import journal
+from modeledit.io.matrices import write_matrices
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
 from modeledit.study.config import FAST_TOKENS

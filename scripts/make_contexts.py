@@ -4,9 +4,9 @@ from pathlib import Path
 
 from modeledit.io.files import write_json
 from modeledit.io.log import journal
+from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
-from modeledit.lm.tokens import generate_contexts
 
 with journal(snakemake.log[0]):
     compute = snakemake.params.compute

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.evaluation.significance import differences, intervals, read_requests
+from modeledit.evaluation.request_values import read_requests
+from modeledit.evaluation.significance import differences, intervals
 from modeledit.io.files import finished
 from modeledit.io.log import journal
 from modeledit.study.stopping import Rule

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from modeledit.evaluation.metrics import read_csv
 from modeledit.io.files import finished
+from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.paper.published import read_hardware
 from modeledit.presentation.hardware_table import summary
 from modeledit.presentation.typesetting import frame_to_html, frame_to_latex
-from modeledit.study.config import describe_dataset
+from modeledit.presentation.wording import describe_dataset
 
 CAPTION = (
     "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"

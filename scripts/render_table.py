@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.evaluation.metrics import read_csv
-from modeledit.evaluation.significance import note
 from modeledit.io.files import finished
+from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.presentation.figures.stages import describe_all
 from modeledit.presentation.tables import build
 from modeledit.presentation.typesetting import to_csv, to_html, to_latex
-from modeledit.study.config import describe_dataset, small_model_note
+from modeledit.presentation.wording import describe_dataset, note, small_model_note
 from modeledit.study.stopping import Rule
 
 TESTED = {

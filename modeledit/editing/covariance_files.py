@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
-from modeledit.editing.state import read_matrices, write_matrices
 from modeledit.io.log import progress
+from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel
 
 log = logging.getLogger(__name__)

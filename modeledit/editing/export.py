@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 
 from modeledit.editing.job import load_edited
-from modeledit.editing.state import StateError
 from modeledit.io.files import digest, read_json, write_json
+from modeledit.io.matrices import StateError
 from modeledit.lm.model import EditableModel, load_model
 
 PROBES = ("The capital of France is", "Water boils at", "She was born in the city of")

@@ -15,10 +15,11 @@ import torch
 
 from modeledit.data.requests import Request
 from modeledit.editing.optimization import Failure, Targets, TargetSettings, optimize, perplexities
+from modeledit.editing.problem import build_problem
 from modeledit.editing.rome import edit_in_turn
 from modeledit.editing.spread import NotFinite, SpreadSettings, spread
 from modeledit.lm.model import EditableModel
-from modeledit.lm.tokens import Tokenization, build_problem, subject_row
+from modeledit.lm.tokens import Tokenization, subject_row
 from modeledit.study.methods import Method
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from modeledit.data.requests import Request, read_requests
 from modeledit.editing.iteration import edit_once
 from modeledit.editing.optimization import Failure
 from modeledit.editing.stages import stored_targets, targets_before
-from modeledit.editing.state import LazyMatrices, read_matrices, write_matrices
 from modeledit.evaluation.metrics import distance, mean_perplexity
 from modeledit.io.files import (
     digest,
@@ -25,6 +24,7 @@ from modeledit.io.files import (
     write_json,
 )
 from modeledit.io.log import progress
+from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
 from modeledit.lm.device import prepare_device
 from modeledit.lm.meter import Meter
 from modeledit.lm.model import EditableModel, load_model

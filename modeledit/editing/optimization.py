@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from modeledit.editing.problem import Problem
 from modeledit.lm.batching import in_batches
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.hooks import record
 from modeledit.lm.model import EditableModel, KeyValues
-from modeledit.lm.tokens import Problem, Row
+from modeledit.lm.tokens import Row
 from modeledit.lm.trees import (
     Below,
     Prefixes,

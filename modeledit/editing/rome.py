@@ -20,9 +20,10 @@ from modeledit.editing.optimization import (
     optimize,
     rows_of,
 )
+from modeledit.editing.problem import Problem
 from modeledit.editing.spread import KeyRows, NotFinite, check_finite, new_weight
 from modeledit.lm.model import EditableModel
-from modeledit.lm.tokens import Problem, Row
+from modeledit.lm.tokens import Row
 from modeledit.lm.trees import Below
 
 TOGETHER = 32  # requests whose lower blocks run together: their hidden states stay in memory

@@ -20,7 +20,7 @@ import torch
 
 from modeledit.data.requests import Request
 from modeledit.editing.optimization import Targets
-from modeledit.editing.state import StateError, read_matrices
+from modeledit.io.matrices import StateError, read_matrices
 
 _NOT_NUMBERS = ("request", "n_target_tokens", "stop_reason", "p_hat", "p_hat_legacy", "neighbors")
 _DELTA = "delta."  # in front of a site, in targets.safetensors

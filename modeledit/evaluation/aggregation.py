@@ -23,10 +23,8 @@ from modeledit.evaluation.metrics import (
     Zeros,
     distance,
     harmonic_mean,
-    read_csv,
-    require_choice,
-    require_columns,
 )
+from modeledit.io.frames import read_csv, require_choice, require_columns
 from modeledit.study import stopping
 
 TrialAgg = Literal["mean_of_scores", "mean_of_rounded_scores", "hm_of_means"]

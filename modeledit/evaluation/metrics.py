@@ -14,7 +14,7 @@ that a collapse can never be mistaken for a missing value.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
+
+from modeledit.io.frames import require_choice, require_columns
 
 Accuracy = Literal["exact", "token"]
 Success = Literal["sum", "mean"]
@@ -393,12 +395,7 @@ def _ragged_sum(column: pd.Series) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------
-# Files and small checks
-
-
-def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
-    """A CSV file of this project: only an empty field is missing, a model may be called "NA"."""
-    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])
+# Perplexities
 
 
 def _mean_p(edits: pd.DataFrame, column: str) -> float:
@@ -409,17 +406,6 @@ def _mean_p(edits: pd.DataFrame, column: str) -> float:
 def _or_infinite(value: float) -> float:
     """A measured perplexity that is not a number comes from a collapsed model."""
     return math.inf if math.isnan(value) else float(value)
-
-
-def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
-
-
-def require_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise ValueError(f"{where}: missing columns {missing}")
 
 
 def _name(row: pd.Series) -> str:

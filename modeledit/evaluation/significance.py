@@ -36,9 +36,7 @@ where all edits agree (100%) has no width. Intervals of fractions end at 0 and 1
 rounds each trial before averaging, means over edits are of the unrounded values.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -53,8 +51,6 @@ from modeledit.evaluation.metrics import (
     SCORES,
     Zeros,
     defined,
-    require_choice,
-    require_columns,
 )
 from modeledit.evaluation.resampling import (
     PAIRED,
@@ -65,6 +61,7 @@ from modeledit.evaluation.resampling import (
     means,
     stream,
 )
+from modeledit.io.frames import require_choice, require_columns
 from modeledit.study import stopping
 from modeledit.study.methods import METHODS
 
@@ -80,37 +77,6 @@ DIFFERENCE_COLUMNS = (
     "dataset", "model", "comparison", "a", "a_k", "b", "b_k", "metric", "n", "mean_a", "mean_b",
     "difference", "low", "high", "p", "p_adjusted", "effect", "significant",
 )  # fmt: skip
-
-
-def read_requests(paths: Sequence[str | Path], edits: Sequence[str | Path] = ()) -> pd.DataFrame:
-    """The runs' per-request values in one frame: RUN, k, request, REQUEST_METRICS.
-
-    Dataset, model, method and trial come from .../{dataset}/{model}/{method}/trial{t}/
-    requests.parquet. With ``edits`` (.../trial{t}/iter{k}/edits.parquet) the columns p_bar and
-    p_hat are joined, NaN where there is none. Raises ValueError for another path or content.
-    """
-    frames = []
-    for path in map(Path, paths):
-        frame = pd.read_parquet(path)
-        require_columns(frame, ("request", "k", *REQUEST_METRICS), str(path))
-        frames.append(frame.assign(**_run_of(path, path.parent)))
-    columns = [*RUN, "k", "request", *REQUEST_METRICS]
-    requests = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-    if not edits:
-        return requests[columns]
-    logs = []
-    for path in map(Path, edits):
-        found = re.fullmatch(r"iter(\d+)", path.parent.name)
-        if not found:
-            raise ValueError(f"{path}: the path must end in trial<t>/iter<k>/{path.name}")
-        frame = pd.read_parquet(path)
-        if not frame.empty:  # a run that had stopped leaves empty logs
-            require_columns(frame, ("request", "p_bar", "p_hat"), str(path))
-            run = _run_of(path, path.parent.parent)
-            logs.append(frame[["request", "p_bar", "p_hat"]].assign(**run, k=int(found[1])))
-    keys = [*RUN, "k", "request"]
-    log = pd.concat(logs) if logs else pd.DataFrame(columns=[*keys, "p_bar", "p_hat"])
-    return requests[columns].merge(log, how="left", on=keys, validate="one_to_one")
 
 
 def intervals(
@@ -203,48 +169,6 @@ def differences(
     if not result.empty:
         result["p_adjusted"] = stats.false_discovery_control(result["p"], method="bh")
     return result.assign(significant=(result["p_adjusted"] <= ALPHA).astype(bool))
-
-
-def note(
-    differences: pd.DataFrame,
-    dataset: str,
-    *,
-    comparison: str | None = None,
-    metrics: Sequence[str] = ("eff_acc", "gen_acc", "spec_acc", "score_acc"),
-    names: Mapping[str, str] | None = None,
-) -> str:
-    """One sentence for a table's footnote: the test, its edits, the correction, what holds.
-
-    Lists the significant differences of ``metrics`` on ``dataset`` (of one kind of ``comparison``,
-    or all), in percentage points; ``names`` maps models to printed names. Empty where nothing was
-    tested.
-    """
-    rows = differences[
-        (differences["dataset"] == dataset) & differences["metric"].isin(list(metrics))
-    ]
-    rows = rows if comparison is None else rows[rows["comparison"] == comparison]
-    if rows.empty:
-        return ""
-    found = []
-    pairs = ["model", "comparison", "a", "a_k", "b", "b_k"]
-    for (model, kind, a, a_k, b, b_k), group in rows[rows["significant"]].groupby(
-        pairs, sort=False
-    ):
-        words = [
-            f"{METRICS[row.metric].group.lower()} {METRICS[row.metric].heading.lower()}"
-            f" {100 * row.difference:+.1f}"
-            for row in group.itertuples()
-        ]
-        sides = f"{a} (k = {a_k}) against " + (
-            f"k = {b_k}" if kind == "iteration" else f"{b} (k = {b_k})"
-        )
-        found.append(f"{(names or {}).get(model, model)}, {sides}: {', '.join(words)}")
-    held = f"these hold, in points: {'; '.join(found)}" if found else "none of them holds"
-    return (
-        f"Differences on the same edits (n = {span(rows['n'])}), paired permutation test, p"
-        f" adjusted over {len(differences)} tests after Benjamini and Hochberg; of the"
-        f" {len(rows)} shown here, at {ALPHA:.0%} {held}."
-    )
 
 
 # --------------------------------------------------------------------------------------------
@@ -466,17 +390,6 @@ def _count(n: np.ndarray, metric: str) -> int:
     """Edits behind a metric; for a score those behind the rarest of its parts."""
     parts = SCORES.get(metric, (metric,))
     return int(min(n[REQUEST_METRICS.index(part)] for part in parts))
-
-
-def _run_of(path: Path, folder: Path) -> dict[str, object]:
-    """Dataset, model, method and trial from the folder of a run."""
-    found = re.fullmatch(r"trial(\d+)", folder.name)
-    names = folder.parts[-4:-1]
-    if not found or len(names) < 3:
-        raise ValueError(
-            f"{path}: the path must hold <dataset>/<model>/<method>/trial<t>, not {folder}"
-        )
-    return dict(zip(RUN, (*names, int(found[1])), strict=True))
 
 
 def _name(run: tuple) -> str:

@@ -1,15 +1,8 @@
-"""From texts to token rows: contexts, teacher forcing, and where the subject's last token is."""
+"""From texts to token rows: teacher forcing, and where the subject's last token is."""
 
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedTokenizerBase
-
-from modeledit.data.requests import Request
-
-SEED_WORDS = ("The", "Therefore", "Because", "I", "You")  # SPEC A.3
 
 
 class PromptError(ValueError):
@@ -55,12 +48,15 @@ class Tokenization:
     drops: bool = True
 
 
+CONTINUATION = Tokenization()
+
+
 def target_row(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     target: str,
     subject: int = -1,
-    tokenization: Tokenization = Tokenization(),
+    tokenization: Tokenization = CONTINUATION,
 ) -> Row:
     """Teacher-forced row for `target` after `prompt`."""
     if tokenization.kind == "legacy":
@@ -105,7 +101,7 @@ def subject_row(
     prompt: str,
     subject: str,
     target: str | None = None,
-    tokenization: Tokenization = Tokenization(),
+    tokenization: Tokenization = CONTINUATION,
 ) -> Row:
     """Row for `prompt` (a template) inside `context`, with or without a target to predict.
 
@@ -118,90 +114,3 @@ def subject_row(
     if target is None:
         return Row(tuple(encode(tokenizer, text)[: index + 1]), (), index)
     return target_row(tokenizer, text, target, index, tokenization)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """All rows of one request's OPTIMIZATION (SPEC A.6, D.1)."""
-
-    edit_rows: tuple[Row, ...]
-    kl_row: Row
-    neighbor_rows: tuple[Row, ...] = ()
-    neighbor_contexts: int = 1  # rows of each neighbor
-
-
-def build_problem(
-    tokenizer: PreTrainedTokenizerBase,
-    request: Request,
-    contexts: Sequence[str],
-    neighbor_contexts: Sequence[str] = ("{}",),
-    n_neighbors: int = 0,
-    tokenization: Tokenization = Tokenization(),
-) -> Problem:
-    """Rows for o* in every context, for o of the editing neighbors, and for the KL prompt.
-
-    The legacy code puts a space before a neighbor's object on every model (SPEC D.1).
-    """
-    if n_neighbors > len(request.editing_neighbors):
-        raise PromptError(
-            f"request {request.id} has {len(request.editing_neighbors)} editing neighbors, "
-            f"{n_neighbors} are asked for; use the neighbor-eligible requests"
-        )
-    edit_rows = [
-        subject_row(tokenizer, c, request.prompt, request.subject, request.target_new, tokenization)
-        for c in contexts
-    ]
-    spaced = replace(tokenization, space=True)
-    neighbor_rows = [
-        subject_row(tokenizer, c, n.prompt, n.subject, n.target, spaced)
-        for n in request.editing_neighbors[:n_neighbors]
-        for c in neighbor_contexts
-    ]
-    return Problem(
-        tuple(edit_rows),
-        subject_row(tokenizer, "{}", "{} is a", request.subject),
-        tuple(neighbor_rows),
-        max(1, len(neighbor_contexts)),
-    )
-
-
-def clean_context(text: str) -> str:
-    """A generated prefix made safe as a template: `{prefix}. {}` (SPEC A.3)."""
-    text = unicodedata.normalize("NFKD", text).replace("\n\n", " ").replace("<|endoftext|>", "")
-    return text.replace("{", " ").replace("}", " ") + ". {}"
-
-
-@torch.no_grad()
-def generate_contexts(
-    model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    lengths: Sequence[tuple[int, int]] = ((10, 1),),
-    seed: int = 42,
-) -> list[str]:
-    """Context templates: the bare `{}`, then sampled prefixes (SPEC A.3).
-
-    `lengths` lists (total tokens, prefixes per seed word); MEMIT and PMET use ((10, 1),), ROME
-    ((5, 2), (10, 2)). Sampling takes the top five tokens; end-of-text does not stop it.
-    """
-    contexts = ["{}"]
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        for total, per_word in lengths:
-            for word in SEED_WORDS:
-                ids = torch.tensor([encode(tokenizer, word)], device=model.device)
-                new = total - ids.shape[1]
-                rows = model.generate(
-                    ids.repeat(per_word, 1),
-                    attention_mask=torch.ones_like(ids).repeat(per_word, 1),
-                    do_sample=True,
-                    top_k=5,
-                    temperature=1.0,
-                    top_p=1.0,
-                    max_new_tokens=new,
-                    min_new_tokens=new,
-                    eos_token_id=None,
-                    pad_token_id=tokenizer.eos_token_id,
-                )
-                contexts += [clean_context(t) for t in tokenizer.batch_decode(rows, True)]
-    return contexts

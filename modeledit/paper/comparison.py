@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from modeledit.evaluation.aggregation import TrialAgg, by_iteration, picks
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, METRICS, RUN, Zeros, require_columns
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, METRICS, RUN, Zeros
+from modeledit.io.frames import require_columns
 from modeledit.paper.published import UNEDITED, Suspect, Suspicion, suspicion
 from modeledit.study import stopping
 from modeledit.study.config import ELIGIBLE

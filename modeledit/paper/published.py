@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 import pandas as pd
 import yaml
 
-from modeledit.evaluation.metrics import COLUMNS, METRICS, read_csv, require_choice, require_columns
+from modeledit.evaluation.metrics import COLUMNS, METRICS
+from modeledit.io.frames import read_csv, require_choice, require_columns
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflow" / "published"
 UNEDITED = "Unedited"  # the method of rows with k = 0

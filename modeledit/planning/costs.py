@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modeledit.planning.memory import GATED, parameters
+from modeledit.planning.memory import parameters
+from modeledit.study.architectures import GATED
 from modeledit.study.methods import Method
 
 # Of the speed of plain products, on a CPU with two threads (README): OPTIMIZATION, and passes

@@ -8,11 +8,12 @@ hold it against the peaks of real jobs.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from modeledit.study.architectures import GATED
+
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
 SUFFIX_TOKENS = 8  # tokens from a subject's last one on
 LABELS = 2  # label positions a row
-GATED = ("llama", "mistral", "qwen2")  # three MLP matrices, the others have two
 
 
 @dataclass(frozen=True)

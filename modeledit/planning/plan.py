@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from modeledit.planning import costs, memory
 from modeledit.planning.costs import Edit, Speed
-from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Run, Settings
+from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
+from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 
 # Steps that iterations 1, 2, ... use of those allowed: 19, 11, 5, 3 of 20 on the default model. Not

@@ -13,7 +13,7 @@ from modeledit.io.files import read_json
 from modeledit.paper.published import as_metrics
 from modeledit.planning.plan import Chain, Measured, Picks
 from modeledit.planning.preflight import Machine
-from modeledit.study.config import Run
+from modeledit.study.layout import Run
 from modeledit.study.stopping import Rule
 
 TREND_TABLES = (6, 7, 8, 9)  # the published tables that have every iteration

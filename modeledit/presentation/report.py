@@ -19,14 +19,17 @@ import yaml
 from markupsafe import Markup
 
 from modeledit.evaluation.aggregation import pick_table, read_metrics
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN, read_csv
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
+from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
 from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
 from modeledit.presentation.figures.style import TEMPLATES
-from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, RunKey, build, number
+from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
-from modeledit.study.config import dataset_name, describe_dataset, small_model_note
+from modeledit.presentation.wording import describe_dataset, small_model_note
+from modeledit.study.config import dataset_name
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import CRITERIA, Rule
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.

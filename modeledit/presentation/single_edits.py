@@ -10,15 +10,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests
-from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, require_columns, underedit
+from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, underedit
 from modeledit.io.files import read_json
+from modeledit.io.frames import require_columns
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 
 MAX_EDITS = 200
@@ -27,15 +29,6 @@ PROMPT = ["request", "kind", "index"]
 LOG = ("steps", "stop_reason", "loss", "p_init", "p_bar", "p_hat")  # of edits.parquet
 PROBABILITY_STEPS = 10_000  # a probability is stored as a whole number of these
 FLAGS = ("underedit", "wrong", "broken")
-
-
-class RunKey(NamedTuple):
-    """Names of a run, as in metrics.csv."""
-
-    dataset: str
-    model: str
-    method: str
-    trial: int
 
 
 @dataclass(frozen=True)

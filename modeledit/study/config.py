@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS, NAMES
 from modeledit.study.published_files import Sources
 
@@ -26,21 +27,6 @@ FAST_TOKENS = 10  # for each row of the key in a "fast" covariance: enough to be
 
 class ConfigError(ValueError):
     """Everything that is wrong with a configuration, in one message."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One chain of iterations: dataset x model x method x trial.
-
-    `iterations` is the length that its block of the configuration gives it; None leaves it to
-    `stop`.
-    """
-
-    dataset: str
-    model: str
-    method: str
-    trial: int
-    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -374,17 +360,3 @@ def load_settings(config: dict, root: Path) -> Settings:
     if problems := list(_check_covariance(settings)):
         raise ConfigError("\n".join(problems))
     return settings
-
-
-def describe_dataset(name: str) -> str:
-    """A dataset's printed name: CounterFact, "geography (eligible)"."""
-    base = name.removesuffix(ELIGIBLE)
-    printed = {"counterfact": "CounterFact", "zsre": "zsRE"}.get(base, base)
-    return printed + (" (eligible)" if base != name else "")
-
-
-def small_model_note(titles: list[str]) -> str:
-    """The sentence under everything that was measured on a model the paper does not use."""
-    if not titles:
-        return ""
-    return f"Measured on {', '.join(titles)}; not comparable with the paper's numbers."

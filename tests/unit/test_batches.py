@@ -10,9 +10,9 @@ import torch
 
 from modeledit.editing.iteration import target_settings
 from modeledit.editing.optimization import _optimize_chunk, optimize
+from modeledit.editing.problem import build_problem
 from modeledit.lm.batching import in_batches, ran_out_of_memory
 from modeledit.lm.model import EditableModel
-from modeledit.lm.tokens import build_problem
 from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.unit.test_engine import HYPER, SWITCHES

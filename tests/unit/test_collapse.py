@@ -16,9 +16,10 @@ from modeledit.editing.covariance import factorize
 from modeledit.editing.iteration import edit_once, spread_settings
 from modeledit.editing.job import extend_chain, load_edited
 from modeledit.editing.spread import NotFinite, new_weight, spread
-from modeledit.editing.state import pass_on, write_matrices
+from modeledit.editing.state import pass_on
 from modeledit.evaluation.metrics import run_metrics
 from modeledit.io.files import read_json, write_json
+from modeledit.io.matrices import write_matrices
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row

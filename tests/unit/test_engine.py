@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from modeledit.editing.covariance import CovarianceError, factorize, second_moments
 from modeledit.editing.iteration import edit_once, spread_settings, target_settings, tokenization_of
 from modeledit.editing.optimization import optimize, perplexities
+from modeledit.editing.problem import build_problem
 from modeledit.editing.rome import edit_in_turn, rank_one_update
 from modeledit.editing.spread import KeyRows, least_squares_update, spread
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import FEWEST_ROWS, EditableModel, ModelError
 from modeledit.lm.scoring import score
-from modeledit.lm.tokens import build_problem, subject_row
+from modeledit.lm.tokens import subject_row
 from modeledit.lm.trees import Tree, pack, tree_groups
 from modeledit.study.methods import METHODS
 from tests.reference import models as tiny

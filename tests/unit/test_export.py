@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeledit.editing import export
-from modeledit.editing.state import StateError, write_matrices
 from modeledit.io.files import read_json, write_json
+from modeledit.io.matrices import StateError, write_matrices
 from modeledit.lm.model import EditableModel
 from tests.reference import models as tiny
 

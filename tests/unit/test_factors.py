@@ -7,7 +7,7 @@ import torch
 
 from modeledit.editing.covariance import RIDGES, CovarianceError, factorize
 from modeledit.editing.covariance_files import factors_of
-from modeledit.editing.state import read_matrices, write_matrices
+from modeledit.io.matrices import read_matrices, write_matrices
 
 ROWS = 40
 

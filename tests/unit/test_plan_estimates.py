@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from modeledit.editing.covariance import factorize
 from modeledit.editing.optimization import TargetSettings, optimize
+from modeledit.editing.problem import Problem
 from modeledit.editing.spread import SpreadSettings, spread
 from modeledit.io.files import write_json
 from modeledit.lm.model import EditableModel
-from modeledit.lm.tokens import Problem, Row
+from modeledit.lm.tokens import Row
 from modeledit.planning import costs, memory, survey
 from modeledit.planning.plan import Chain, Measured, make_plan, needed_downloads, span
 from modeledit.planning.plan import steps as expected_steps

@@ -10,15 +10,13 @@ from tokenizers import Tokenizer, normalizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from modeledit.editing.problem import build_problem
+from modeledit.lm.contexts import SEED_WORDS, clean_context, generate_contexts
 from modeledit.lm.tokens import (
-    SEED_WORDS,
     PromptError,
     Row,
     Tokenization,
-    build_problem,
-    clean_context,
     encode,
-    generate_contexts,
     subject_index,
     subject_row,
     target_row,

@@ -11,15 +11,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from modeledit.study.config import (
-    GEOGRAPHY_REQUESTS,
-    ConfigError,
-    Run,
-    dataset_name,
-    describe_dataset,
-    load_settings,
-    small_model_note,
-)
+from modeledit.presentation.wording import describe_dataset, small_model_note
+from modeledit.study.config import GEOGRAPHY_REQUESTS, ConfigError, dataset_name, load_settings
+from modeledit.study.layout import Run
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))

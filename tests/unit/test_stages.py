@@ -13,8 +13,8 @@ from modeledit.editing.covariance import factorize, second_moments
 from modeledit.editing.iteration import edit_once
 from modeledit.editing.job import extend_chain
 from modeledit.editing.stages import stored_targets, targets_before
-from modeledit.editing.state import StateError, read_matrices, write_matrices
 from modeledit.io.files import write_json
+from modeledit.io.matrices import StateError, read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.methods import METHODS
 from tests.reference import models as tiny

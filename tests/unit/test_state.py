@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.editing.state import LazyMatrices, StateError, pass_on, read_matrices, write_matrices
+from modeledit.editing.state import pass_on
 from modeledit.io.files import (
     digest,
     file_digest,
@@ -23,6 +23,7 @@ from modeledit.io.files import (
     read_texts,
     write_json,
 )
+from modeledit.io.matrices import LazyMatrices, StateError, read_matrices, write_matrices
 from modeledit.lm.scoring import SCHEMA
 
 ROOT = Path(__file__).parents[2]

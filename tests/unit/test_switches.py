@@ -16,12 +16,13 @@ from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.editing.covariance import factorize
 from modeledit.editing.iteration import edit_once, target_settings
 from modeledit.editing.optimization import optimize
+from modeledit.editing.problem import build_problem
 from modeledit.evaluation import metrics
 from modeledit.evaluation.aggregation import aggregate, at_stop, pick_table
 from modeledit.evaluation.significance import differences, intervals
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import ScoringSettings, object_row, own_objects, score, score_unedited
-from modeledit.lm.tokens import PromptError, Tokenization, build_problem, target_row
+from modeledit.lm.tokens import PromptError, Tokenization, target_row
 from modeledit.paper.judging import Data
 from modeledit.presentation.report import run_rows
 from modeledit.presentation.tables import build

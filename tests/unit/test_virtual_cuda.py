@@ -25,12 +25,12 @@ from modeledit.data.requests import Neighbor, Request, write_requests
 from modeledit.editing.covariance_files import factors_of, gather
 from modeledit.editing.iteration import edit_once
 from modeledit.editing.job import extend_chain
-from modeledit.editing.state import write_matrices
+from modeledit.io.matrices import write_matrices
+from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.eligibility import judge_neighbors
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
-from modeledit.lm.tokens import generate_contexts
 from modeledit.study.methods import METHODS
 from tests.device_slips import planted, slips_of
 from tests.reference import models as tiny

@@ -21,11 +21,11 @@ from safetensors import safe_open
 from modeledit.data.requests import read_requests
 from modeledit.editing.iteration import target_settings
 from modeledit.editing.optimization import optimize
-from modeledit.editing.state import StateError, read_matrices
+from modeledit.editing.problem import build_problem
 from modeledit.evaluation.metrics import COLUMNS, read_scores, request_metrics
 from modeledit.io.files import read_json
+from modeledit.io.matrices import StateError, read_matrices
 from modeledit.lm.model import load_model
-from modeledit.lm.tokens import build_problem
 from modeledit.planning import memory
 from modeledit.study.methods import METHODS
 from tests.reference import plain

@@ -1,10 +1,8 @@
-"""The paper's figures from per-edit logs and per-request metrics.
+"""Figure 3: one edit's perplexity through the stages of every iteration.
 
-`figure_perplexity_stages` follows one edit through the stages of every iteration (paper, Figure 3);
-`figure_underedit` follows the edits that the first iteration missed (Figure 4);
-`figure_neighbor_count` asks what more neighbors in the loss do (section 6). Each writes a PNG, and
-beside it the same as PDF and a JSON file with every number drawn, so that a figure can be checked,
-and returns that record. The bytes depend on the data only (no dates, no global plotting state).
+Like every figure it is written as PNG, and beside it as PDF and as a JSON file with every number
+drawn, so that it can be checked. The bytes depend on the data only (no dates, no global plotting
+state).
 """
 
 import math
@@ -15,14 +13,10 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullLocator
 from scipy import special, stats
 
-from modeledit.evaluation.metrics import distance, mean_perplexity, underedit
 from modeledit.presentation.figures.style import (
     COLOURS,
-    LINES,
-    MARKERS,
     STYLE,
     footnote,
     heading,
@@ -31,14 +25,7 @@ from modeledit.presentation.figures.style import (
     write_record,
 )
 from modeledit.study import stopping
-from modeledit.study.methods import METHODS
 
-NEIGHBOR_COUNT = {  # metric: label, marker, line
-    "eff_acc": ("efficacy", "o", ":"),
-    "gen_acc": ("generalization", "s", "--"),
-    "spec_acc": ("specificity", "^", "-"),
-    "score_acc": ("score", "D", "-."),
-}
 HATCHES = {"Unedited": "....", "p_bar": "", "p_hat": "////"}
 STAGES = {
     "Unedited": "unedited",
@@ -179,175 +166,6 @@ def boxcox_lambda(values: np.ndarray) -> tuple[float | None, str]:
     return float(lam), ""
 
 
-def figure_underedit(
-    requests: Mapping[int, pd.DataFrame],
-    edits: Mapping[int, pd.DataFrame],
-    path: str | Path,
-    *,
-    epsilon: float = stopping.EPSILON,
-    title: str = "",
-    note: str = "",
-) -> dict[str, Any]:
-    """What further iterations do for the edits the first one missed (paper, Figure 4; SPEC H).
-
-    ``requests`` maps k = 1, 2, ... to `metrics.request_metrics`, ``edits`` to that iteration's log.
-    U are the requests with efficacy success 0 after k = 1. Upper panel: efficacy accuracy of all
-    requests and of U; lower panel: |dp_k|, over U as |mean_U p_hat - mean_U p_bar|, on a log axis
-    if it spans more than two decades; the dotted line is epsilon.
-
-    Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
-    if k = 1 is missing or a request occurs twice in one iteration.
-    """
-    ks = sorted(k for k in requests if k > 0 and k in edits and not requests[k].empty)
-    if not ks or ks[0] != 1:
-        raise ValueError(f"figure: iteration 1 is missing, there is {ks or 'nothing'}")
-    chosen = underedit(requests[1])
-    series: dict[str, dict[str, list[float]]] = {}
-    for name, ids in (("All", None), ("UnderEdit", chosen)):
-        rows = [_subset(requests[k], edits[k], ids, k) for k in ks]
-        series[name] = {
-            "eff_acc": [float(r["eff_acc"].mean()) for r, _ in rows],  # every request has it
-            "dp": [
-                float(distance(mean_perplexity(e["p_hat"]), mean_perplexity(e["p_bar"])))
-                for _, e in rows
-            ],
-        }
-    with matplotlib.style.context(STYLE):
-        figure = new_figure(3.3, 3.0)
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        size = {"All": len(requests[1]), "UnderEdit": len(chosen)}
-        for name, data in series.items():
-            if size[name] == 0:
-                continue
-            style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
-            style |= {
-                "label": f"{name} ({size[name]})",
-                "markeredgecolor": "white",
-                "markeredgewidth": 0.4,
-                "clip_on": False,
-            }
-            upper.plot(ks, [100 * v for v in data["eff_acc"]], **style)
-            lower.plot(ks, [v if math.isfinite(v) else math.nan for v in data["dp"]], **style)
-        if not chosen:
-            upper.annotate(
-                "no UnderEdit edits: iteration 1 edited them all", (0.5, 0.12),
-                xycoords="axes fraction", ha="center", fontsize=6,
-            )  # fmt: skip
-        upper.set_ylim(0, 104)
-        upper.set_ylabel("efficacy\naccuracy (%)")
-        drawn = [v for data in series.values() for v in data["dp"] if math.isfinite(v) and v > 0]
-        log = bool(drawn) and max(drawn) > 100 * min(drawn)
-        if log:
-            lower.set_yscale("log")
-            lower.yaxis.set_minor_locator(NullLocator())
-        else:
-            lower.set_ylim(bottom=0)
-        lower.axhline(epsilon, color="black", linewidth=0.6, linestyle=":")
-        lower.annotate("ε", (1, epsilon), xycoords=("axes fraction", "data"), va="center")
-        lower.set_ylabel(r"$|\Delta p_k|$")
-        lower.set_xlabel("iteration k")
-        lower.set_xticks(ks)
-        lower.set_xlim(ks[0] - 0.2, ks[-1] + 0.2)
-        figure.align_ylabels()
-        heading(figure, upper, title, 2)
-        footnote(figure, note)
-        save(figure, path)
-    record = {
-        "figure": "underedit",
-        "k": ks,
-        "n_all": len(requests[1]),
-        "n_underedit": len(chosen),
-        "underedit_ids": chosen,
-        "log_axis": log,
-        "series": series,
-    }
-    write_record(path, record)
-    return record
-
-
-def pool_trials(trials: Mapping[int, Mapping[int, pd.DataFrame]]) -> dict[int, pd.DataFrame]:
-    """{k: rows of all trials} from {trial: {k: rows}}, for `figure_underedit`.
-
-    A trial that has stopped keeps what it had at its stop. Trials may number their requests alike,
-    so the column ``request`` of trial t is raised by (t - 1) millions.
-    """
-    last = max(k for frames in trials.values() for k in frames)
-    return {
-        k: pd.concat(
-            [
-                frames[min(k, max(frames))].assign(
-                    request=lambda rows, t=trial: rows["request"] + (t - 1) * 1_000_000
-                )
-                for trial, frames in trials.items()
-            ],
-            ignore_index=True,
-        )
-        for k in range(1, last + 1)
-    }
-
-
-def figure_neighbor_count(
-    stops: pd.DataFrame,
-    path: str | Path,
-    *,
-    algorithm: str,
-    title: str = "",
-    note: str = "",
-) -> dict[str, Any]:
-    """Accuracies at the stop against the number of neighbors in the loss (paper, section 6).
-
-    ``stops`` are `aggregation.at_stop` rows of one dataset and model; the plain method has 0
-    neighbors. Bars show the standard deviation over trials where there are several. Returns the
-    record, which is also written to ``path`` with the ending .json. Raises ValueError if there is
-    nothing to compare.
-    """
-    counts = {
-        m.name: m.n_neighbors
-        for m in METHODS.values()
-        if m.algorithm == algorithm and not m.neighbor_prefixed
-    }
-    rows = stops[stops["method"].isin(counts)]
-    rows = rows.assign(n=rows["method"].map(counts)).sort_values("n")
-    if len(rows) < 2:
-        raise ValueError(f"figure: {algorithm} was run with {len(rows)} numbers of neighbors only")
-    with matplotlib.style.context(STYLE):
-        figure = new_figure(3.3, 2.35)
-        axes = figure.subplots()
-        ticks = list(range(len(rows)))  # 0, 1, 2, 4, 8 evenly spaced
-        for name, (label, marker, line) in NEIGHBOR_COUNT.items():
-            spread = 100 * rows[f"{name}_sd"].to_numpy(dtype=float)
-            axes.errorbar(
-                ticks,
-                100 * rows[name],
-                yerr=np.nan_to_num(spread) if np.isfinite(spread).any() else None,
-                label=label,
-                marker=marker,
-                linestyle=line,
-                color=COLOURS[name],
-                capsize=2,
-            )
-        axes.set_xticks(ticks, [str(n) for n in rows["n"]])
-        axes.set_xlabel("neighbors in the loss")
-        axes.set_ylabel("accuracy (%)")
-        heading(figure, axes, title, 2)
-        footnote(figure, note)
-        save(figure, path)
-    record = {
-        "figure": "neighbor_count",
-        "algorithm": algorithm,
-        "n_neighbors": rows["n"].tolist(),
-        "k": rows["k_text"].tolist(),
-        "n_requests": rows["n_requests"].tolist(),
-        "series": {name: rows[name].astype(float).tolist() for name in NEIGHBOR_COUNT},
-        "sd": {name: rows[f"{name}_sd"].astype(float).tolist() for name in NEIGHBOR_COUNT},
-    }
-    write_record(path, record)
-    return record
-
-
-# --------------------------------------------------------------------------------------------
-# Data
-
 
 def _stages(
     edits: Mapping[int, pd.DataFrame], request: int, epsilon: float
@@ -370,24 +188,6 @@ def _stages(
             return stages, True
     return stages, False
 
-
-def _subset(
-    requests: pd.DataFrame, edits: pd.DataFrame, ids: list[int] | None, k: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    for frame in (requests, edits):
-        if frame["request"].duplicated().any():
-            twice = int(frame.loc[frame["request"].duplicated(), "request"].iloc[0])
-            raise ValueError(
-                f"figure: request {twice} occurs twice at k = {k}; trials drawn together need"
-                " distinct ids"
-            )
-    if ids is None:
-        return requests, edits
-    return requests[requests["request"].isin(ids)], edits[edits["request"].isin(ids)]
-
-
-# --------------------------------------------------------------------------------------------
-# Drawing
 
 
 def _scaled(x: Any, lam: float | None) -> Any:

@@ -1,0 +1,22 @@
+"""Reading data frames from files, and checking what they hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
+    """A CSV file of this project: only an empty field is missing, a model may be called "NA"."""
+    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])
+
+
+def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+
+
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise ValueError(f"{where}: missing columns {missing}")

@@ -1,0 +1,53 @@
+"""Context templates that the unedited model samples, once for all iterations (SPEC A.3)."""
+
+import unicodedata
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from modeledit.lm.tokens import encode
+
+SEED_WORDS = ("The", "Therefore", "Because", "I", "You")  # SPEC A.3
+
+
+def clean_context(text: str) -> str:
+    """A generated prefix made safe as a template: `{prefix}. {}` (SPEC A.3)."""
+    text = unicodedata.normalize("NFKD", text).replace("\n\n", " ").replace("<|endoftext|>", "")
+    return text.replace("{", " ").replace("}", " ") + ". {}"
+
+
+@torch.no_grad()
+def generate_contexts(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    lengths: Sequence[tuple[int, int]] = ((10, 1),),
+    seed: int = 42,
+) -> list[str]:
+    """Context templates: the bare `{}`, then sampled prefixes (SPEC A.3).
+
+    `lengths` lists (total tokens, prefixes per seed word); MEMIT and PMET use ((10, 1),), ROME
+    ((5, 2), (10, 2)). Sampling takes the top five tokens; end-of-text does not stop it.
+    """
+    contexts = ["{}"]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for total, per_word in lengths:
+            for word in SEED_WORDS:
+                ids = torch.tensor([encode(tokenizer, word)], device=model.device)
+                new = total - ids.shape[1]
+                rows = model.generate(
+                    ids.repeat(per_word, 1),
+                    attention_mask=torch.ones_like(ids).repeat(per_word, 1),
+                    do_sample=True,
+                    top_k=5,
+                    temperature=1.0,
+                    top_p=1.0,
+                    max_new_tokens=new,
+                    min_new_tokens=new,
+                    eos_token_id=None,
+                    pad_token_id=tokenizer.eos_token_id,
+                )
+                contexts += [clean_context(t) for t in tokenizer.batch_decode(rows, True)]
+    return contexts
