@@ -166,7 +166,6 @@ def boxcox_lambda(values: np.ndarray) -> tuple[float | None, str]:
     return float(lam), ""
 
 
-
 def _stages(
     edits: Mapping[int, pd.DataFrame], request: int, epsilon: float
 ) -> tuple[list[dict[str, Any]], bool]:
@@ -187,7 +186,6 @@ def _stages(
         if abs(float(row["p_hat"]) - float(row["p_bar"])) <= epsilon:
             return stages, True
     return stages, False
-
 
 
 def _scaled(x: Any, lam: float | None) -> Any:

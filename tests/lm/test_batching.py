@@ -14,8 +14,8 @@ from modeledit.editing.problem import build_problem
 from modeledit.lm.batching import in_batches, ran_out_of_memory
 from modeledit.lm.model import EditableModel
 from modeledit.study.methods import METHODS
+from tests.editing.test_engine import HYPER, SWITCHES
 from tests.reference import models as tiny
-from tests.unit.test_engine import HYPER, SWITCHES
 
 ROOT = Path(__file__).parents[2]
 

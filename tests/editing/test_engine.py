@@ -22,9 +22,9 @@ from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.lm.trees import Tree, pack, tree_groups
 from modeledit.study.methods import METHODS
+from tests.editing.test_golden import SWITCHES, Silent
 from tests.reference import models as tiny
 from tests.reference import plain
-from tests.unit.test_golden import SWITCHES, Silent
 
 MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
 HYPER = {

@@ -24,8 +24,8 @@ from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.study.methods import METHODS
+from tests.editing.test_golden import SWITCHES, Silent
 from tests.reference import models as tiny
-from tests.unit.test_golden import SWITCHES, Silent
 
 ROOT = Path(__file__).parents[2]
 HYPER = {

@@ -28,10 +28,10 @@ from modeledit.presentation.report import run_rows
 from modeledit.presentation.tables import build
 from modeledit.study.methods import METHODS
 from modeledit.study.stopping import Rule
+from tests.editing.test_golden import Silent
+from tests.lm.test_tokens import small_tokenizer
 from tests.reference import models as tiny
 from tests.reference.test_released_evaluation import spaceless_tokenizer
-from tests.unit.test_golden import Silent
-from tests.unit.test_prompts import small_tokenizer
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = tiny.tiny_tokenizer()

@@ -33,8 +33,8 @@ from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
 from modeledit.study.methods import METHODS
 from tests.device_slips import planted, slips_of
+from tests.editing.test_golden import Silent
 from tests.reference import models as tiny
-from tests.unit.test_golden import Silent
 from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
 
 ROOT = Path(__file__).parents[2]

@@ -17,12 +17,12 @@ from modeledit.io.files import write_json
 from modeledit.io.matrices import StateError, read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.methods import METHODS
+from tests.editing.test_engine import MODELS, plain_settings, tolerance_of
+from tests.editing.test_golden import SWITCHES, Silent
+from tests.editing.test_switches import CORRECTED
+from tests.io.test_files import files_of
 from tests.reference import models as tiny
 from tests.reference import plain
-from tests.unit.test_engine import MODELS, plain_settings, tolerance_of
-from tests.unit.test_golden import SWITCHES, Silent
-from tests.unit.test_state import files_of
-from tests.unit.test_switches import CORRECTED
 
 HYPER = {
     "layers": [1, 2],

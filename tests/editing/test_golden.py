@@ -2,7 +2,7 @@
 
 The version in workflow/rules/editing.smk decides whether finished edits are made again. If this
 test fails because the engine is meant to give other numbers, raise the version there and run
-`python -m tests.unit.test_golden`, which writes golden.json anew.
+`python -m tests.editing.test_golden`, which writes golden.json anew.
 """
 
 import json

@@ -90,7 +90,7 @@ def test_the_script_gives_the_same_bytes_in_any_process(tmp_path):
         figure = tmp_path / seed / "algorithms.png"
         code = (
             "import runpy; from types import SimpleNamespace as N\n"
-            "from tests.unit.test_schematic import MODELS\n"
+            "from tests.presentation.test_algorithms import MODELS\n"
             f"n = N(params=N(models=MODELS, epsilon=1.0), output=N(figure={str(figure)!r}),"
             f" log=[{str(tmp_path / 'log.txt')!r}])\n"
             "runpy.run_path('scripts/draw_algorithms.py', init_globals={'snakemake': n})\n"

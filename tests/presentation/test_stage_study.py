@@ -13,7 +13,7 @@ from modeledit.paper.judging import Data
 from modeledit.presentation import tables as T
 from modeledit.presentation.figures import stages as S
 from modeledit.study.stopping import Rule
-from tests.unit.test_tables import build, frame, rows
+from tests.presentation.test_tables import build, frame, rows
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat)
 BOTH = {1: (60, 50, 90, 80.0, 1.1, 100.0), 2: (90, 70, 88, 80.0, 1.05, 10.0)}
