@@ -660,7 +660,15 @@ def test_carrying_forward_ends_at_the_last_rows(lengths):
 # ---- the layer
 
 
-@pytest.mark.parametrize("module", ["stopping", "metrics", "tables", "figures"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "study.stopping",
+        "evaluation.metrics",
+        "presentation.tables",
+        "presentation.figures.underedit",
+    ],
+)
 def test_needs_neither_torch_nor_transformers(module):
     code = (
         f"import sys, modeledit.{module};"

@@ -24,6 +24,8 @@ from modeledit.evaluation.metrics import (
     defined,
     harmonic_mean,
 )
+from modeledit.evaluation.request_values import read_requests
+from modeledit.presentation.wording import note
 from modeledit.study.stopping import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -402,7 +404,7 @@ def test_nothing_in_nothing_out():
     assert empty.empty and list(empty) == list(S.DIFFERENCE_COLUMNS)
     assert differences(requests[:0], metrics[:0], seed=1).empty
     assert list(intervals(requests[:0], metrics[:0], seed=1)) == list(S.INTERVAL_COLUMNS)
-    assert S.note(empty, "facts") == ""
+    assert note(empty, "facts") == ""
     unscored = intervals(requests[:0], study(np.random.default_rng(0))[1], seed=1)
     assert set(unscored["kind"]) == {"trials"}
 
@@ -433,7 +435,7 @@ def test_the_note_says_test_edits_correction_and_what_holds():
         seed=1,
         resamples=50,
     )
-    text = S.note(found, "facts", comparison="neighbor", names={"small": "Small 1B"})
+    text = note(found, "facts", comparison="neighbor", names={"small": "Small 1B"})
     gain = 100 * a[:, 4].mean()
     assert f"n = 80), paired permutation test, p adjusted over {len(found)} tests" in text
     assert (
@@ -441,8 +443,8 @@ def test_the_note_says_test_edits_correction_and_what_holds():
         in text
     )
     assert "efficacy" not in text and "\n" not in text and text.endswith(".")
-    assert "none of them holds" in S.note(found, "facts", comparison="iteration")
-    assert S.note(found, "other") == ""
+    assert "none of them holds" in note(found, "facts", comparison="iteration")
+    assert note(found, "other") == ""
 
 
 # ---- files
@@ -464,14 +466,14 @@ def test_requests_and_edits_are_read_by_their_paths(tmp_path):
     requests, metrics = study(np.random.default_rng(0), trials=2)
     paths = write(tmp_path, requests, metrics)
     keys = [*RUN, "k", "request"]
-    got = S.read_requests(paths).sort_values(keys, ignore_index=True)
+    got = read_requests(paths).sort_values(keys, ignore_index=True)
     want = requests.sort_values(keys, ignore_index=True)[got.columns]
     pd.testing.assert_frame_equal(got, want, check_dtype=False)
 
     log = Path(paths[0]).parent / "iter1" / "edits.parquet"
     log.parent.mkdir()
     pd.DataFrame({"request": [3], "p_bar": [1.5], "p_hat": [9.0]}).to_parquet(log)
-    joined = S.read_requests(paths, [log])
+    joined = read_requests(paths, [log])
     assert len(joined) == len(got) and joined["p_hat"].notna().sum() == 1
     hit = joined.query("request == 3 and k == 1 and trial == 1 and method == 'MEMIT'")
     assert hit["p_bar"].tolist() == [1.5]
@@ -479,10 +481,10 @@ def test_requests_and_edits_are_read_by_their_paths(tmp_path):
     elsewhere = tmp_path / "requests.parquet"
     requests.to_parquet(elsewhere)
     with pytest.raises(ValueError, match="<dataset>/<model>/<method>/trial<t>"):
-        S.read_requests([elsewhere])
+        read_requests([elsewhere])
     requests.drop(columns="gen_acc").to_parquet(paths[0])
     with pytest.raises(ValueError, match=r"requests.parquet: missing columns \['gen_acc'\]"):
-        S.read_requests(paths)
+        read_requests(paths)
 
 
 def test_the_script_writes_both_tables(tmp_path):
@@ -502,7 +504,7 @@ def test_the_script_writes_both_tables(tmp_path):
     found = pd.read_csv(job.output.differences)
     assert list(around) == list(S.INTERVAL_COLUMNS) and set(around["kind"]) == {"trials", "edits"}
     assert list(found) == list(S.DIFFERENCE_COLUMNS) and found["significant"].dtype == bool
-    assert S.note(found, "facts").startswith("Differences on the same edits (n = 30)")
+    assert note(found, "facts").startswith("Differences on the same edits (n = 30)")
 
 
 def test_a_whole_study_takes_seconds():

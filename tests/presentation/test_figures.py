@@ -13,6 +13,7 @@ from matplotlib.lines import lineStyles
 from matplotlib.markers import MarkerStyle
 from scipy import stats
 
+from modeledit.presentation.figures import neighbor_count, underedit
 from modeledit.presentation.figures import perplexity_stages as F
 from modeledit.presentation.figures import style as D
 from modeledit.study.methods import METHODS
@@ -147,7 +148,7 @@ def test_any_edit_can_be_drawn(tmp_path_factory, p_hat, p_init):
 
 def test_underedit_follows_the_subset(tmp_path):
     requests, logs = batch()
-    record = F.figure_underedit(requests, logs, tmp_path / "u.png", note="a small model")
+    record = underedit.figure_underedit(requests, logs, tmp_path / "u.png", note="a small model")
     chosen = requests[1].loc[requests[1]["eff_succ"] == 0, "request"].tolist()
     assert chosen and record["underedit_ids"] == chosen and record["n_all"] == 40
     series = record["series"]
@@ -163,16 +164,16 @@ def test_underedit_follows_the_subset(tmp_path):
 
 def test_no_underedit_at_all(tmp_path):
     requests, logs = batch(missed=0.0)
-    record = F.figure_underedit(requests, logs, tmp_path / "u.png")
+    record = underedit.figure_underedit(requests, logs, tmp_path / "u.png")
     assert record["n_underedit"] == 0 and (tmp_path / "u.png").read_bytes().startswith(PNG)
 
 
 def test_underedit_of_one_iteration_or_a_collapse(tmp_path):
     requests, logs = batch(iterations=1)
-    assert F.figure_underedit(requests, logs, tmp_path / "u.png")["k"] == [1]
+    assert underedit.figure_underedit(requests, logs, tmp_path / "u.png")["k"] == [1]
     requests, logs = batch(iterations=2)
     logs[2]["p_hat"] = math.inf
-    record = F.figure_underedit(requests, logs, tmp_path / "u.png")
+    record = underedit.figure_underedit(requests, logs, tmp_path / "u.png")
     assert record["series"]["All"]["dp"][1] == math.inf
 
 
@@ -180,17 +181,17 @@ def test_a_value_that_is_no_number_is_not_left_out(tmp_path):
     requests, logs = batch(iterations=2)
     logs[2].loc[3, "p_hat"] = math.nan
     logs[1].loc[3, ["p_bar", "p_hat"]] = math.inf
-    record = F.figure_underedit(requests, logs, tmp_path / "u.png")
+    record = underedit.figure_underedit(requests, logs, tmp_path / "u.png")
     assert record["series"]["All"]["dp"] == [math.inf, math.inf]
 
 
 def test_bad_iterations_are_refused(tmp_path):
     requests, logs = batch()
     with pytest.raises(ValueError, match="iteration 1 is missing"):
-        F.figure_underedit({2: requests[2]}, logs, tmp_path / "u.png")
+        underedit.figure_underedit({2: requests[2]}, logs, tmp_path / "u.png")
     twice = {k: pd.concat([v, v]) for k, v in requests.items()}
     with pytest.raises(ValueError, match="request 0 occurs twice"):
-        F.figure_underedit(twice, logs, tmp_path / "u.png")
+        underedit.figure_underedit(twice, logs, tmp_path / "u.png")
 
 
 # ---- all
@@ -200,7 +201,7 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
     requests, logs = batch()
     for name in ("one", "two"):
         F.figure_perplexity_stages(logs, tmp_path / f"stages-{name}.png", label="x")
-        F.figure_underedit(requests, logs, tmp_path / f"under-{name}.png")
+        underedit.figure_underedit(requests, logs, tmp_path / f"under-{name}.png")
     for kind in ("stages", "under"):
         for ending in ("png", "pdf"):
             first, second = (
@@ -283,24 +284,24 @@ def test_what_the_font_lacks_is_escaped():
 def test_neighbor_count_draws_what_it_was_given(tmp_path):
     rows = []
     for n, method in enumerate(("MEMIT", "NA_MEMIT", "NA2_MEMIT", "NAP_MEMIT", "PMET")):
-        values = {name: 0.5 + 0.1 * n for name in F.NEIGHBOR_COUNT}
-        spread = {f"{name}_sd": 0.01 for name in F.NEIGHBOR_COUNT}
+        values = {name: 0.5 + 0.1 * n for name in neighbor_count.NEIGHBOR_COUNT}
+        spread = {f"{name}_sd": 0.01 for name in neighbor_count.NEIGHBOR_COUNT}
         rows.append({"method": method, "k_text": "2", "n_requests": 9.0} | values | spread)
     path = tmp_path / "study.png"
     stops = pd.DataFrame(rows).iloc[::-1]
-    record = F.figure_neighbor_count(stops, path, algorithm="MEMIT", title="t")
+    record = neighbor_count.figure_neighbor_count(stops, path, algorithm="MEMIT", title="t")
     assert record["n_neighbors"] == [0, 1, 2]
     assert record["series"]["spec_acc"] == [0.5, 0.6, 0.7]
     assert path.read_bytes().startswith(b"\x89PNG")
     assert json.loads(path.with_suffix(".json").read_text()) == record
     with pytest.raises(ValueError, match="PMET was run with 1 numbers"):
-        F.figure_neighbor_count(stops, path, algorithm="PMET")
+        neighbor_count.figure_neighbor_count(stops, path, algorithm="PMET")
 
 
 def test_trials_that_number_their_requests_alike_are_drawn_together():
     first = {1: pd.DataFrame({"request": [0, 1], "v": [1, 2]})}
     second = {k: pd.DataFrame({"request": [0, 1], "v": [10 * k, 20 * k]}) for k in (1, 2)}
-    pooled = F.pool_trials({1: first, 2: second})
+    pooled = underedit.pool_trials({1: first, 2: second})
     assert pooled[1]["request"].tolist() == [0, 1, 1_000_000, 1_000_001]
     assert pooled[1]["v"].tolist() == [1, 2, 10, 20]
     assert pooled[2]["v"].tolist() == [1, 2, 20, 40]  # trial 1 had stopped

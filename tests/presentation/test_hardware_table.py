@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 
 from modeledit.io.files import write_json
+from modeledit.lm.meter import Meter
 from modeledit.presentation import hardware_table as hardware
 from modeledit.presentation import typesetting
 
@@ -31,7 +32,7 @@ def files(tmp_path):
 
 
 def test_a_job_measures_itself():
-    meter = hardware.Meter(torch.device("cpu"))
+    meter = Meter(torch.device("cpu"))
     ballast = torch.ones(50_000_000)  # 200 MB
     found = meter.record()
     assert found["seconds"] >= 0 and found["device"]
