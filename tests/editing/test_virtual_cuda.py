@@ -18,19 +18,22 @@ import modeledit.editing.job
 import modeledit.editing.optimization
 import modeledit.editing.rome
 import modeledit.editing.spread
+import modeledit.lm.contexts
 import modeledit.lm.model
-import modeledit.lm.tokens
 import modeledit.lm.trees
 from modeledit.data.requests import Neighbor, Request, write_requests
 from modeledit.editing.covariance_files import factors_of, gather
-from modeledit.editing.iteration import edit_once
+from modeledit.editing.iteration import edit_once, target_settings
 from modeledit.editing.job import extend_chain
+from modeledit.editing.optimization import optimize
+from modeledit.editing.problem import Problem
 from modeledit.io.matrices import write_matrices
 from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.eligibility import judge_neighbors
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.lm.tokens import Row
 from modeledit.study.methods import METHODS
 from tests.device_slips import planted, slips_of
 from tests.editing.test_golden import Silent
@@ -492,7 +495,7 @@ ENGINE = (
     modeledit.editing.covariance,
     modeledit.editing.covariance_files,
     modeledit.lm.model,
-    modeledit.lm.tokens,
+    modeledit.lm.contexts,
     modeledit.editing.rome,
     modeledit.lm.trees,
     modeledit.editing.spread,
@@ -509,17 +512,21 @@ USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.editing.covariance": Study.factors,
     "modeledit.editing.covariance_files": Study.factors,
     "modeledit.lm.model": lambda work: work.chain("ROME"),
-    "modeledit.lm.tokens": Study.generate,
+    "modeledit.lm.contexts": Study.generate,
 }
 LEGAL = {
-    "covariance_sources.factors_of: torch.from_numpy(matrix).to(device)": (
+    "covariance_files.factors_of: torch.from_numpy(matrix).to(device)": (
         "the factorisation runs on the CPU then, slow and right"
     ),
-    "models.load_model: model.to(device)": "everything is on the CPU then, slow and right",
-    "prompts.generate_contexts: torch.tensor([encode(tokenizer, word)], device=model.device)": (
+    "model.load_model: model.to(device)": "everything is on the CPU then, slow and right",
+    "contexts.generate_contexts: torch.tensor([encode(tokenizer, word)], device=model.device)": (
         "transformers moves the tokens, and draws on the CPU"
     ),
-    "rows.label_outputs: part.cpu()": "tolist() moves them too, one wait each",
+    "trees.label_outputs: part.cpu()": "tolist() moves them too, one wait each",
+    "optimization._optimize_chunk: losses.nll.double().exp().cpu()": "tolist() moves it too",
+    "optimization._optimize_chunk: (factor * losses.nll_all).double().exp().cpu()": (
+        "tolist() moves it too"
+    ),
 }
 
 
@@ -530,6 +537,12 @@ def edit_and_score(work: Study) -> None:
     for method in ("NAP_PMET", "ROME"):
         work.edit(method, factors)
     work.score()
+    # Two labels in front of the subject's last token, and a second round from what the first found.
+    row = Row((5, 6, 7, 8), labels=(6, 7, 8, 9), subject=2)
+    problems = [Problem((row, row), Row((5, 6, 7), subject=2))]
+    settings = target_settings(METHODS["MEMIT"], HYPER, work.switches)
+    found = optimize(work.load(), problems, settings)
+    optimize(work.load(), problems, settings, start=found.deltas)
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=str)
