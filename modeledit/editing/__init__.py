@@ -1,0 +1,1 @@
+"""OPTIMIZATION, SPREAD and ROME, and the job of one iteration."""

@@ -1,0 +1,1 @@
+"""Files that others publish, checked by their sha256."""

@@ -1,0 +1,1 @@
+"""A language model, its tokenizer, and what they say of token rows."""

@@ -54,7 +54,7 @@ def check_claims(
 
     Scopes: the models of ``metrics`` that the paper (arXiv:2503.11895) has, those in ``small``
     (where there are any), and the paper's own rows, ``printed`` (`published.as_metrics`).
-    ``requests``, ``rule`` and ``options`` are those of `verdicts.Data`.
+    ``requests``, ``rule`` and ``options`` are those of `judging.Data`.
     """
     is_small = metrics["model"].isin(list(small))
     scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, rule=rule, **options)}

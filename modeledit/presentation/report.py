@@ -329,7 +329,7 @@ def _words(metric: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A value for JSON; numbers as in `drilldown.number`."""
+    """A value for JSON; numbers as in `single_edits.number`."""
     return value if isinstance(value, str | bool) else number(value, 6)
 
 

@@ -1,0 +1,1 @@
+"""The figures, one module each; what they share is in `style`."""

@@ -1,4 +1,4 @@
-"""docs/quirks.md names every quirk of the released code, and what it names exists."""
+"""Pages of docs/ name what exists; docs/quirks.md names every quirk of the released code."""
 
 import re
 from pathlib import Path
@@ -41,3 +41,12 @@ def test_what_a_row_names_is_there(row):
         assert re.search(rf"^def {name}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), test
     else:
         assert not test and switch.startswith(("none: ", ""))
+
+
+def test_the_map_names_modules_that_are_there():
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z_/]+\.py)`", page))
+    assert len(named) > 20
+    assert all((ROOT / "modeledit" / path).is_file() for path in named), named
+    packages = re.findall(r"^\| \d \| `(\w+)`", page, re.MULTILINE)
+    assert sorted(packages) == sorted(p.parent.name for p in ROOT.glob("modeledit/*/__init__.py"))
