@@ -1,6 +1,6 @@
 """What the paper claims, as statements to check: sections 3.1, 5.1, 5.2, 6.1 to 6.3, appendix A.
 
-`CLAIMS` says each in short with the way to find out; `verdicts` judges what is found. A cell that
+`CLAIMS` says each in short with the way to find out; `judging` judges what is found. A cell that
 can say nothing about a claim, such as a method that stops at k = 1 about further iterations, does
 not count. Differences count however small they are; `significance` says which of them the edits can
 tell apart. Sizes are only claimed for the paper's own model and dataset.

@@ -1,7 +1,7 @@
 """Figure 2 of the paper: where algorithms add their deltas, what they write, the loop (SPEC H).
 
 Drawn from the descriptions in `methods` and the layers of the models. Files and records as in
-`figures`.
+`perplexity_stages`.
 """
 
 from collections.abc import Mapping, Sequence

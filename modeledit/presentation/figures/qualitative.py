@@ -2,7 +2,7 @@
 
 scores of k = 0, 1, the stop --> stages --pick_edit--> one edit --figure_qualitative--> panel
 
-Files and records as in `figures`.
+Files and records as in `perplexity_stages`.
 """
 
 import math
