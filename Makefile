@@ -1,16 +1,20 @@
 # A thin face: set up a virtual environment, then run the workflow or the tests.
 PYTHON ?= python3
 CORES ?= all
+WORKERS ?= logical
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check unlock clean
+.PHONY: demo test test-all check unlock clean
 
 demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
 
-test: $(VENV)/.development  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.development  ## run the tests, but for the slow lane
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+
+test-all: $(VENV)/.development  ## run all tests: kills and resumes, the real model, a browser, Slurm too
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: $(VENV)/.development  ## formatters and linters
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ from modeledit.lm.tokens import encode
 from tests.reference import models as tiny
 from tests.workflow.conftest import Project, copy_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("architectures")]
 
 SIZE = 4  # requests
 BUDGET = 2  # iterations

@@ -25,6 +25,8 @@ from tests.workflow.conftest import ROOT, Project, copy_project
 from tests.workflow.test_architectures import MODELS, describe
 from tests.workflow.test_plan import job_counts
 
+pytestmark = pytest.mark.xdist_group("matrix")  # they share a copy of the project
+
 PAPER = ("--configfile", "config/paper.yaml")
 CUT = (*PAPER, "config/paper_cut.yaml")
 ORIGINAL = ROOT.parent / "shared" / "data"

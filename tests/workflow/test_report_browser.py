@@ -12,6 +12,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("smoke"),
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
 ]
 SIZES = {"desktop": (1400, 900), "phone": (390, 800)}

@@ -22,6 +22,9 @@ import yaml
 from modeledit.io.files import read_json
 from tests.workflow.conftest import ROOT, copy_project
 
+# One session of Slurm, beside the smoke run that it is compared with.
+pytestmark = pytest.mark.xdist_group("smoke")
+
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 CHAIN = "results/smoke/geography-eligible/smollm2-135m"

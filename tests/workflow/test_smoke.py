@@ -32,7 +32,7 @@ from tests.reference import plain
 from tests.reference.test_released_evaluation import compare, published_texts, records
 from tests.workflow.conftest import copy_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 OUT = "results/smoke"
 CHAIN = f"{OUT}/geography-eligible/smollm2-135m"
