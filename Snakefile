@@ -4,9 +4,12 @@
 `figures`, `report`, `statistics` and `requests` are targets of their own.
 """
 
+import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
+
+from modeledit.presentation.closing import closing_lines
 
 min_version("9.0")
 
@@ -43,3 +46,16 @@ rule all:
         rules.figures.input,
         rules.report.input,
         f"{OUT}/config.yaml",
+
+
+onsuccess:
+    if lines := closing_lines(Path(OUT)):
+        print("\nWhere to look:", *lines, sep="\n", file=sys.stderr)
+
+
+onerror:
+    print(
+        f"\nStopped; the failed job's own log is shown above. What was finished stays, and the same command"
+        f" goes on from there. The log of this run: {log}",
+        file=sys.stderr,
+    )
