@@ -7,7 +7,7 @@ from modeledit.evaluation.request_values import read_requests
 from modeledit.io.files import finished
 from modeledit.io.log import journal
 from modeledit.paper.claims import check_claims
-from modeledit.paper.published import as_metrics
+from modeledit.paper.published import as_metrics, read_tables
 from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
@@ -16,7 +16,7 @@ with journal(snakemake.log[0]) as log:
         read_metrics(snakemake.input.metrics),
         read_requests(snakemake.input.requests, snakemake.input.edits),
         small=snakemake.params.small,
-        printed=as_metrics([6, 7, 8, 9]),
+        printed=as_metrics([6, 7, 8, 9], read_tables(Path(snakemake.input.tables).parent)),
         rule=Rule(switches["stop_row"], snakemake.params.epsilon),
         names=snakemake.params.titles,
         trial_agg=switches["trial_score"],

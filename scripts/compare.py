@@ -12,10 +12,11 @@ from modeledit.paper.comparison import compare, summary
 with journal(snakemake.log[0]) as log:
     switches = snakemake.params.switches
     intervals = snakemake.input.get("intervals")
+    folder = Path(snakemake.input.tables).parent
     comparison = compare(
         read_metrics(snakemake.input.metrics),
-        published.read_tables(),
-        published.read_suspects(),
+        published.read_tables(folder),
+        published.read_suspects(folder),
         comparable=snakemake.params.comparable,
         sources=snakemake.params.sources,
         intervals=read_csv(intervals) if intervals else None,

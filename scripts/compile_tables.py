@@ -11,7 +11,7 @@ from modeledit.presentation.typesetting import document
 
 with journal(snakemake.log[0]) as log, finished(Path(snakemake.output.status)) as status:
     folder = Path(snakemake.output.document).parent
-    fragments = [Path(path).read_text(encoding="utf-8") for path in snakemake.input]
+    fragments = [Path(path).read_text(encoding="utf-8") for path in snakemake.input.tables]
     with finished(Path(snakemake.output.document)) as path:
         path.write_text(document(fragments, snakemake.params.title), encoding="utf-8")
     engine = shutil.which("pdflatex") or shutil.which("tectonic")

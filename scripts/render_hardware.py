@@ -19,8 +19,9 @@ NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in t
 
 with journal(snakemake.log[0]):
     hardware = read_csv(snakemake.input[0])
+    published = read_hardware(Path(snakemake.input.published).parent)
     described = {name: describe_dataset(name) for name in hardware["dataset"].unique()}
-    table = summary(hardware, read_hardware(), snakemake.params.titles, described)
+    table = summary(hardware, published, snakemake.params.titles, described)
     for path, text in (
         (snakemake.output.tex, frame_to_latex(table, CAPTION, "tab:hardware", NOTE)),
         (snakemake.output.html, frame_to_html(table, CAPTION, "tab:hardware", NOTE)),

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeledit.io.files import file_digest, read_json
+from modeledit.io.files import digest, file_digest, read_json
 
 CHANGED_SHOWN = 20  # names of changed files that a record holds at most
 
@@ -133,3 +133,9 @@ def _name(path: Path, root: Path) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def code_digest(library: Path, packages: Sequence[str]) -> str:
+    """sha256 over the Python files of some packages (paths below `library`), names included."""
+    files = sorted(path for name in packages for path in (library / name).rglob("*.py"))
+    return digest({str(path.relative_to(library)): file_digest(path) for path in files})

@@ -31,6 +31,7 @@ from modeledit.study.methods import METHODS
 from tests.reference import plain
 from tests.reference.test_released_evaluation import compare, published_texts, records
 from tests.workflow.conftest import copy_project
+from tests.workflow.test_plan import job_counts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
@@ -80,6 +81,36 @@ def test_determinism_asked_for_reruns_a_model_only_where_it_can_change_a_bit(smo
     assert "total" in planned
     running = {"make_contexts", "gather_covariance", "find_eligible", "score_unedited", "edit"}
     assert planned & running == (running if shutil.which("nvidia-smi") else set())
+
+
+SHOWN = {"render_table", "compile_tables", "render_report"}
+MEASURED = {"evaluate_run", "aggregate", "measure_differences", "compare_published", "check_claims"}
+DRAWN = {"draw_figures", "draw_panel"}
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        ("workflow/templates/table.tex.j2", SHOWN),
+        ("workflow/templates/paper.mplstyle", DRAWN | {"draw_algorithms", "render_report"}),
+        ("workflow/published/suspects.yaml", {"compare_published", "render_report"}),
+        ("modeledit/presentation/tables.py", SHOWN | {"render_hardware", "gather_hardware"}),
+        ("modeledit/evaluation/metrics.py", MEASURED | SHOWN | DRAWN | {"record_provenance"}),
+        ("modeledit/editing/spread.py", set()),  # ENGINE_VERSION decides
+    ],
+)
+def test_what_is_edited_is_made_again_and_nothing_else(smoke, file, jobs):
+    path = smoke.folder / file
+    content, times = path.read_bytes(), path.stat()
+    try:
+        path.write_bytes(content + b"\n")
+        done = smoke.snakemake("--dry-run", "--configfile", "config/smoke.yaml")
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert done.returncode == 0, done.stdout
+    planned = job_counts(done.stdout) if "Job stats:" in done.stdout else {}
+    assert planned.keys() - {"all", "total"} == jobs
 
 
 def test_metrics_follow_from_the_scores_alone(smoke):

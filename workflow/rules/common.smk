@@ -11,6 +11,7 @@ from modeledit.study.methods import METHODS
 from modeledit.planning.preflight import longest_article
 from modeledit.study.config import ELIGIBLE, ConfigError, load_settings
 from modeledit.io.files import read_json
+from modeledit.io.provenance import code_digest
 
 try:
     SETTINGS = load_settings(config, Path(workflow.basedir))
@@ -45,6 +46,16 @@ wildcard_constraints:
     k=r"[1-9]\d*",
     table=r"[a-z_]+",
     algorithm=r"[A-Z]+",
+
+
+def code_of(*packages):
+    """A digest of the library's packages that a rule without a model calls: new code, new results."""
+    return code_digest(Path(workflow.basedir) / "modeledit", packages)
+
+
+def templates(*names):
+    """Templates that a rule fills in; what is edited there is rendered anew."""
+    return [f"workflow/templates/{name}" for name in names]
 
 
 def every_run(pattern):

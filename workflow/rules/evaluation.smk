@@ -29,6 +29,7 @@ rule evaluate_run:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("evaluation"),
         switches=SETTINGS.switches,
     message:
         "Metrics of {wildcards.method} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
@@ -47,6 +48,7 @@ rule aggregate:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("evaluation"),
         epsilon=config["stop"]["epsilon"],
         stop_row=SETTINGS.switches["stop_row"],
     message:
@@ -67,6 +69,7 @@ rule measure_differences:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("evaluation"),
         seed=config["seed"],
         epsilon=config["stop"]["epsilon"],
         stop_row=SETTINGS.switches["stop_row"],
@@ -91,6 +94,7 @@ rule compare_published:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("paper", "evaluation"),
         comparable={name: m["comparable"] for name, m in SETTINGS.models.items()},
         sources={name: d["source"] for name, d in config["datasets"].items()},
         epsilon=config["stop"]["epsilon"],
@@ -114,6 +118,7 @@ rule check_claims:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("paper", "evaluation"),
         small=[name for name, m in SETTINGS.models.items() if not m["comparable"]],
         titles=model_titles(),
         epsilon=config["stop"]["epsilon"],
@@ -133,6 +138,8 @@ rule gather_hardware:
         f"logs/{config['name']}/hardware.log",
     conda:
         "../../envs/paper.yaml"
+    params:
+        code=code_of("presentation"),
     message:
         "Gathering what the jobs ran on"
     script:

@@ -42,6 +42,7 @@ rule render_table:
     input:
         metrics=f"{OUT}/metrics.csv",
         differences=differences_at_hand,
+        templates=templates("table.tex.j2", "table.html.j2"),
     output:
         tex=f"{OUT}/tables/{{dataset}}.{{table}}.tex",
         csv=f"{OUT}/tables/{{dataset}}.{{table}}.csv",
@@ -51,6 +52,7 @@ rule render_table:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation", "evaluation"),
         planned=planned_rows,
         titles=model_titles(),
         small=small_models(),
@@ -66,6 +68,7 @@ rule render_hardware:
     input:
         hardware=f"{OUT}/hardware.csv",
         published=PUBLISHED_HARDWARE,
+        templates=templates("frame.tex.j2"),
     output:
         tex=f"{OUT}/tables/hardware.tex",
         csv=f"{OUT}/tables/hardware.csv",
@@ -75,6 +78,7 @@ rule render_hardware:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation"),
         titles=model_titles(),
     message:
         "Table of the hardware"
@@ -84,7 +88,8 @@ rule render_hardware:
 
 rule compile_tables:
     input:
-        expand(f"{OUT}/tables/{{name}}.tex", name=planned_tables()),
+        tables=expand(f"{OUT}/tables/{{name}}.tex", name=planned_tables()),
+        templates=templates("document.tex.j2"),
     output:
         status=f"{OUT}/tables/compiled.txt",
         document=f"{OUT}/tables/tables.tex",
@@ -93,6 +98,7 @@ rule compile_tables:
     conda:
         "../../envs/latex.yaml"
     params:
+        code=code_of("presentation"),
         present=bool(shutil.which("pdflatex") or shutil.which("tectonic")),  # installing one reruns
         title=config["name"],
     message:
@@ -106,6 +112,7 @@ rule draw_figures:
         requests=trials_of(f"{RUN}/requests.parquet"),
         edits=trials_of(f"{RUN}/iter{{k}}/edits.parquet"),
         first_trial=first_trial_requests,
+        templates=templates("paper.mplstyle"),
     output:
         stages=f"{FIGURE}.perplexity_stages.png",
         stages_pdf=f"{FIGURE}.perplexity_stages.pdf",
@@ -118,6 +125,7 @@ rule draw_figures:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation/figures", "evaluation"),
         titles=model_titles(),
         small=small_models(),
         epsilon=config["stop"]["epsilon"],
@@ -133,6 +141,7 @@ rule draw_panel:
         metrics=f"{OUT}/metrics.csv",
         requests=first_trial_requests,
         unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial1/scores.parquet",
+        templates=templates("paper.mplstyle"),
     output:
         figure=f"{PANEL}.qualitative.png",
         pdf=f"{PANEL}.qualitative.pdf",
@@ -142,6 +151,7 @@ rule draw_panel:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation/figures", "evaluation"),
         neighbor=panel_neighbor,
         titles=model_titles(),
         small=small_models(),
@@ -154,6 +164,8 @@ rule draw_panel:
 
 
 rule draw_algorithms:
+    input:
+        templates=templates("paper.mplstyle"),
     output:
         figure=f"{OUT}/figures/algorithms.png",
         pdf=f"{OUT}/figures/algorithms.pdf",
@@ -163,6 +175,7 @@ rule draw_algorithms:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation/figures", "study"),
         models=SETTINGS.models,
         epsilon=config["stop"]["epsilon"],
     message:
@@ -174,6 +187,7 @@ rule draw_algorithms:
 rule draw_neighbor_count:
     input:
         f"{OUT}/metrics.csv",
+        templates=templates("paper.mplstyle"),
     output:
         figure=f"{PANEL}.neighbor_count.png",
         pdf=f"{PANEL}.neighbor_count.pdf",
@@ -183,6 +197,7 @@ rule draw_neighbor_count:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation/figures", "evaluation"),
         titles=model_titles(),
         small=small_models(),
         epsilon=config["stop"]["epsilon"],
@@ -196,6 +211,7 @@ rule draw_neighbor_count:
 rule draw_stages:
     input:
         f"{OUT}/metrics.csv",
+        templates=templates("paper.mplstyle"),
     output:
         figure=f"{PANEL}.stages.png",
         pdf=f"{PANEL}.stages.pdf",
@@ -205,6 +221,7 @@ rule draw_stages:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation/figures", "evaluation"),
         titles=model_titles(),
         small=small_models(),
         epsilon=config["stop"]["epsilon"],
@@ -265,6 +282,7 @@ rule render_report:
         provenance=f"{OUT}/provenance.json",
         tables=expand(f"{OUT}/tables/{{name}}.html", name=planned_tables()),
         figures=planned_figures(),
+        templates=templates("report.html.j2", "report.css", "report.js"),
     output:
         f"{OUT}/report.html",
     log:
@@ -272,6 +290,7 @@ rule render_report:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("presentation", "evaluation"),
         max_edits=200,  # of each run, in the drill-down
         every_iteration=False,
     message:
