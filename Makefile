@@ -27,7 +27,8 @@ unlock: $(VENV)/.pipeline  # take away what a killed run left locked
 	@$(BIN)/python scripts/unlock.py
 
 clean:  ## remove everything that was generated
-	rm -rf results resources logs .snakemake
+	rm -rf resources logs .snakemake
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed")'
