@@ -1,6 +1,5 @@
 """Figure 3 (one edit's perplexity over the stages) and Figure 4 (UnderEdit edits against all)."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,16 +10,17 @@ from modeledit.io.log import journal
 from modeledit.presentation.figures.perplexity_stages import figure_perplexity_stages, pick_request
 from modeledit.presentation.figures.underedit import figure_underedit, pool_trials
 from modeledit.presentation.wording import describe_dataset, small_model_note
+from modeledit.study.layout import RunKey, iteration_of
 
 
 def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:
     """{trial: {k: edits}} of the iterations that were run."""
     found: dict[int, dict[int, pd.DataFrame]] = {}
     for path in paths:
-        trial, k = map(int, re.search(r"/trial(\d+)/iter(\d+)/", path).groups())
+        run, k = iteration_of(Path(path))
         frame = pd.read_parquet(path)
         if not frame.empty:
-            found.setdefault(trial, {})[k] = frame
+            found.setdefault(run.trial, {})[k] = frame
     return found
 
 
@@ -28,9 +28,8 @@ with journal(snakemake.log[0]):
     edits = by_iteration(snakemake.input.edits)
     requests = {}
     for path in snakemake.input.requests:
-        trial = int(re.search(r"/trial(\d+)/", path)[1])
         frame = pd.read_parquet(path)
-        requests[trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
+        requests[RunKey.of(Path(path)).trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
     note = small_model_note(snakemake.params.small)
     chosen = pick_request(edits[1], underedit(requests[1][1]))
     facts = {r.id: r for r in read_requests(Path(snakemake.input.first_trial))}

@@ -18,6 +18,7 @@ from modeledit.editing.job import load_edited
 from modeledit.io.files import digest, read_json, write_json
 from modeledit.io.matrices import StateError
 from modeledit.lm.model import EditableModel, load_model
+from modeledit.study.layout import STATE, iteration_folder
 
 PROBES = ("The capital of France is", "Water boils at", "She was born in the city of")
 
@@ -25,7 +26,7 @@ PROBES = ("The capital of France is", "Water boils at", "She was born in the cit
 def held_state(state: Path) -> Path:
     """The state.json that holds the matrices of `state`: itself, or the one it passed on."""
     found = read_json(state)
-    return state.parent.parent / f"iter{found['held_by']}" / "state.json"
+    return iteration_folder(state.parent.parent, found["held_by"]) / STATE
 
 
 def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:

@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from modeledit.io.frames import require_choice, require_columns
+from modeledit.study.layout import RunKey
 
 Accuracy = Literal["exact", "token"]
 Success = Literal["sum", "mean"]
@@ -254,14 +255,13 @@ def run_metrics(
 
     Raises ValueError when k = 0 or an iteration in between is missing.
     """
+    run = RunKey(dataset, model, method, trial)
     if 0 not in scores or scores[0].empty:
-        raise ValueError(
-            f"{dataset}/{model}/{method}/trial{trial}: no scores of the unedited model"
-        )
+        raise ValueError(f"{run}: no scores of the unedited model")
     done = [k for k in sorted(scores) if not scores[k].empty]
     if done != list(range(len(done))) or any(k not in edits for k in done[1:]):
         raise ValueError(
-            f"{dataset}/{model}/{method}/trial{trial}: iterations {done} with edits of"
+            f"{run}: iterations {done} with edits of"
             f" {sorted(edits)} are not a chain without gaps; run the missing ones"
         )
     require_choice("perplexity", perplexity, ("edit_rows", "legacy"))
@@ -294,8 +294,7 @@ def run_metrics(
         if k > 1:
             row["dp2"] = float(distance(row["p_hat"], rows[-1]["p_hat"]))
         rows.append(row)
-    run = {"dataset": dataset, "model": model, "method": method, "trial": trial}
-    return pd.DataFrame([run | row for row in rows], columns=list(COLUMNS))
+    return pd.DataFrame([run._asdict() | row for row in rows], columns=list(COLUMNS))
 
 
 # --------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ from modeledit.evaluation.resampling import (
 )
 from modeledit.io.frames import require_choice, require_columns
 from modeledit.study import stopping
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 
 CONFIDENCE = 0.95
@@ -191,7 +192,7 @@ class _Runs:
         }
         strange = set(self._wide) - set(self.last)
         if strange:
-            raise ValueError(f"requests: the metrics have no run {_name(min(strange))}")
+            raise ValueError(f"requests: the metrics have no run {RunKey(*min(strange))}")
 
     def __contains__(self, run: tuple) -> bool:
         return run in self._wide
@@ -207,7 +208,7 @@ class _Runs:
         wide, k = self._wide[run], min(k, self.last[run])
         if ("eff_acc", k) not in wide.columns:
             raise ValueError(
-                f"requests: {_name(run)} has no iteration {k}, its metrics do; evaluate it again"
+                f"requests: {RunKey(*run)} has no iteration {k}, its metrics do; evaluate it again"
             )
         return wide.xs(k, axis=1, level="k")[list(REQUEST_METRICS)].astype(float)
 
@@ -390,8 +391,3 @@ def _count(n: np.ndarray, metric: str) -> int:
     """Edits behind a metric; for a score those behind the rarest of its parts."""
     parts = SCORES.get(metric, (metric,))
     return int(min(n[REQUEST_METRICS.index(part)] for part in parts))
-
-
-def _name(run: tuple) -> str:
-    dataset, model, method, trial = run
-    return f"{dataset}/{model}/{method}/trial{trial}"

@@ -1,6 +1,7 @@
 """The facts behind a plan: what a study has left on disk, earlier jobs, and this machine."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ from modeledit.io.files import read_json
 from modeledit.paper.published import as_metrics
 from modeledit.planning.plan import Chain, Measured, Picks
 from modeledit.planning.preflight import Machine
-from modeledit.study.layout import Run
+from modeledit.study.layout import ITERATION, Run, iteration_of
 from modeledit.study.stopping import Rule
 
+ANY_ITERATION = re.sub(r"{\w+}", "*", ITERATION)
 TREND_TABLES = (6, 7, 8, 9)  # the published tables that have every iteration
 
 
@@ -36,9 +38,9 @@ def chain_of(run: Run, requests: Path, states: Sequence[Path], most: int) -> Cha
 def earlier_jobs(results: Path) -> list[Measured]:
     """The edit jobs of all studies below `results`, but those that only passed a stop on."""
     jobs = []
-    for path in sorted(results.glob("*/*/*/*/trial*/iter*/hardware.json")):
+    for path in sorted(results.glob(f"*/{ANY_ITERATION}/hardware.json")):
         if used := read_json(path):
-            run = path.parts[-6:-3]  # dataset, model, method
+            run = iteration_of(path)[0][:3]  # dataset, model, method
             steps = pd.read_parquet(path.with_name("edits.parquet"), columns=["steps"])["steps"]
             jobs.append(
                 Measured(*run, used["device"], used["seconds"], len(steps), float(steps.mean()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modeledit.io.files import read_json
+from modeledit.study.layout import iteration_of
 
 if TYPE_CHECKING:
     pass
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 def gather(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """One row per iteration that edited, from `…/{dataset}/{model}/{method}/trial{t}/iter{k}/`.
+    """One row per iteration that edited, from `hardware.json` of each.
 
     Iterations that only passed a stop on ran nowhere and are left out.
     """
@@ -38,10 +39,8 @@ def gather(paths: Sequence[str | Path]) -> pd.DataFrame:
         used = read_json(path)
         if not used:
             continue
-        dataset, model, method, trial, k = path.parts[-6:-1]
-        run = dict(zip(COLUMNS[:3], (dataset, model, method), strict=True))
-        run |= {"trial": int(trial.removeprefix("trial")), "k": int(k.removeprefix("iter"))}
-        rows.append(run | used)
+        run, k = iteration_of(path)
+        rows.append(run._asdict() | {"k": k} | used)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

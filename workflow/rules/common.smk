@@ -7,6 +7,7 @@ import shutil
 from snakemake.exceptions import WorkflowError
 
 from modeledit.planning import memory
+from modeledit.study import layout
 from modeledit.study.methods import METHODS
 from modeledit.planning.preflight import longest_article
 from modeledit.study.config import ELIGIBLE, ConfigError, load_settings
@@ -19,8 +20,9 @@ except ConfigError as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
 
 OUT = f"results/{config['name']}"
-RUN = f"{OUT}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
-RUN_LOG = f"logs/{config['name']}/{{dataset}}/{{model}}/{{method}}/trial{{trial}}"
+RUN = f"{OUT}/{layout.RUN}"
+ITERATION = f"{OUT}/{layout.ITERATION}"
+RUN_LOG = f"logs/{config['name']}/{layout.RUN}"
 TEXT = config["text"]
 COVARIANCE = config["covariance"]
 # Sorted, because Snakemake compares parameters with the order of their keys, which is that of the files.
@@ -89,7 +91,7 @@ def there(paths):
 def iterations(run):
     """Iterations of a run: all that it may have; of a partial study those that are there."""
     ks = range(1, last_iteration(run) + 1)
-    scores = f"{RUN}/iter{{k}}/scores.parquet"
+    scores = f"{ITERATION}/scores.parquet"
     return [k for k in ks if there([scores.format(**vars(run), k=k)])]
 
 
@@ -502,7 +504,7 @@ def planned_tables():
         names += [f"{dataset}.{table}" for table in tables]
     used = [
         f"{OUT}/hardware.csv",
-        *reported_iterations(f"{RUN}/iter{{k}}/hardware.json")(None),
+        *reported_iterations(f"{ITERATION}/hardware.json")(None),
     ]
     return [*names, *(["hardware"] if there(used) else [])]
 

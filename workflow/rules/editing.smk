@@ -67,12 +67,12 @@ rule edit:
         previous_targets=previous_log("targets.safetensors"),
         previous_edits=previous_log("edits.parquet"),
     output:
-        state=f"{RUN}/iter{{k}}/state.json",
-        edited=f"{RUN}/iter{{k}}/edited.safetensors",
-        targets=f"{RUN}/iter{{k}}/targets.safetensors",
-        edits=f"{RUN}/iter{{k}}/edits.parquet",
-        scores=f"{RUN}/iter{{k}}/scores.parquet",
-        hardware=f"{RUN}/iter{{k}}/hardware.json",
+        state=f"{ITERATION}/state.json",
+        edited=f"{ITERATION}/edited.safetensors",
+        targets=f"{ITERATION}/targets.safetensors",
+        edits=f"{ITERATION}/edits.parquet",
+        scores=f"{ITERATION}/scores.parquet",
+        hardware=f"{ITERATION}/hardware.json",
     log:
         f"{RUN_LOG}/iter{{k}}.log",
     benchmark:
@@ -101,13 +101,11 @@ rule edit:
 rule export_model:
     input:
         model="resources/models/{model}",
-        state=f"{RUN}/iter{{k}}/state.json",
+        state=f"{ITERATION}/state.json",
     output:
-        directory(
-            f"{OUT}/export/{{dataset}}/{{model}}/{{method}}/trial{{trial}}/iter{{k}}"
-        ),
+        directory(f"{OUT}/export/{layout.ITERATION}"),
     log:
-        f"logs/{config['name']}/export/{{dataset}}/{{model}}/{{method}}/trial{{trial}}/iter{{k}}.log",
+        f"logs/{config['name']}/export/{layout.ITERATION}.log",
     conda:
         "../../envs/editing.yaml"
     resources:

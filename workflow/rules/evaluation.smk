@@ -19,8 +19,8 @@ rule comparison:
 rule evaluate_run:
     input:
         unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
-        scores=every_iteration(f"{RUN}/iter{{k}}/scores.parquet"),
-        edits=every_iteration(f"{RUN}/iter{{k}}/edits.parquet"),
+        scores=every_iteration(f"{ITERATION}/scores.parquet"),
+        edits=every_iteration(f"{ITERATION}/edits.parquet"),
     output:
         metrics=f"{RUN}/metrics.csv",
         requests=f"{RUN}/requests.parquet",
@@ -109,7 +109,7 @@ rule check_claims:
     input:
         metrics=f"{OUT}/metrics.csv",
         requests=reported(f"{RUN}/requests.parquet"),
-        edits=reported_iterations(f"{RUN}/iter{{k}}/edits.parquet"),
+        edits=reported_iterations(f"{ITERATION}/edits.parquet"),
         tables="workflow/published/tables.csv",
     output:
         f"{OUT}/claims.csv",
@@ -131,7 +131,7 @@ rule check_claims:
 
 rule gather_hardware:
     input:
-        reported_iterations(f"{RUN}/iter{{k}}/hardware.json"),
+        reported_iterations(f"{ITERATION}/hardware.json"),
     output:
         f"{OUT}/hardware.csv",
     log:

@@ -110,7 +110,7 @@ rule compile_tables:
 rule draw_figures:
     input:
         requests=trials_of(f"{RUN}/requests.parquet"),
-        edits=trials_of(f"{RUN}/iter{{k}}/edits.parquet"),
+        edits=trials_of(f"{ITERATION}/edits.parquet"),
         first_trial=first_trial_requests,
         templates=templates("paper.mplstyle"),
     output:
