@@ -16,7 +16,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from modeledit.evaluation.aggregation import read_metrics
 from modeledit.evaluation.metrics import COLUMNS
@@ -34,18 +34,22 @@ BUDGET = 2  # iterations
 
 @dataclass(frozen=True)
 class Tiny:
-    """How a model is made, whether its tokenizer prepends a token, and its down projections."""
+    """How a model and its tokenizer are made, and its down projections."""
 
     build: Callable[[], PreTrainedModel]
-    bos: bool
+    tokenizer: Callable[[], PreTrainedTokenizerBase]  # Llama's puts <s> in front
     down: str
     transposed: bool = False  # Conv1D stores (d_mlp, d)
 
 
 MODELS = {
-    "tiny-gpt2": Tiny(tiny.tiny_gpt2, False, "transformer.h.{}.mlp.c_proj.weight", True),
-    "tiny-gptj": Tiny(tiny.tiny_gptj, False, "transformer.h.{}.mlp.fc_out.weight"),
-    "tiny-llama": Tiny(tiny.tiny_llama, True, "model.layers.{}.mlp.down_proj.weight"),
+    "tiny-gpt2": Tiny(
+        tiny.tiny_gpt2, tiny.tiny_tokenizer, "transformer.h.{}.mlp.c_proj.weight", True
+    ),
+    "tiny-gptj": Tiny(tiny.tiny_gptj, tiny.tiny_tokenizer, "transformer.h.{}.mlp.fc_out.weight"),
+    "tiny-llama": Tiny(
+        tiny.tiny_llama, tiny.tiny_sentencepiece, "model.layers.{}.mlp.down_proj.weight"
+    ),
 }
 # Not layer 0: in GPT-J its keys depend on the token alone, and these texts have too few tokens that
 # differ for a covariance of full rank.
@@ -119,7 +123,7 @@ def project(tmp_path_factory) -> Project:
     for name, how in MODELS.items():
         model, folder = how.build(), project.folder / "tmp" / "models" / name
         model.save_pretrained(folder)
-        tiny.tiny_tokenizer(how.bos).save_pretrained(folder)
+        how.tokenizer().save_pretrained(folder)
         description = yaml.safe_dump(describe(name, model.config), sort_keys=False)
         (project.folder / "config" / "models" / f"{name}.yaml").write_text(description)
     return project
@@ -192,11 +196,11 @@ def test_prepared_model_is_the_model_that_was_saved(corrected, name):
     saved = how.build().state_dict()
     for key, weight in prepared.model.state_dict().items():
         assert weight.equal(saved[key]), key
-    original = tiny.tiny_tokenizer(how.bos)
+    original = how.tokenizer()
     for text in read_texts(corrected / "text" / "perplexity.jsonl"):
         ids = encode(tokenizer, text)
         assert ids == encode(original, text)
-        assert (ids[0] == tokenizer.convert_tokens_to_ids(tiny.BOS)) == how.bos
+        assert (ids[0] == tokenizer.convert_tokens_to_ids(tiny.BOS)) == (name == "tiny-llama")
 
 
 @every_run

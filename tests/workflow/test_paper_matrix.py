@@ -20,7 +20,6 @@ from safetensors import safe_open
 from modeledit.data.readers import read_counterfact, read_eligible, read_me_ppl
 from modeledit.data.requests import read_requests
 from modeledit.io.files import read_json
-from tests.reference.models import tiny_tokenizer
 from tests.workflow.conftest import ROOT, Project, copy_project
 from tests.workflow.test_architectures import MODELS, describe
 from tests.workflow.test_plan import job_counts
@@ -137,7 +136,7 @@ def small(tmp_path_factory, nothing) -> Project:
     how, folder = MODELS[TINY], project.folder / "tmp" / "models" / TINY
     model = how.build()
     model.save_pretrained(folder)
-    tiny_tokenizer(how.bos).save_pretrained(folder)
+    how.tokenizer().save_pretrained(folder)
     description = yaml.safe_dump(describe(TINY, model.config), sort_keys=False)
     (project.folder / "config/models" / f"{TINY}.yaml").write_text(description)
 

@@ -51,7 +51,7 @@ wildcard_constraints:
 
 
 def code_of(*packages):
-    """A digest of the library's packages that a rule without a model calls: new code, new results."""
+    """A digest of packages of the library, for jobs without a model; new code then makes new results."""
     return code_digest(Path(workflow.basedir) / "modeledit", packages)
 
 
