@@ -27,7 +27,8 @@ def generate_contexts(
     """Context templates: the bare `{}`, then sampled prefixes (SPEC A.3).
 
     `lengths` lists (total tokens, prefixes per seed word); MEMIT and PMET use ((10, 1),), ROME
-    ((5, 2), (10, 2)). Sampling takes the top five tokens; end-of-text does not stop it.
+    ((5, 2), (10, 2)). Sampling takes the top five tokens; end-of-text does not stop it. A seed word
+    of as many tokens is taken as it is.
     """
     contexts = ["{}"]
     devices = [model.device] if model.device.type == "cuda" else []
@@ -36,18 +37,20 @@ def generate_contexts(
         for total, per_word in lengths:
             for word in SEED_WORDS:
                 ids = torch.tensor([encode(tokenizer, word)], device=model.device)
+                rows = ids.repeat(per_word, 1)
                 new = total - ids.shape[1]
-                rows = model.generate(
-                    ids.repeat(per_word, 1),
-                    attention_mask=torch.ones_like(ids).repeat(per_word, 1),
-                    do_sample=True,
-                    top_k=5,
-                    temperature=1.0,
-                    top_p=1.0,
-                    max_new_tokens=new,
-                    min_new_tokens=new,
-                    eos_token_id=None,
-                    pad_token_id=tokenizer.eos_token_id,
-                )
+                if new > 0:  # a word that is long enough itself stays as it is
+                    rows = model.generate(
+                        rows,
+                        attention_mask=torch.ones_like(rows),
+                        do_sample=True,
+                        top_k=5,
+                        temperature=1.0,
+                        top_p=1.0,
+                        max_new_tokens=new,
+                        min_new_tokens=new,
+                        eos_token_id=None,
+                        pad_token_id=tokenizer.eos_token_id,
+                    )
                 contexts += [clean_context(t) for t in tokenizer.batch_decode(rows, True)]
     return contexts

@@ -204,6 +204,13 @@ def test_generated_contexts(tokenizer, lengths, count):
         assert context.startswith(word)
 
 
+def test_a_seed_word_that_is_long_enough_is_a_context_itself():
+    tokenizer = tiny.tiny_sentencepiece()
+    contexts = generate_contexts(tiny.tiny_llama(), tokenizer, ((3, 1),))
+    assert len(encode(tokenizer, "Therefore")) > 3
+    assert contexts[0] == "{}" and "Therefore. {}" in contexts
+
+
 def test_contexts_depend_on_the_seed_alone():
     model = tiny.tiny_llama()
     state = torch.random.get_rng_state()

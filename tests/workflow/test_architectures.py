@@ -7,6 +7,7 @@ neighbors the model knows, and a random model knows none.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -48,7 +49,9 @@ MODELS = {
     ),
     "tiny-gptj": Tiny(tiny.tiny_gptj, tiny.tiny_tokenizer, "transformer.h.{}.mlp.fc_out.weight"),
     "tiny-llama": Tiny(
-        tiny.tiny_llama, tiny.tiny_sentencepiece, "model.layers.{}.mlp.down_proj.weight"
+        tiny.tiny_llama,
+        partial(tiny.tiny_tokenizer, bos=True),
+        "model.layers.{}.mlp.down_proj.weight",
     ),
 }
 # Not layer 0: in GPT-J its keys depend on the token alone, and these texts have too few tokens that
