@@ -1,4 +1,4 @@
-# A thin face: set up a virtual environment, then run the workflow or the tests.
+# Sets up a virtual environment, then runs the workflow or the tests.
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= logical

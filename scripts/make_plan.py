@@ -16,7 +16,7 @@ from modeledit.planning.survey import busy, chain_of, earlier_jobs, published_st
 with journal(snakemake.log[0]) as log:
     settings, folder = snakemake.params.settings, Path(snakemake.params.folder)
     compute, loaded = settings.config["compute"], busy()
-    there = {
+    present = {
         rule: {key: Path(path).exists() for key, path in jobs.items()}
         for rule, jobs in snakemake.params.files.items()
     }
@@ -45,7 +45,7 @@ with journal(snakemake.log[0]) as log:
         )
     plan = make_plan(
         settings,
-        there,
+        present,
         [Path(path).exists() for path in snakemake.params.paper],
         chains,
         earlier_jobs(folder.parent),
@@ -57,12 +57,12 @@ with journal(snakemake.log[0]) as log:
         for name, model in settings.models.items()
         if model["source"]["kind"] == "folder"
     }
-    lacking = missing(settings, machine, plan.disk_most, there, folders)
-    text = describe(plan, machine, compute, speeds, lacking, loaded)
+    missing_items = missing(settings, machine, plan.disk_most, present, folders)
+    text = describe(plan, machine, compute, speeds, missing_items, loaded)
     print(text, flush=True)
     with finished(folder / "plan.txt") as path:
         path.write_text(text, encoding="utf-8")
-    facts = {"machine": asdict(machine), "missing": lacking}
+    facts = {"machine": asdict(machine), "missing": missing_items}
     facts["speeds"] = {name: asdict(speed) for name, speed in speeds.items()}
     facts["hours"] = {"expected": plan.hours(), "most": plan.hours(most=True)}
     write_json(folder / "plan.json", asdict(plan) | facts)

@@ -20,12 +20,12 @@ with journal(snakemake.log[0]) as log:
             f"{len(train)} articles for it; ask for at most that many"
         )
     if published := snakemake.input.get("perplexity"):
-        said = read_me_ppl(Path(published))
+        sentences = read_me_ppl(Path(published))
     else:
-        said = utterances(held_out, text["perplexity_texts"], seed)
+        sentences = utterances(held_out, text["perplexity_texts"], seed)
     texts = {
         snakemake.output.covariance: [a.text for a in train[: text["covariance_articles"]]],
-        snakemake.output.perplexity: said,
+        snakemake.output.perplexity: sentences,
     }
     for path, lines in texts.items():
         log.info("%d texts into %s", len(lines), path)

@@ -1,4 +1,4 @@
-"""Covariances on disk: gathered over many articles with a way back, or published by others.
+"""Covariances on disk: gathered over many articles, resumable, or published by others.
 
 A covariance file carries its recipe as metadata: the model's digest and revision, the source, the
 dump, the number of articles and of tokens taken of each, the layers, the type. Whoever reads it

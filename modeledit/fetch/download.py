@@ -30,7 +30,7 @@ _BUSY = {408, 425, 429}
 
 
 class DownloadError(ValueError):
-    """A published file that cannot be had."""
+    """A published file that could not be fetched."""
 
 
 def offline_folder(configured: str | None) -> Path | None:
@@ -58,8 +58,8 @@ def fetch(source: Source, target: Path, offline: Path | None = None, pause: floa
     for origin, fill in _origins(source, offline, target.parent, pause):
         try:
             with finished(target) as part:
-                origin, told = fill(part)
-                expected, found = source.sha256 or told, file_digest(part)
+                origin, announced = fill(part)
+                expected, found = source.sha256 or announced, file_digest(part)
                 if expected not in (None, found):
                     raise DownloadError(f"its sha256 is {found}, expected {expected}")
                 size = part.stat().st_size
@@ -73,12 +73,12 @@ def fetch(source: Source, target: Path, offline: Path | None = None, pause: floa
                 f"{source.name}: no space left for it in {target.parent}; make room and start again"
             ) from error
         else:
-            known = "as expected" if expected else "nobody published one to compare with"
+            known = "as expected" if expected else "no published digest to compare with"
             log.info("%s from %s: %d bytes, sha256 %s (%s)", target, origin, size, found, known)
             return {"name": source.name, "origin": origin, "sha256": found, "bytes": size}
     looked = f"looked in {offline}" if offline else "there is none now"
     raise DownloadError(
-        f"{source.name} cannot be had: {'; '.join(troubles)}. Start again where there is a "
+        f"{source.name} could not be fetched: {'; '.join(troubles)}. Start again where there is a "
         f"network, or put the right file as {source.name} into a folder and name that with "
         f"`offline` in the configuration or with {OFFLINE} ({looked})"
     )
@@ -97,7 +97,7 @@ def find_offline(source: Source, folder: Path) -> Path | None:
 
 
 Fill = Callable[[Path], tuple[str, str | None]]
-"""Fills a temporary file; returns where the file is from, and the sha256 that is told there."""
+"""Fills a temporary file; returns where it is from, and the sha256 that is announced there."""
 
 
 def _origins(

@@ -78,8 +78,8 @@ def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
     """
     try:
         url = hf_hub_url(repo, path, repo_type="dataset", revision=revision)
-        there = get_hf_file_metadata(url)
-        commit, told = there.commit_hash, there.etag or ""
+        metadata = get_hf_file_metadata(url)
+        commit, tag = metadata.commit_hash, metadata.etag or ""
         got = hf_hub_download(
             repo, path, repo_type="dataset", revision=commit or revision, local_dir=folder
         )
@@ -89,7 +89,7 @@ def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
         why = _refusal(error, False, "config/sources.yaml") or _in_short(error)
         raise HubError(f"data set {repo} at revision {revision}: {why}") from error
     # The hub's tag of a large file is its sha256, of a small one it is git's own digest.
-    return Fetched(Path(got), commit, told if len(told) == 64 else None)
+    return Fetched(Path(got), commit, tag if len(tag) == 64 else None)
 
 
 def disk_full(error: BaseException) -> bool:

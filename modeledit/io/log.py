@@ -43,7 +43,7 @@ def journal(path: str) -> Iterator[logging.Logger]:
 
 
 class Progress(tqdm):
-    """A progress line in the log that is repeated on the terminal, if that is one, now and then.
+    """A progress line in the log; a terminal gets a copy of it every now and then.
 
     Several jobs may share a terminal, so there it is a whole line with the job's name.
     """

@@ -20,8 +20,8 @@ from modeledit.study import stopping
 from modeledit.study.methods import METHODS
 
 HOLDS, IN_PART, FAILS, NOT_RUN = "holds", "holds in part", "does not hold", "not run"
-LISTED = 6  # cells that evidence names; of more, MANY of the larger side and FEW of the other
-MANY, FEW = 3, 8
+LISTED = 6  # cells that evidence names; of more, so many of the larger and the smaller side:
+OF_LARGER, OF_SMALLER = 3, 8
 ROUNDING = 1e-9
 
 Quantifier = Literal["general", "most", "always", "can"]
@@ -145,7 +145,7 @@ def _evidence(found: list[Finding], data: Data) -> str:
             f"{f' ({dataset})' if several else ''} {', '.join(texts)}"
             for (dataset, model, method), texts in sides[holds].items()
         ]
-        limit = FEW if len(listed) < len(sides[not holds]) else MANY
+        limit = OF_SMALLER if len(listed) < len(sides[not holds]) else OF_LARGER
         if len(sides[True]) + len(sides[False]) > LISTED and len(listed) > limit:
             listed[limit:] = [f"and {len(listed) - limit} more"]
         if listed:

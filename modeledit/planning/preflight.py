@@ -114,7 +114,7 @@ def _devices(settings: Settings, machine: Machine) -> Iterator[str]:
     gpu = machine.computes_on_gpu(compute["device"])
     if gpu and machine.gpu is None:
         yield (
-            "GPU: compute.device = cuda, but torch sees none here, so that no time can be told; "
+            "GPU: compute.device = cuda, but torch sees none here, so no time can be estimated; "
             "run the plan where the jobs run, or set compute.device to auto or cpu"
         )
     limits = {}

@@ -13,6 +13,6 @@ LOOK_AT = (  # below results/{name}/, the best first
 
 def closing_lines(results: Path) -> list[str]:
     """A line for each of LOOK_AT that is there; none where nothing is."""
-    there = [(str(results / name), what) for name, what in LOOK_AT if (results / name).exists()]
-    width = max((len(path) for path, _ in there), default=0)
-    return [f"  {path:{width}}  {what}" for path, what in there]
+    present = [(str(results / name), what) for name, what in LOOK_AT if (results / name).exists()]
+    width = max((len(path) for path, _ in present), default=0)
+    return [f"  {path:{width}}  {what}" for path, what in present]

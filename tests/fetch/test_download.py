@@ -136,7 +136,7 @@ def test_without_a_digest_the_one_found_is_recorded(web, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     record = fetch(source(f"{web.address}/facts.json", sha256=None), tmp_path / "facts.json")
     assert record["sha256"] == SHA == file_digest(tmp_path / "facts.json")
-    assert "nobody published one" in caplog.text
+    assert "no published digest" in caplog.text
 
 
 def test_without_network_and_folder_both_ways_are_named(tmp_path, monkeypatch):
