@@ -29,13 +29,14 @@ def web(monkeypatch):
     """A web server on this machine: what it does with each request, in turn, and what was asked."""
 
     class Web(BaseHTTPRequestHandler):
-        faults: list[object] = []  # None, a status, "short", "wrong" or "turned"; then all is well
+        faults: list[object] = []  # None, a status, "short" or "wrong"; then all is well
+        turned = False  # whether every file comes backwards, of the right length
         asked: list[str] = []
 
         def do_GET(self):
             self.asked.append(f"{self.command} {self.path}")
             fault = self.faults.pop(0) if self.faults else None
-            body = {"wrong": b"an error page", "turned": BODY[::-1]}.get(fault, BODY)
+            body = b"an error page" if fault == "wrong" else BODY[::-1] if self.turned else BODY
             self.send_response(fault if isinstance(fault, int) else 200)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", f'"{SHA}"')
@@ -255,7 +256,7 @@ def test_a_file_of_the_hub_is_recorded_with_its_commit(hub, tmp_path):
 
 
 def test_a_file_of_the_hub_is_held_against_the_hubs_digest(hub, tmp_path):
-    hub.faults = [None, None, "turned"]  # twice the hub is asked, then the file is fetched
+    hub.turned = True
     message = refused(tmp_path, source(**HUB))
     assert f"its sha256 is {hashlib.sha256(BODY[::-1]).hexdigest()}, expected {SHA}" in message
 
