@@ -28,15 +28,7 @@ from tests.editing.test_golden import SWITCHES, Silent
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
-HYPER = {
-    "layers": [1, 2],
-    "lr": 1.0,
-    "steps": 4,
-    "clamp": 4.0,
-    "weight_decay": 0.001,
-    "kl_factor": 0.001,
-    "covariance_weight": 5.0,
-}
+HYPER = tiny.HYPER
 CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
 TOKENIZER = tiny.tiny_tokenizer()
 CONTEXTS = tiny.tiny_contexts()

@@ -27,15 +27,7 @@ from tests.reference import models as tiny
 from tests.reference import plain
 
 MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
-HYPER = {
-    "layers": [1, 2],
-    "lr": 1.0,
-    "steps": 25,
-    "clamp": 4.0,
-    "weight_decay": 0.001,
-    "kl_factor": 0.001,
-    "covariance_weight": 5.0,
-}
+HYPER = tiny.HYPER | {"steps": 25}
 PLAIN_AND_ONE = sorted(
     name for name, method in METHODS.items() if method.n_neighbors <= 1 and method.repeats == "both"
 )

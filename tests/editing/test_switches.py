@@ -36,15 +36,7 @@ from tests.reference.test_released_evaluation import spaceless_tokenizer
 ROOT = Path(__file__).parents[2]
 TOKENIZER = tiny.tiny_tokenizer()
 CONTEXTS = tiny.tiny_contexts()
-HYPER = {
-    "layers": [1, 2],
-    "lr": 1.0,
-    "steps": 4,
-    "clamp": 4.0,
-    "weight_decay": 0.001,
-    "kl_factor": 0.001,
-    "covariance_weight": 5.0,
-}
+HYPER = tiny.HYPER
 CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
 
 

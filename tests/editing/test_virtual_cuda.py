@@ -46,15 +46,7 @@ MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_lla
 SAME_SHAPE = {"mistral": tiny.tiny_mistral, "qwen2": tiny.tiny_qwen2}
 NAMES = ("ROME", "MEMIT", "PMET")
 ALL_METHODS = [prefix + name for name in NAMES for prefix in ("", "NA_", "NAP_")]
-HYPER = {
-    "layers": [1, 2],
-    "lr": 1.0,
-    "steps": 4,
-    "clamp": 4.0,
-    "weight_decay": 0.001,
-    "kl_factor": 0.001,
-    "covariance_weight": 5.0,
-}
+HYPER = tiny.HYPER
 BUDGET = 300
 LENGTHS = ((5, 2), (10, 2))
 TOKENIZER = tiny.tiny_tokenizer()
