@@ -17,16 +17,16 @@ from safetensors import safe_open
 from modeledit.editing.job import load_edited
 from modeledit.io.files import digest, read_json, write_json
 from modeledit.io.matrices import StateError
+from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel, load_model
-from modeledit.study.layout import STATE, iteration_folder
+from modeledit.study.layout import IterationFiles
 
 PROBES = ("The capital of France is", "Water boils at", "She was born in the city of")
 
 
 def held_state(state: Path) -> Path:
     """The state.json that holds the matrices of `state`: itself, or the one it passed on."""
-    found = read_json(state)
-    return iteration_folder(state.parent.parent, found["held_by"]) / STATE
+    return IterationFiles.of(state.parent.parent, read_state(state).held_by).state
 
 
 def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
@@ -38,11 +38,11 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
     state belongs to another model or method, or when the model read back answers differently.
     """
     held = held_state(state)
-    k = read_json(held)["k"]
+    k = read_state(held).k
     weights = read_json(base / "prepared.json")["weights_sha256"]
     model, tokenizer = load_model(base)
     expected = {"base": weights, "method": method, "k": str(k)}
-    load_edited(model, held.parent / "edited.safetensors", expected)
+    load_edited(model, IterationFiles.below(held.parent).edited, expected)
     before = _logits(model, tokenizer)
     model.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -77,9 +77,13 @@ def tensor_digests(path: Path) -> dict[str, str]:
     return digests
 
 
+def _held_matrices(folder: Path) -> Path:
+    return IterationFiles.below(held_state(IterationFiles.below(folder).state).parent).edited
+
+
 def state_digest(folder: Path) -> str:
     """One sha256 over the edited matrices of an iteration, whatever the order in the file."""
-    return digest(tensor_digests(held_state(folder / "state.json").parent / "edited.safetensors"))
+    return digest(tensor_digests(_held_matrices(folder)))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,14 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folders = [f for f in (options.folder, options.other) if f]
     for folder in folders:
-        if not (folder / "state.json").is_file():
+        if not IterationFiles.below(folder).state.is_file():
             parser.error(f"{folder}: no state.json there; name the folder of an iteration")
         print(f"{state_digest(folder)}  {folder}")
     if options.other is None:
         return 0
-    ours, theirs = (
-        tensor_digests(held_state(f / "state.json").parent / "edited.safetensors") for f in folders
-    )
+    ours, theirs = (tensor_digests(_held_matrices(f)) for f in folders)
     different = sorted(n for n in {*ours, *theirs} if ours.get(n) != theirs.get(n))
     print(f"different: {', '.join(different)}" if different else "equal")
     return int(bool(different))

@@ -7,11 +7,13 @@ C.3), so that the last iteration has one too and no extra iteration is needed.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.requests import Request
 from modeledit.editing.optimization import Failure, Targets, TargetSettings, optimize, perplexities
@@ -20,67 +22,97 @@ from modeledit.editing.rome import edit_in_turn
 from modeledit.editing.spread import NotFinite, SpreadSettings, spread
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Tokenization, subject_row
+from modeledit.study.hyperparameters import Hyperparameters, SpreadHyperparameters
 from modeledit.study.methods import Method
+from modeledit.study.settings import Precision
+from modeledit.study.switches import EditingSwitches
 
 log = logging.getLogger(__name__)
 
 
-def target_settings(
-    method: Method, hyper: Mapping, switches: Mapping, precision: str = "float32"
-) -> TargetSettings:
-    """OPTIMIZATION's settings from a method, a model's hyperparameters and the switches."""
-    return TargetSettings(
-        layer=max(hyper["layers"]),
-        sites=method.sites,
-        lr=hyper["lr"],
-        steps=hyper["steps"],
-        clamp=hyper["clamp"],
-        weight_decay=hyper["weight_decay"],
-        kl_factor=hyper["kl_factor"],
-        argmax_stop=method.argmax_stop,
-        nll_factor=hyper.get("nll_factor", 1.0),
-        neighbor_weight=switches["neighbor_weight"],
-        neighbor_length=switches["neighbor_length"],
-        precision=precision,
-    )
+class Progress(Protocol):
+    """What is told how far OPTIMIZATION is, as tqdm's bars are."""
+
+    def update(self, n: int) -> object: ...
+
+    def set_postfix(self, *, loss: str, stopped: str, refresh: bool) -> object: ...
 
 
-def tokenization_of(method: Method, model: EditableModel, kind: str) -> Tokenization:
-    """How a method's targets become labels on a model (SPEC A.4)."""
-    gpt = model.family.startswith("gpt")
-    space = method.legacy_space == "always" or gpt
-    return Tokenization(kind, space=space, drops=method.legacy_drop)
+@dataclass(frozen=True)
+class EditSettings:
+    """How a method edits a model: its description, the model's hyperparameters, the switches."""
+
+    method: Method
+    hyper: Hyperparameters
+    switches: EditingSwitches
+    precision: Precision  # of OPTIMIZATION's matrix products
+    token_budget: int  # tokens that run through the model at once
+
+    @property
+    def targets(self) -> TargetSettings:
+        """OPTIMIZATION's settings."""
+        return TargetSettings(
+            layer=max(self.hyper.layers),
+            sites=self.method.sites,
+            lr=self.hyper.lr,
+            steps=self.hyper.steps,
+            clamp=self.hyper.clamp,
+            weight_decay=self.hyper.weight_decay,
+            kl_factor=self.hyper.kl_factor,
+            argmax_stop=self.method.argmax_stop,
+            nll_factor=self.hyper.nll_factor,
+            neighbor_weight=self.switches.neighbor_weight,
+            neighbor_length=self.switches.neighbor_length,
+            precision=self.precision,
+        )
+
+    @property
+    def spread(self) -> SpreadSettings:
+        """SPREAD's settings; TypeError for an algorithm that writes without it."""
+        if not isinstance(self.hyper, SpreadHyperparameters):
+            raise TypeError(f"{self.method.name} has no covariance weight: it does not spread")
+        return SpreadSettings(
+            layers=tuple(sorted(self.hyper.layers)),
+            covariance_weight=self.hyper.covariance_weight,
+            residual_site=self.method.residual_site,
+            sharing=self.method.sharing,
+        )
+
+    def tokenization(self, model: EditableModel) -> Tokenization:
+        """How targets become labels on a model (SPEC A.4)."""
+        space = self.method.legacy_space == "always" or model.family.startswith("gpt")
+        kind = self.switches.target_tokenization
+        return Tokenization(kind, space=space, drops=self.method.legacy_drop)
+
+    def neighbor_contexts(self, contexts: Sequence[str]) -> list[str]:
+        """Contexts of a neighbor's rows."""
+        return self.method.neighbor_contexts(contexts, self.switches.nap_prefixes)
 
 
-def spread_settings(method: Method, hyper: Mapping) -> SpreadSettings:
-    """SPREAD's settings from a method and a model's hyperparameters."""
-    return SpreadSettings(
-        layers=tuple(sorted(hyper["layers"])),
-        covariance_weight=hyper["covariance_weight"],
-        residual_site=method.residual_site,
-        sharing=method.sharing,
-    )
+@dataclass(frozen=True)
+class Statistics:
+    """What editing knows of the unedited model: `contexts`, the bare one first, and `factors`.
+
+    `factors[layer]` is the Cholesky factor of C_l; empty where the method writes without it.
+    """
+
+    contexts: Sequence[str]
+    factors: Mapping[int, torch.Tensor]
 
 
 def edit_once(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
-    contexts: Sequence[str],
-    factors: Mapping[int, torch.Tensor],
-    method: Method,
-    hyper: Mapping,
-    switches: Mapping,
-    token_budget: int,
-    progress,
-    precision: str = "float32",
+    statistics: Statistics,
+    settings: EditSettings,
+    progress: Progress,
     before: Targets | None = None,
 ) -> tuple[Targets, pd.DataFrame]:
     """Edit `model` in place with all `requests` once; return the targets and the per-request log.
 
-    `contexts` starts with the bare one; `factors[layer]` are Cholesky factors of C_l. `progress`
-    offers update(n) and set_postfix(loss=..., stopped=...), as tqdm does: the mean last loss, and
-    the share that stopped by a rule before the steps ran out. A method that repeats SPREAD alone
+    `progress` is told the mean last loss, and the share that stopped by a rule before the steps ran
+    out. A method that repeats SPREAD alone
     writes the targets `before` again, without OPTIMIZATION; one that repeats OPTIMIZATION alone
     begins at their deltas (see `stages`). The log has one row per request with the columns of
     SPEC J.1.
@@ -89,8 +121,10 @@ def edit_once(
     says why, and p-bar of the requests that it is due to (of all, if of none) is infinite, so that
     no mean over them can pass for a converged one.
     """
-    tokenization = tokenization_of(method, model, switches["target_tokenization"])
-    neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
+    method, contexts, factors = settings.method, statistics.contexts, statistics.factors
+    token_budget = settings.token_budget
+    tokenization = settings.tokenization(model)
+    neighbor_contexts = settings.neighbor_contexts(contexts)
     problems = [
         build_problem(
             tokenizer,
@@ -102,7 +136,7 @@ def edit_once(
         )
         for request in requests
     ]
-    settings = target_settings(method, hyper, switches, precision)
+    how = settings.targets
 
     seen = np.zeros(3)  # requests, those stopped by rule, sum of their last losses
 
@@ -116,14 +150,14 @@ def edit_once(
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
     if method.write == "rank_one":
-        factor = factors[settings.layer] if switches["rome_covariance"] else None
-        targets = edit_in_turn(model, problems, key_rows, settings, factor, token_budget, on_done)
+        factor = factors[how.layer] if settings.switches.rome_covariance else None
+        targets = edit_in_turn(model, problems, key_rows, how, factor, token_budget, on_done)
     elif before is not None and method.repeats == "spread":
         targets = before
         progress.update(len(requests))
     else:
         start = None if before is None else before.deltas
-        targets = optimize(model, problems, settings, token_budget, on_done, start=start)
+        targets = optimize(model, problems, how, token_budget, on_done, start=start)
     log.info(
         "targets found: mean p-bar %.3f, mean steps %.1f",
         np.mean(targets.numbers["p_bar"]),
@@ -136,7 +170,7 @@ def edit_once(
                 key_rows,
                 targets.state,
                 factors,
-                spread_settings(method, hyper),
+                settings.spread,
                 token_budget,
                 lambda layer, residual, update: log.info(
                     "layer %d: mean residual %.3f, relative update %.4f", layer, residual, update
@@ -148,7 +182,7 @@ def edit_once(
         for i in targets.failure.requests or range(len(requests)):
             for name in ("p_bar", "p_bar_legacy"):
                 targets.numbers[name][i] = math.inf
-    p_hat, p_hat_legacy = perplexities(model, problems, settings, token_budget)
+    p_hat, p_hat_legacy = perplexities(model, problems, how, token_budget)
     edits = pd.DataFrame(
         {
             "request": [r.id for r in requests],

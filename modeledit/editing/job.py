@@ -5,13 +5,14 @@ The link loads the model once, edits it, measures p-bar and p-hat, scores, and w
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 
 from modeledit.data.requests import Request, read_requests
-from modeledit.editing.iteration import edit_once
+from modeledit.editing.iteration import EditSettings, Statistics, edit_once
 from modeledit.editing.optimization import Failure
 from modeledit.editing.stages import stored_targets, targets_before
 from modeledit.evaluation.metrics import distance, mean_perplexity
@@ -25,12 +26,17 @@ from modeledit.io.files import (
 )
 from modeledit.io.log import progress
 from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
+from modeledit.io.state import State, read_state, write_state
 from modeledit.lm.device import prepare_device
 from modeledit.lm.meter import Meter
 from modeledit.lm.model import EditableModel, load_model
-from modeledit.lm.scoring import ScoringSettings, own_objects, score
-from modeledit.study.methods import METHODS
+from modeledit.lm.scoring import own_objects, score
+from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.layout import IterationFiles
+from modeledit.study.methods import Method
+from modeledit.study.settings import Compute, Stop
 from modeledit.study.stopping import should_continue
+from modeledit.study.switches import EditingSwitches
 
 log = logging.getLogger(__name__)
 NAMED = 5  # requests named in a message
@@ -54,109 +60,129 @@ def _collapse(failure: Failure | None, requests: Sequence[Request]) -> str | Non
     return f"{failure.reason}{blame}"
 
 
-def extend_chain(
-    k: int,
-    method: str,
-    inputs: Mapping[str, Path],
-    outputs: Mapping[str, Path],
-    hyper: Mapping,
-    switches: Mapping,
-    stop: Mapping,
-    compute: Mapping,
-    threads: int,
-) -> None:
-    """Run iteration `k` of `method` and write its six files.
+@dataclass(frozen=True)
+class Inputs:
+    """Files that an iteration is computed from.
 
-    `inputs`: requests, texts, model (folder), contexts, and where they are needed factors (of the
-    covariance), unedited (scores, for specificity on the model's own answers) and for k > 1
-    previous (the state.json before), of methods that repeat one stage also previous_targets and
-    previous_edits. `outputs`: state, edited, targets, edits, scores, hardware.
+    `factors` are needed where the method writes with the covariance, `unedited` (scores) for
+    specificity on the model's own answers, `previous` (state.json of k-1) for k > 1, and then by
+    methods that repeat one stage also `previous_targets` and `previous_edits`.
     """
-    device = prepare_device(compute["device"], threads, compute["deterministic"])
+
+    requests: Path
+    texts: Path
+    model: Path  # folder
+    contexts: Path
+    factors: Path | None = None
+    unedited: Path | None = None
+    previous: Path | None = None
+    previous_targets: Path | None = None
+    previous_edits: Path | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """What iteration `k` does: the method with the model's hyperparameters, when to stop."""
+
+    k: int
+    method: Method
+    hyper: Hyperparameters
+    switches: EditingSwitches
+    stop: Stop
+    compute: Compute
+
+    @property
+    def settings(self) -> EditSettings:
+        """How the method edits."""
+        compute = self.compute
+        return EditSettings(
+            self.method, self.hyper, self.switches, compute.precision, compute.token_budget
+        )
+
+
+def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
+    """Run one iteration and write its six files."""
+    k, method, hyper, compute = link.k, link.method, link.hyper, link.compute
+    device = prepare_device(compute.device, compute.threads, compute.deterministic)
     meter = Meter(device)
-    requests = read_requests(inputs["requests"])
-    model, tokenizer = load_model(inputs["model"], device)
-    base = read_json(inputs["model"] / "prepared.json")["weights_sha256"]
-    contexts = read_json(inputs["contexts"])["templates"][METHODS[method].context_set]
+    requests = read_requests(inputs.requests)
+    model, tokenizer = load_model(inputs.model, device)
+    base = read_json(inputs.model / "prepared.json")["weights_sha256"]
+    contexts = read_json(inputs.contexts)["templates"][method.context_set]
     identity = {
         "base": base,
-        "method": method,
-        "requests": file_digest(inputs["requests"]),
-        "settings": digest([hyper, switches, contexts, compute["precision"]]),
+        "method": method.name,
+        "requests": file_digest(inputs.requests),
+        "settings": digest([asdict(hyper), asdict(link.switches), contexts, compute.precision]),
     }
     differences, targets_then = [], None
-    repeats = METHODS[method].repeats
-    if k > 1:
-        before, expected = read_json(inputs["previous"]), identity | {"k": str(k - 1)}
-        differences = before["differences"]
-        if repeats != "optimization":  # which starts from the unedited weights each time
-            load_edited(model, inputs["previous"].parent / "edited.safetensors", expected)
-        if repeats != "both":
-            paths = inputs["previous_targets"], inputs["previous_edits"]
-            targets_then = targets_before(*paths, expected, requests)
+    if inputs.previous:
+        before, expected = read_state(inputs.previous), identity | {"k": str(k - 1)}
+        differences = before.differences
+        if method.repeats != "optimization":  # which starts from the unedited weights each time
+            load_edited(model, IterationFiles.below(inputs.previous.parent).edited, expected)
+        if inputs.previous_targets and inputs.previous_edits:
+            targets_then = targets_before(
+                inputs.previous_targets, inputs.previous_edits, expected, requests
+            )
 
-    factors = {}
-    if "factors" in inputs:
-        width = model.down_weight(hyper["layers"][0]).shape[1]
-        factors = LazyMatrices(inputs["factors"], {"base": base}, "layer", hyper["layers"], width)
-    with progress(len(requests), "request", f"{method}, iteration {k}") as bar:
+    factors: Mapping[int, torch.Tensor] = {}
+    if inputs.factors:
+        width = model.down_weight(hyper.layers[0]).shape[1]
+        factors = LazyMatrices(inputs.factors, {"base": base}, "layer", hyper.layers, width)
+    with progress(len(requests), "request", f"{method.name}, iteration {k}") as bar:
         targets, edits = edit_once(
             model,
             tokenizer,
             requests,
-            contexts,
-            factors,
-            METHODS[method],
-            hyper,
-            switches,
-            compute["token_budget"],
+            Statistics(contexts, factors),
+            link.settings,
             bar,
-            compute["precision"],
             targets_then,
         )
-    legacy = "_legacy" if switches["perplexity"] == "legacy" else ""
+    legacy = "_legacy" if link.switches.perplexity == "legacy" else ""
     p_bar, p_hat = (mean_perplexity(edits[f"{name}{legacy}"]) for name in ("p_bar", "p_hat"))
     differences = [*differences, float(distance(p_hat, p_bar))]
     collapsed = _collapse(targets.failure, requests)
     # The weights are as they were: every further iteration would end in the same way.
+    stop = link.stop
     stopped = collapsed is not None or not should_continue(
-        k, differences, stop["mode"], stop["epsilon"], stop["iterations"], stop["extended"]
+        k, differences, stop.mode, stop.epsilon, stop.iterations, stop.extended
     )
     if collapsed:
         log.error("iteration %d collapsed, nothing was written: %s", k, collapsed)
     log.info("iteration %d: |dp| %.4g, %s", k, differences[-1], "stop" if stopped else "go on")
 
-    texts = read_texts(inputs["texts"])
-    how = ScoringSettings.of(switches)
     own = None
-    if "unedited" in inputs:
-        own = own_objects(pq.read_table(inputs["unedited"]), tokenizer)
-    scores = score(model, tokenizer, requests, texts, compute["token_budget"], how, own)
+    if inputs.unedited:
+        own = own_objects(pq.read_table(inputs.unedited), tokenizer)
+    texts, budget = read_texts(inputs.texts), compute.token_budget
+    scores = score(model, tokenizer, requests, link.switches.scoring(), texts, budget, own)
     identity["k"] = str(k)
     matrices = {
         model.down_name(layer): model.down_weight(layer).contiguous().cpu().numpy()
-        for layer in sorted(hyper["layers"])
+        for layer in sorted(hyper.layers)
     }
-    write_matrices(outputs["edited"], matrices, identity)
-    arrays = {name: a.numpy() for name, a in stored_targets(targets, repeats).items()}
-    write_matrices(outputs["targets"], arrays, identity)
-    with finished(outputs["edits"]) as path:
+    write_matrices(outputs.edited, matrices, identity)
+    arrays = {name: a.numpy() for name, a in stored_targets(targets, method.repeats).items()}
+    write_matrices(outputs.targets, arrays, identity)
+    with finished(outputs.edits) as path:
         edits.to_parquet(path, index=False)
-    with finished(outputs["scores"]) as path:
+    with finished(outputs.scores) as path:
         pq.write_table(scores, path)
-    write_json(outputs["hardware"], meter.record())
-    write_json(
-        outputs["state"],
-        {
-            "k": k,
-            "held_by": k,
-            "passed_on": False,
-            "stopped": stopped,
-            "collapsed": collapsed,
-            "p_bar": p_bar,
-            "p_hat": p_hat,
-            "dp": differences[-1],
-            "precision": compute["precision"],
-            "differences": differences,
-        },
+    write_json(outputs.hardware, meter.record())
+    write_state(
+        outputs.state,
+        State(
+            k=k,
+            held_by=k,
+            passed_on=False,
+            stopped=stopped,
+            collapsed=collapsed,
+            p_bar=p_bar,
+            p_hat=p_hat,
+            dp=differences[-1],
+            precision=compute.precision,
+            differences=differences,
+        ),
     )

@@ -53,11 +53,11 @@ class TargetSettings:
     clamp: float
     weight_decay: float
     kl_factor: float
-    argmax_stop: bool = False  # PMET
-    nll_factor: float = 1.0  # PMET
-    neighbor_weight: str = "sum"  # "sum" (the equation) or "row_mean" (the released code), I1
-    neighbor_length: str = "own"  # divide a neighbor's NLL by its "own" length or o*'s ("edit"), I2
-    precision: str = "float32"  # of the matrix products; "tf32" and "bf16" change the targets
+    argmax_stop: bool  # PMET
+    nll_factor: float  # PMET
+    neighbor_weight: str  # "sum" (the equation) or "row_mean" (the released code), I1
+    neighbor_length: str  # divide a neighbor's NLL by its "own" length or o*'s ("edit"), I2
+    precision: str  # of the matrix products; "tf32" and "bf16" change the targets
 
 
 @dataclass(frozen=True)

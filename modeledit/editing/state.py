@@ -3,28 +3,28 @@
 No torch is imported here, so that passing on costs milliseconds.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from modeledit.io.files import finished, read_json, write_json
+from modeledit.io.files import finished, write_json
 from modeledit.io.matrices import write_matrices
+from modeledit.io.state import read_state, write_state
+from modeledit.study.layout import IterationFiles
 
 
-def pass_on(previous: Path, outputs: Mapping[str, Path]) -> None:
+def pass_on(previous: Path, outputs: IterationFiles) -> None:
     """Leave the files of an iteration that comes after the stop: empty, pointing at the holder.
 
-    `previous` is the state.json before; `outputs` names the files state, edited, targets, edits,
-    scores and hardware of this one.
+    `previous` is the state.json before; `outputs` are the files of this one.
     """
-    before = read_json(previous)
-    state = before | {"k": before["k"] + 1, "passed_on": True}
-    for name in ("edited", "targets"):
-        write_matrices(outputs[name], {}, {"held_by": str(state["held_by"])})
-    for name in ("edits", "scores"):
-        held = previous.parent / f"{name}.parquet"
-        with finished(outputs[name]) as temporary:
-            pq.write_table(pq.read_schema(held).empty_table(), temporary)
-    write_json(outputs["hardware"], {})
-    write_json(outputs["state"], state)
+    before = read_state(previous)
+    for path in (outputs.edited, outputs.targets):
+        write_matrices(path, {}, {"held_by": str(before.held_by)})
+    held = IterationFiles.below(previous.parent)
+    for path, full in ((outputs.edits, held.edits), (outputs.scores, held.scores)):
+        with finished(path) as temporary:
+            pq.write_table(pq.read_schema(full).empty_table(), temporary)
+    write_json(outputs.hardware, {})
+    write_state(outputs.state, replace(before, k=before.k + 1, passed_on=True))

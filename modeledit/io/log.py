@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import resource
 import sys
 import time
 import traceback
@@ -19,7 +20,8 @@ _terminals: list[TextIO] = []  # where journals that are open have taken standar
 def journal(path: str) -> Iterator[logging.Logger]:
     """Send logging, progress and standard error to the file `path`.
 
-    An exception is logged there in full and goes on to the terminal.
+    Its last line says how long the job took and how much memory at most. An exception is logged
+    there in full and goes on to the terminal.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", buffering=1) as stream:
@@ -28,11 +30,14 @@ def journal(path: str) -> Iterator[logging.Logger]:
         root = logging.getLogger()
         root.addHandler(handler)
         logging.getLogger("modeledit").setLevel(logging.INFO)
-        terminal = sys.stderr
+        terminal, start = sys.stderr, time.perf_counter()
         _terminals.append(terminal)
         try:
             with contextlib.redirect_stderr(stream):
-                yield logging.getLogger("modeledit")
+                log = logging.getLogger("modeledit")
+                yield log
+                seconds, megabytes = time.perf_counter() - start, _peak_memory() / 1e6
+                log.info("finished in %.1f s, with %.0f MB of memory at most", seconds, megabytes)
         except Exception as error:
             traceback.print_exc(file=stream)
             print(f"{type(error).__name__}: {error}", file=terminal)
@@ -40,6 +45,12 @@ def journal(path: str) -> Iterator[logging.Logger]:
         finally:
             _terminals.remove(terminal)
             root.removeHandler(handler)
+
+
+def _peak_memory() -> int:
+    """The most bytes that this process has held; Linux says it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 class Progress(tqdm):

@@ -1,7 +1,7 @@
 """Raw model outputs per prompt and object, from which every metric is computed later (SPEC F.1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -9,6 +9,7 @@ from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import PromptError, Row, continuation, encode
 from modeledit.lm.trees import label_outputs
+from modeledit.study.switches import ScoringSwitches
 
 SCHEMA = pa.schema(
     [
@@ -28,20 +29,6 @@ SCHEMA = pa.schema(
     ]
 )
 TOP = 5
-
-
-@dataclass(frozen=True)
-class ScoringSettings:
-    """The switches that decide what is scored, and where (SPEC I.a)."""
-
-    eval_positions: str = "mask_aware"  # "hf_default": positions count left padding, I14
-    competitor: str = "whole"  # "after_pad": pad ids of an object do not count as its tokens, I15
-    specificity_gt: str = "dataset"  # "model_output", "model_output_everywhere": I18, I19
-    zsre_locality: str = "whole"  # "pieces": one prompt per token of the answer, I20
-
-    @classmethod
-    def of(cls, switches: Mapping) -> "ScoringSettings":
-        return cls(**{name: switches[name] for name in cls.__dataclass_fields__})
 
 
 def placed(model: EditableModel, rows: list[Row], eval_positions: str) -> list[Row]:
@@ -88,9 +75,9 @@ def object_row(tokenizer, prompt: str, text: str, competitor: str) -> Row:
     return Row(tuple(full[:-1]), tuple(full[start:]))
 
 
-def scored_neighbors(tokenizer, request: Request, settings: ScoringSettings) -> list[Neighbor]:
+def scored_neighbors(tokenizer, request: Request, switches: ScoringSwitches) -> list[Neighbor]:
     """The neighbors of a request as they are scored: zsRE's may come in pieces (I20)."""
-    if settings.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
+    if switches.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
         return [piece for n in request.neighbors for piece in locality_pieces(n, tokenizer)]
     return list(request.neighbors)
 
@@ -114,14 +101,14 @@ def own_objects(scores: pa.Table, tokenizer) -> dict[tuple[int, int], str]:
 class _Batches:
     """Rows on their way to the model: one batch for all prompts of a request, kind and object."""
 
-    def __init__(self, model: EditableModel, tokenizer, settings: ScoringSettings) -> None:
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+    def __init__(self, model: EditableModel, tokenizer, switches: ScoringSwitches) -> None:
+        self.model, self.tokenizer, self.switches = model, tokenizer, switches
         self.entries: list[tuple[int, str, int, str]] = []  # request, kind, index, object
         self.rows: list[Row] = []
 
     def add(self, request: int, kind: str, name: str, prompts: Sequence[tuple[str, str]]) -> None:
         """All prompts of a request and kind, each with its object."""
-        how = self.settings
+        how = self.switches
         batch = [object_row(self.tokenizer, p, text, how.competitor) for p, text in prompts]
         if name == "new" and not all(row.labels for row in batch):
             raise PromptError(
@@ -163,9 +150,9 @@ def score(
     model: EditableModel,
     tokenizer,
     requests: Sequence[Request],
+    switches: ScoringSwitches,
     texts: Sequence[str] = (),
     token_budget: int = 4096,
-    settings: ScoringSettings = ScoringSettings(),
     own: Mapping[tuple[int, int], str] | None = None,
 ) -> pa.Table:
     """Log-probabilities and argmax ids of both objects after every prompt, and of every text.
@@ -175,9 +162,9 @@ def score(
     the unedited model's answers as a third object of the neighbors. Raises PromptError where o*
     has no tokens, or a text fewer than two.
     """
-    batches = _Batches(model, tokenizer, settings)
+    batches = _Batches(model, tokenizer, switches)
     for request in requests:
-        neighbors = scored_neighbors(tokenizer, request, settings)
+        neighbors = scored_neighbors(tokenizer, request, switches)
         new, true = request.target_new, request.target_true
         for kind, prompts in (("edit", [request.text]), ("paraphrase", request.paraphrases)):
             batches.add(request.id, kind, "new", [(prompt, new) for prompt in prompts])
@@ -199,9 +186,9 @@ def score_unedited(
     model: EditableModel,
     tokenizer,
     requests: Sequence[Request],
+    switches: ScoringSwitches,
     texts: Sequence[str],
     token_budget: int,
-    settings: ScoringSettings,
 ) -> pa.Table:
     """Scores of the unedited model, and where its own answers count, of these too (I19).
 
@@ -209,12 +196,12 @@ def score_unedited(
     "model_output" they are rows of kind "self", of which only the agreement is taken: its success
     is that of the dataset's objects (F.2).
     """
-    table = score(model, tokenizer, requests, texts, token_budget, settings)
-    if settings.specificity_gt == "dataset":
+    table = score(model, tokenizer, requests, switches, texts, token_budget)
+    if switches.specificity_gt == "dataset":
         return table
-    kind = "self" if settings.specificity_gt == "model_output" else "neighbor"
-    own, batches = own_objects(table, tokenizer), _Batches(model, tokenizer, settings)
+    kind = "self" if switches.specificity_gt == "model_output" else "neighbor"
+    own, batches = own_objects(table, tokenizer), _Batches(model, tokenizer, switches)
     for request in requests:
-        neighbors = scored_neighbors(tokenizer, request, settings)
+        neighbors = scored_neighbors(tokenizer, request, switches)
         batches.add_own(request, kind, neighbors, own)
     return pa.concat_tables([table, batches.run(token_budget)])

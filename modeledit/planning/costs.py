@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from modeledit.planning.memory import parameters
 from modeledit.study.architectures import GATED
+from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.methods import Method
+from modeledit.study.models import Model
 
 # Of the speed of plain products, on a CPU with two threads (README): OPTIMIZATION, and passes
 # without a gradient. Nobody has measured a GPU yet.
@@ -92,28 +94,28 @@ class Work:
         )
 
 
-def _block(model: Mapping, seen: float) -> float:
+def _block(model: Model, seen: float) -> float:
     """Operations of one token in one block, which sees `seen` tokens."""
-    width = model["width"]
-    matrices = 3 if model["family"] in GATED else 2
-    return 2 * (4 * width**2 + matrices * width * model["mlp_width"]) + 4 * seen * width
+    width = model.width
+    matrices = 3 if model.family in GATED else 2
+    return 2 * (4 * width**2 + matrices * width * model.mlp_width) + 4 * seen * width
 
 
-def _head(model: Mapping) -> float:
-    return 2 * model["width"] * model["vocabulary"]
+def _head(model: Model) -> float:
+    return 2 * model.width * model.vocabulary
 
 
-def _pass(model: Mapping, nodes: float, heads: float, token_budget: int) -> Work:
+def _pass(model: Model, nodes: float, heads: float, token_budget: int) -> Work:
     """`nodes` tokens of trees through all blocks, and the head at `heads` places."""
-    tree = min(token_budget, model["width"], nodes)  # a tree's attention is among all its nodes
-    forward = nodes * model["depth"] * _block(model, tree) + heads * _head(model)
+    tree = min(token_budget, model.width, nodes)  # a tree's attention is among all its nodes
+    forward = nodes * model.depth * _block(model, tree) + heads * _head(model)
     return Work(
         forward=forward,
-        calls=math.ceil(nodes / tree) * model["depth"] * FORWARD_CALLS if tree else 0,
+        calls=math.ceil(nodes / tree) * model.depth * FORWARD_CALLS if tree else 0,
     )
 
 
-def _loaded(model: Mapping) -> Work:
+def _loaded(model: Model) -> Work:
     return Work(read=4 * parameters(model))
 
 
@@ -121,9 +123,9 @@ def _loaded(model: Mapping) -> Work:
 class Edit:
     """The edit jobs of one method on one model and kind of data; hyper is the algorithm's."""
 
-    model: Mapping
+    model: Model
     method: Method
-    hyper: Mapping
+    hyper: Hyperparameters
     shape: Shape
     neighbor_contexts: int  # rows of each neighbor
     token_budget: int
@@ -143,11 +145,11 @@ class Edit:
         if not steps:
             return Work()
         model, shape = self.model, self.shape
-        below = max(self.hyper["layers"]) + 1
-        above = model["depth"] - below
+        below = max(self.hyper.layers) + 1
+        above = model.depth - below
         rows = self.rows + KL_ROWS
         whole, before = rows * (shape.before + shape.suffix), rows * shape.before
-        tree = min(self.token_budget, model["width"])
+        tree = min(self.token_budget, model.width)
         once = (whole * below + before * above) * _block(model, tree)
         tokens = rows * shape.suffix
         heads = self.rows * shape.labels + 1
@@ -159,17 +161,17 @@ class Edit:
             # Backward to the states costs what forward does; the last step has none.
             optimization=requests * (2 * steps - 1) * step,
             forward=requests * once,
-            calls=chunks * (steps * above * STEP_CALLS + model["depth"] * FORWARD_CALLS),
+            calls=chunks * (steps * above * STEP_CALLS + model.depth * FORWARD_CALLS),
         )
 
     def spread(self, requests: int) -> Work:
         """Keys, residuals and systems of SPREAD (SPEC A.7), or of ROME's writes (SPEC A.8)."""
-        model, layers = self.model, sorted(self.hyper["layers"])
-        width, mlp, m = model["width"], model["mlp_width"], requests
+        model, layers = self.model, sorted(self.hyper.layers)
+        width, mlp, m = model.width, model.mlp_width, requests
         first, last = layers[0], layers[-1]
         keys, bare = self.method.n_contexts * (self.shape.before + 1), self.shape.before + 1
         carried = first + (last - first)  # to the front of the last layer
-        block = _block(model, min(self.token_budget, model["width"]))
+        block = _block(model, min(self.token_budget, model.width))
         values = sum(last - layer + 1 for layer in layers)
         forward = m * block * (keys * (carried + len(layers)) + bare * (carried + values))
         if self.method.write == "rank_one":
@@ -195,42 +197,42 @@ class Edit:
         )
 
 
-def _scores(model: Mapping, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
+def _scores(model: Model, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
     tokens = texts * TEXT_TOKENS
     nodes, heads = requests * shape.scored + tokens, requests * shape.answers + tokens
     return _pass(model, nodes, heads, token_budget)
 
 
-def scoring(model: Mapping, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
+def scoring(model: Model, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
     """The scores of the unedited model; the neighbor filter is at most that, without texts."""
     return _loaded(model) + _scores(model, shape, requests, texts, token_budget)
 
 
-def contexts(model: Mapping, lengths: Sequence[tuple[int, int]]) -> Work:
+def contexts(model: Model, lengths: Sequence[tuple[int, int]]) -> Work:
     """Sampled prefixes: (tokens, prefixes for each of five seed words), token after token."""
-    calls = sum(5 * tokens for tokens, _ in lengths) * model["depth"] * FORWARD_CALLS
+    calls = sum(5 * tokens for tokens, _ in lengths) * model.depth * FORWARD_CALLS
     nodes = sum(5 * tokens * count for tokens, count in lengths)
     return _loaded(model) + Work(forward=_pass(model, nodes, nodes, nodes).forward, calls=calls)
 
 
-def gathering(model: Mapping, layers: Sequence[int], tokens: float, article: float) -> Work:
+def gathering(model: Model, layers: Sequence[int], tokens: float, article: float) -> Work:
     """The covariance of `layers` from `tokens` tokens in articles of `article` tokens."""
     blocks = max(layers) + 1
-    each = blocks * _block(model, article) + len(layers) * 2 * model["mlp_width"] ** 2
+    each = blocks * _block(model, article) + len(layers) * 2 * model.mlp_width**2
     calls = tokens / article * blocks * FORWARD_CALLS
     return _loaded(model) + Work(forward=tokens * each, calls=calls)
 
 
-def factorizing(model: Mapping, layers: Sequence[int]) -> Work:
+def factorizing(model: Model, layers: Sequence[int]) -> Work:
     """Cholesky factors of the covariances of `layers`."""
-    matrix = model["mlp_width"] ** 2
+    matrix = model.mlp_width**2
     return Work(
-        double=len(layers) * model["mlp_width"] * matrix / 3, read=2 * 8 * len(layers) * matrix
+        double=len(layers) * model.mlp_width * matrix / 3, read=2 * 8 * len(layers) * matrix
     )
 
 
 def probe(
-    models: Mapping[str, Mapping],
+    models: Mapping[str, Model],
     device: str,
     threads: int,
     precision: str,
@@ -283,7 +285,7 @@ def probe(
     call = timed(calls) / 1000
     speeds = {}
     for name, model in models.items():
-        shape = model["width"], model["mlp_width"]
+        shape = model.width, model.mlp_width
         square = min(shape[1], 2048)
         with matrix_precision("float32", place.type):
             forward = rate(*shape, torch.float32)

@@ -5,10 +5,10 @@ a list of what is held at the peak, in bytes of float32 (4) or float64 (8), and 
 hold it against the peaks of real jobs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modeledit.study.architectures import GATED
+from modeledit.study.models import Model
 
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
@@ -28,38 +28,38 @@ class Peak:
         return int((self.host + (0 if gpu else self.device)) / 1e6)
 
 
-def parameters(model: Mapping) -> int:
+def parameters(model: Model) -> int:
     """Number of parameters of a described model, grouped heads counted as full ones."""
-    width, mlp = model["width"], model["mlp_width"]
-    matrices = 3 if model["family"] in GATED else 2
-    heads = 1 if model["tied"] else 2
+    width, mlp = model.width, model.mlp_width
+    matrices = 3 if model.family in GATED else 2
+    heads = 1 if model.tied else 2
     block = 4 * width**2 + matrices * width * mlp
-    return model["depth"] * block + heads * model["vocabulary"] * width
+    return model.depth * block + heads * model.vocabulary * width
 
 
-def scoring(model: Mapping, token_budget: int) -> Peak:
+def scoring(model: Model, token_budget: int) -> Peak:
     """A job that runs prompts through the unedited or edited model, forward only."""
-    nodes = min(token_budget, model["width"])
-    logits = 3 * nodes * model["vocabulary"]
-    hidden = nodes * (12 * model["width"] + 4 * model["mlp_width"]) + 4 * nodes**2
+    nodes = min(token_budget, model.width)
+    logits = 3 * nodes * model.vocabulary
+    hidden = nodes * (12 * model.width + 4 * model.mlp_width) + 4 * nodes**2
     return Peak(4 * (parameters(model) + logits + hidden))
 
 
-def optimization(model: Mapping, token_budget: int, requests: int, contexts: int) -> Peak:
+def optimization(model: Model, token_budget: int, requests: int, contexts: int) -> Peak:
     """OPTIMIZATION of one chunk: what backward needs, kept keys and values, and the head."""
-    width, mlp, depth = model["width"], model["mlp_width"], model["depth"]
+    width, mlp, depth = model.width, model.mlp_width, model.depth
     own = contexts + 2  # rows of one request: its contexts, a neighbor, the KL prompt
     tokens = max(min(token_budget, requests * own * SUFFIX_TOKENS), own * SUFFIX_TOKENS)
     rows = min(tokens / 2, requests * own)  # a suffix has two tokens or more
     saved = depth * tokens * (12 * width + 4 * mlp)
     prefix = depth * rows * PREFIX_TOKENS * 4 * width  # kept, and joined to a step's own
-    logits = 4 * rows * LABELS * model["vocabulary"]
+    logits = 4 * rows * LABELS * model.vocabulary
     return Peak(4 * (parameters(model) + saved + prefix + logits))
 
 
-def writing(model: Mapping, requests: int, contexts: int) -> Peak:
+def writing(model: Model, requests: int, contexts: int) -> Peak:
     """SPREAD of one layer: the factor, keys of all contexts, and the solved systems."""
-    width, mlp = model["width"], model["mlp_width"]
+    width, mlp = model.width, model.mlp_width
     keys = 12 * requests * contexts * mlp
     hidden = 4 * requests * contexts * PREFIX_TOKENS * width
     solved = 8 * (3 * requests * mlp + 2 * requests**2 + 3 * width * mlp)
@@ -67,7 +67,7 @@ def writing(model: Mapping, requests: int, contexts: int) -> Peak:
     return Peak(4 * parameters(model) + keys + hidden + solved + factor, PYTHON + factor)
 
 
-def editing(model: Mapping, token_budget: int, requests: int, contexts: int) -> Peak:
+def editing(model: Model, token_budget: int, requests: int, contexts: int) -> Peak:
     """One iteration: the worst of its stages."""
     stages = (
         scoring(model, token_budget),
@@ -77,29 +77,38 @@ def editing(model: Mapping, token_budget: int, requests: int, contexts: int) -> 
     return Peak(max(s.device for s in stages), max(s.host for s in stages))
 
 
-def gathering(model: Mapping, layers: int, tokens: int) -> Peak:
+def gathering(model: Model, layers: int, tokens: int) -> Peak:
     """The covariance of `layers` layers from texts of at most `tokens` tokens."""
-    width, mlp = model["width"], model["mlp_width"]
+    width, mlp = model.width, model.mlp_width
     sums = (8 * layers + 12) * mlp**2
     hidden = 4 * tokens * (12 * width + 4 * mlp) + 8 * tokens**2
     return Peak(4 * parameters(model) + sums + hidden, PYTHON + 8 * layers * mlp**2)
 
 
-def factorizing(model: Mapping, layers: int) -> Peak:
+def factorizing(model: Model, layers: int) -> Peak:
     """Cholesky factors of `layers` covariances."""
-    matrix = 8 * model["mlp_width"] ** 2
+    matrix = 8 * model.mlp_width**2
     return Peak(3 * matrix, PYTHON + 2 * layers * matrix)
 
 
-def preparing(model: Mapping) -> Peak:
+def preparing(model: Model) -> Peak:
     """A model as it is read and as it is written, both in float32."""
     return Peak(0, PYTHON + 3 * 4 * parameters(model))
 
 
-def disk(model: Mapping, layers: int, iterations: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Disk:
     """Bytes on disk: the prepared model, covariances with factors, one run's edited matrices."""
-    return {
-        "model": 4 * parameters(model),
-        "statistics": 2 * 8 * layers * model["mlp_width"] ** 2,
-        "run": iterations * layers * 4 * model["width"] * model["mlp_width"],
-    }
+
+    model: float
+    statistics: float
+    run: float
+
+
+def disk(model: Model, layers: int, iterations: int) -> Disk:
+    """What `layers` layers of a model leave on disk, of a run with `iterations` that edit."""
+    return Disk(
+        model=4 * parameters(model),
+        statistics=2 * 8 * layers * model.mlp_width**2,
+        run=iterations * layers * 4 * model.width * model.mlp_width,
+    )

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from modeledit.planning import costs, memory
 from modeledit.planning.costs import Edit, Speed
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
+from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
+from modeledit.study.settings import Stop
 
 # Steps that iterations 1, 2, ... use of those allowed: 19, 11, 5, 3 of 20 on the default model. Not
 # ROME's: what it writes for one request undoes others'.
@@ -141,8 +143,8 @@ def make_plan(
     lines = edit_lines(settings, chains, measured, picks, speeds)
     parts, expected = disk(settings, there, chains, lines)
     return Plan(
-        settings.config["name"],
-        settings.config["stop"]["mode"],
+        settings.config.name,
+        settings.config.stop.mode,
         stages(settings, there, requests, speeds),
         lines,
         Stage("files of tables, figures and report", len(paper), sum(paper), None),
@@ -151,27 +153,27 @@ def make_plan(
     )
 
 
-def span(stop: Mapping, mode: str, picks: Picks, key: tuple[str, str, str]) -> tuple[int, int]:
+def span(stop: Stop, mode: str, picks: Picks, key: tuple[str, str, str]) -> tuple[int, int]:
     """Fewest and most iterations of a run that meets the rule where the paper's did (SPEC C.1)."""
-    low, high = (1 if mode == "early" else stop["iterations"]), stop["extended"]
+    low, high = (1 if mode == "early" else stop.iterations), stop.extended
     if key not in picks:
         return low, high
     met = min(picks[key] or high, high)
     return max(met, low), max(met, low)
 
 
-def steps(hyper: Mapping, method: str, k: int) -> float:
+def steps(hyper: Hyperparameters, method: str, k: int) -> float:
     """Mean steps that iteration `k` is expected to make; none where it keeps the targets."""
     how = METHODS[method]
     if how.repeats == "spread" and k > 1:
         return 0
     used = USED[0] if how.write == "rank_one" else USED[min(k, len(USED)) - 1]
-    return max(1, used * hyper["steps"])
+    return max(1, used * hyper.steps)
 
 
 def kind_of(settings: Settings, dataset: str) -> str:
     """What kind of records a dataset of runs has: "geography", "counterfact", "zsre"."""
-    return settings.config["datasets"][dataset.removesuffix(ELIGIBLE)]["source"]
+    return settings.config.datasets[dataset.removesuffix(ELIGIBLE)].source
 
 
 def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
@@ -181,11 +183,11 @@ def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
     return Edit(
         described,
         how,
-        described["algorithms"][how.algorithm],
+        described.hyperparameters(how.algorithm),
         costs.SHAPES[kind_of(settings, dataset)],
-        len(how.neighbor_contexts(bare, settings.switches["nap_prefixes"])),
-        settings.config["compute"]["token_budget"],
-        settings.config["text"]["perplexity_texts"],
+        len(how.neighbor_contexts(bare, settings.switches.nap_prefixes)),
+        settings.config.compute.token_budget,
+        settings.config.text.perplexity_texts,
         settings.needs_covariance(method),
     )
 
@@ -195,7 +197,7 @@ def _scale(
 ) -> tuple[float, int]:
     """Measured by estimated seconds of earlier jobs of a model and method on this device, and how
     many jobs these are."""
-    known = settings.config["datasets"]
+    known = settings.config.datasets
     jobs = [
         m
         for m in measured
@@ -243,8 +245,8 @@ def _line(
 
     # Runs of the same kind that have stopped say it best, then the paper, then the usual budget.
     stops = [chain.edited for chain in chains if chain.stopped]
-    low, high = spans[settings.config["stop"]["mode"]]
-    usual = round(sum(stops) / len(stops)) if stops else min(max(stop["iterations"], low), high)
+    low, high = spans[settings.config.stop.mode]
+    usual = round(sum(stops) / len(stops)) if stops else min(max(stop.iterations, low), high)
 
     def likely(chain: Chain) -> int:
         if chain.stopped or chain.done == chain.links:
@@ -259,7 +261,7 @@ def _line(
         total = 0.0
         for k in range(first, last + 1):
             n = steps(edit.hyper, method, k)
-            n = edit.hyper["steps"] if all_steps and n else n
+            n = edit.hyper.steps if all_steps and n else n
             total += edit.job(requests, n).seconds(speed)
         return scale * total / 3600
 
@@ -297,14 +299,14 @@ def _line(
 
 def covariance_tokens(settings: Settings, model: str) -> tuple[float, float]:
     """(tokens, tokens of an article) that a covariance is gathered from."""
-    text, recipe = settings.config["text"], settings.config["covariance"]
-    if recipe["source"] == "embedded":
-        article = min(text["covariance_length"], costs.EXCERPT_TOKENS)
-        return text["covariance_articles"] * article, article
-    article = min(recipe["length"] or costs.ARTICLE_TOKENS, costs.ARTICLE_TOKENS)
-    if recipe["source"] == "fast":
-        return FAST_TOKENS * settings.models[model]["mlp_width"], article
-    return recipe["articles"] * article, article
+    text, recipe = settings.config.text, settings.config.covariance
+    if recipe.source == "embedded":
+        article = min(text.covariance_length, costs.EXCERPT_TOKENS)
+        return text.covariance_articles * article, article
+    article = min(recipe.length or costs.ARTICLE_TOKENS, costs.ARTICLE_TOKENS)
+    if recipe.source == "fast":
+        return FAST_TOKENS * settings.models[model].mlp_width, article
+    return recipe.articles * article, article
 
 
 def stages(
@@ -317,8 +319,8 @@ def stages(
 
     Jobs are named by model, or by (dataset, model, trial), whose `requests` are given.
     """
-    texts = settings.config["text"]["perplexity_texts"]
-    budget = settings.config["compute"]["token_budget"]
+    texts = settings.config.text.perplexity_texts
+    budget = settings.config.compute.token_budget
     found = []
     for rule, jobs in there.items():
         seconds = []
@@ -356,24 +358,24 @@ def needed_downloads(settings: Settings) -> dict[str, float]:
     sources, config = settings.sources, settings.config
     names: dict[str, float] = {}
     for run in settings.runs:
-        base = config["datasets"][run.dataset.removesuffix(ELIGIBLE)]
+        base = config.datasets[run.dataset.removesuffix(ELIGIBLE)]
         if taken := settings.authors_set(run.dataset, run.model):
             names[taken] = 0
-        elif base.get("files") == "authors":
-            names[sources.trials(base["source"])[run.trial - 1]] = 0
-        elif base.get("files") == "whole":
-            names[sources.whole(base["source"])] = 0
-    if config["text"]["perplexity"] == "authors":
+        elif base.files == "authors":
+            names[sources.trials(base.source)[run.trial - 1]] = 0
+        elif base.files == "whole":
+            names[sources.whole(base.source)] = 0
+    if config.text.perplexity == "authors":
         names[sources.perplexity] = 0
-    kind = config["covariance"]["source"]
+    kind = config.covariance.source
     needy = [model for model in settings.models if settings.layers(model)]
     if kind == "authors":
         for model in needy:
             for layer in settings.layers(model):
-                size = 4 * settings.models[model]["mlp_width"] ** 2
+                size = 4 * settings.models[model].mlp_width ** 2
                 names[sources.statistics(model, layer).name] = size
     elif kind in ("fast", "recompute") and needy:
-        one = [sources.one_shard(config["seed"])]
+        one = [sources.one_shard(config.seed)]
         shards = one if kind == "fast" else sources.shards()
         names |= {shard.name: SHARD_BYTES for shard in shards}
     return names
@@ -399,17 +401,17 @@ def disk(
         size = memory.disk(model, len(layers), 0)
         if not there["prepare_model"][name,]:
             # What the hub gives lies in its cache as well.
-            parts["models"] += size["model"] * (2 if model["source"]["kind"] == "hub" else 1)
+            parts["models"] += size.model * (2 if model.source.kind == "hub" else 1)
         if layers and not there["factorize_covariance"][name,]:
-            parts["statistics"] += size["statistics"]
+            parts["statistics"] += size.statistics
     expected = sum(parts.values())
     edited: Counter[tuple[str, str, str]] = Counter()
     for chain in chains:
         edited[chain.run.dataset, chain.run.model, chain.run.method] += chain.edited
     for line in lines:
         key = line.dataset, line.model, line.method
-        layers = edit_of(settings, *key).hyper["layers"]
-        one = memory.disk(settings.models[line.model], len(layers), 1)["run"]
+        layers = edit_of(settings, *key).hyper.layers
+        one = memory.disk(settings.models[line.model], len(layers), 1).run
         parts["states"] += one * (line.most - edited[key])
         expected += one * (line.expected - edited[key])
     return parts, expected

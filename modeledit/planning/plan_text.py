@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from modeledit.planning.costs import Speed
 from modeledit.planning.plan import Line, Plan
 from modeledit.planning.preflight import Machine, gigabytes
+from modeledit.study.settings import Compute
 
 
 def describe(
     plan: Plan,
     machine: Machine,
-    compute: Mapping,
+    compute: Compute,
     speeds: Mapping[str, Speed],
     missing: Sequence[str],
     busy: bool = False,
@@ -20,7 +21,7 @@ def describe(
         _head(plan),
         _times(machine, compute, speeds, busy),
         _stages(plan),
-        _edits(plan, machine.computes_on_gpu(compute["device"])),
+        _edits(plan, machine.computes_on_gpu(compute.device)),
         _total(plan, machine, compute),
         _stopping(plan),
         _disk(plan, machine),
@@ -40,7 +41,7 @@ def _head(plan: Plan) -> list[str]:
 
 
 def _times(
-    machine: Machine, compute: Mapping, speeds: Mapping[str, Speed], busy: bool
+    machine: Machine, compute: Compute, speeds: Mapping[str, Speed], busy: bool
 ) -> list[str]:
     if not speeds:
         return ["Times are not known: the device that the jobs ask for is not here."]
@@ -57,7 +58,7 @@ def _times(
         rates = [f"{r / 1e9:.3g}" for r in (speed.optimization, speed.forward, speed.double)]
         lines.append(
             f"{name} on {speed.device}: {rates[0]} GFLOP/s in OPTIMIZATION "
-            f"({compute['precision']}), {rates[1]} in float32, {rates[2]} in float64"
+            f"({compute.precision}), {rates[1]} in float32, {rates[2]} in float64"
         )
     if busy:
         lines.append("The machine was busy while this was measured: idle, it may be much faster.")
@@ -101,12 +102,12 @@ def _edits(plan: Plan, gpu: bool) -> list[str]:
     return lines
 
 
-def _total(plan: Plan, machine: Machine, compute: Mapping) -> list[str]:
+def _total(plan: Plan, machine: Machine, compute: Compute) -> list[str]:
     expected, most = plan.hours(), plan.hours(most=True)
     lines = [f"Device time left: {_time(expected)} expected, {_time(most)} at most."]
     if expected is None:
         return lines
-    if not machine.computes_on_gpu(compute["device"]) and machine.at_once > 1:
+    if not machine.computes_on_gpu(compute.device) and machine.at_once > 1:
         together = _time(expected / machine.at_once), _time(most / machine.at_once)
         lines[0] = lines[0][:-1] + (
             f"; {together[0]} and {together[1]} with {machine.at_once} jobs at a time, which all "

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from modeledit.planning import memory
 from modeledit.study.config import Settings
 from modeledit.study.methods import METHODS
-
-SMALLEST_BUDGET = 16  # tokens, as the configuration's schema has it
+from modeledit.study.models import FolderSource, HubSource
+from modeledit.study.settings import SMALLEST_BUDGET
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Job:
 
 def peaks(settings: Settings) -> list[Job]:
     """The jobs that run a model or prepare one, largest requests first where methods repeat."""
-    budget, found = settings.config["compute"]["token_budget"], []
+    budget, found = settings.config.compute.token_budget, []
     for name, model in settings.models.items():
         found.append(Job(name, "prepare_model", memory.preparing(model)))
         found.append(Job(name, "score_unedited", memory.scoring(model, budget)))
         layers = len(settings.layers(name))
         if layers:
             found.append(Job(name, "factorize_covariance", memory.factorizing(model, layers)))
-        if layers and settings.config["covariance"]["source"] != "authors":
+        if layers and settings.config.covariance.source != "authors":
             tokens = longest_article(settings)
             found.append(Job(name, "gather_covariance", memory.gathering(model, layers, tokens)))
     for dataset, name, method in dict.fromkeys(
@@ -67,9 +67,9 @@ def peaks(settings: Settings) -> list[Job]:
 
 def longest_article(settings: Settings) -> int:
     """Most tokens that are taken of an article for the covariance."""
-    if settings.config["covariance"]["source"] == "embedded":
-        return settings.config["text"]["covariance_length"]
-    return settings.config["covariance"]["length"] or 8192  # no described model sees more at once
+    if settings.config.covariance.source == "embedded":
+        return settings.config.text.covariance_length
+    return settings.config.covariance.length or 8192  # no described model sees more at once
 
 
 def fitting_budget(settings: Settings, job: Job, limit: float, host: bool = False) -> int | None:
@@ -77,7 +77,7 @@ def fitting_budget(settings: Settings, job: Job, limit: float, host: bool = Fals
 
     With `host` device and host memory are one.
     """
-    budget = settings.config["compute"]["token_budget"]
+    budget = settings.config.compute.token_budget
     while budget >= SMALLEST_BUDGET:
         model = settings.models[job.model]
         peak = memory.editing(model, budget, job.requests, job.contexts)
@@ -110,8 +110,8 @@ def missing(
 
 
 def _devices(settings: Settings, machine: Machine) -> Iterator[str]:
-    compute = settings.config["compute"]
-    gpu = machine.computes_on_gpu(compute["device"])
+    compute = settings.config.compute
+    gpu = machine.computes_on_gpu(compute.device)
     if gpu and machine.gpu is None:
         yield (
             "GPU: compute.device = cuda, but torch sees none here, so no time can be estimated; "
@@ -158,18 +158,18 @@ def _models(
     settings: Settings, machine: Machine, prepared: Container[str], folders: Mapping[str, bool]
 ) -> Iterator[str]:
     for name, model in settings.models.items():
-        source = model["source"]
+        source = model.source
         if name in prepared:
             continue
-        if source.get("gated") and not machine.token:
+        if isinstance(source, HubSource) and source.gated and not machine.token:
             yield (
-                f"{name}: access to {source['repo']} is gated and no token of the hub is set; "
+                f"{name}: access to {source.repo} is gated and no token of the hub is set; "
                 "accept the licence on the model's page and set HF_TOKEN to a token of the account "
                 "that accepted it"
             )
-        if not folders.get(name, True):
+        if isinstance(source, FolderSource) and not folders.get(name, True):
             yield (
-                f"{name}: config/models/{name}.yaml: source.path = {source['path']!r}: no such "
+                f"{name}: config/models/{name}.yaml: source.path = {source.path!r}: no such "
                 "folder; correct it"
             )
 

@@ -11,6 +11,7 @@ from huggingface_hub import get_token
 
 from modeledit.evaluation.aggregation import picks
 from modeledit.io.files import read_json
+from modeledit.io.state import read_state
 from modeledit.paper.published import as_metrics
 from modeledit.planning.plan import Chain, Measured, Picks
 from modeledit.planning.preflight import Machine
@@ -26,12 +27,12 @@ def chain_of(run: Run, requests: Path, states: Sequence[Path], most: int) -> Cha
 
     It has as many requests as the file says; before there is one, `most`.
     """
-    found = [read_json(path) for path in states if path.exists()]
+    found = [read_state(path) for path in states if path.exists()]
     if requests.exists():
         with requests.open(encoding="utf-8") as stream:
             most = sum(1 for _ in stream)
-    edited = sum(not state["passed_on"] for state in found)
-    stopped = any(state["stopped"] for state in found)
+    edited = sum(not state.passed_on for state in found)
+    stopped = any(state.stopped for state in found)
     return Chain(run, len(states), len(found), edited, stopped, most)
 
 

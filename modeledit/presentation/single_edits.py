@@ -20,7 +20,7 @@ from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requ
 from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, underedit
 from modeledit.io.files import read_json
 from modeledit.io.frames import require_columns
-from modeledit.study.layout import EDITS, SCORES, RunKey, iteration_folder
+from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
 
 MAX_EDITS = 200
@@ -300,14 +300,14 @@ def _run(
         for i in ids
     }
     for k in entry["iterations"]:
-        path = iteration_folder(run.folder, k) / EDITS
+        path = IterationFiles.of(run.folder, k).edits
         log = pq.read_table(path, filters=[("request", "in", list(ids))]).to_pandas()
         require_columns(log, ("request", *LOG), str(path))
         for row in log.to_dict("records"):
             line = [row["steps"], reasons[row["stop_reason"]], *(number(row[c]) for c in LOG[2:])]
             edits[str(row["request"])]["log"].append(line)
     for k in entry["stages"]:
-        now = read_prompts(iteration_folder(run.folder, k) / SCORES, ids)
+        now = read_prompts(IterationFiles.of(run.folder, k).scores, ids)
         same = before[before["request"].isin(ids)]
         for i, found in cells(now, same, switches, tokens).items():
             edits[i]["cells"].append(found)

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-# With Snakemake's wildcards, below results/{name}/. Nothing else builds or reads these names.
+# With Snakemake's wildcards, below results/{name}/ and logs/{name}/. Nothing else builds or reads
+# these names.
 RUN = "{dataset}/{model}/{method}/trial{trial}"
 ITERATION = RUN + "/iter{k}"
-EDITS, SCORES, STATE = "edits.parquet", "scores.parquet", "state.json"  # of an iteration
+MODEL = "resources/models/{model}"
+ACCESS = "resources/access/{model}.txt"
+DOWNLOAD = "resources/downloads/{file}"
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,157 @@ def iteration_of(path: Path) -> tuple[RunKey, int]:
 def iteration_folder(run: Path, k: int) -> Path:
     """Folder of iteration k of the run whose folder is `run`."""
     return run / f"iter{k}"
+
+
+@dataclass(frozen=True)
+class IterationFiles:
+    """What an iteration leaves in its folder: its state, matrices, logs and raw scores."""
+
+    state: Path
+    edited: Path
+    targets: Path
+    edits: Path
+    scores: Path
+    hardware: Path
+
+    @classmethod
+    def below(cls, folder: Path | str) -> "IterationFiles":
+        """Those of an iteration's folder."""
+        return cls(**{name: Path(folder) / file for name, file in _ITERATION_FILES.items()})
+
+    @classmethod
+    def of(cls, run: Path, k: int) -> "IterationFiles":
+        """Those of iteration k of the run whose folder is `run`."""
+        return cls.below(iteration_folder(run, k))
+
+
+_ITERATION_FILES = {
+    "state": "state.json",
+    "edited": "edited.safetensors",
+    "targets": "targets.safetensors",
+    "edits": "edits.parquet",
+    "scores": "scores.parquet",
+    "hardware": "hardware.json",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of the study `name` lie: patterns with Snakemake's wildcards."""
+
+    name: str
+
+    @property
+    def results(self) -> str:
+        """Folder of everything that a study makes for itself."""
+        return f"results/{self.name}"
+
+    @property
+    def logs(self) -> str:
+        """Folder of its logs."""
+        return f"logs/{self.name}"
+
+    @property
+    def run(self) -> str:
+        """Folder of a run."""
+        return f"{self.results}/{RUN}"
+
+    @property
+    def iteration(self) -> str:
+        """Folder of an iteration."""
+        return f"{self.results}/{ITERATION}"
+
+    @property
+    def iteration_files(self) -> dict[str, str]:
+        """What an iteration leaves, by name."""
+        return {name: f"{self.iteration}/{file}" for name, file in _ITERATION_FILES.items()}
+
+    @property
+    def dataset_requests(self) -> str:
+        """All requests of a dataset."""
+        return f"{self.results}/{{dataset}}/requests.jsonl"
+
+    @property
+    def trial(self) -> str:
+        """Requests of a trial, whatever the model knows."""
+        return f"{self.results}/{{dataset}}/trials/trial{{trial}}.jsonl"
+
+    @property
+    def eligible(self) -> str:
+        """Folder of the requests that passed a model's neighbor filter."""
+        return f"{self.results}/{{dataset}}/{{model}}/eligible"
+
+    @property
+    def texts(self) -> str:
+        """Folder of the texts of the covariance and of ME-PPL."""
+        return f"{self.results}/text"
+
+    @property
+    def perplexity_texts(self) -> str:
+        """Texts of ME-PPL."""
+        return f"{self.texts}/perplexity.jsonl"
+
+    @property
+    def covariance_texts(self) -> str:
+        """Texts of the embedded covariance."""
+        return f"{self.texts}/covariance.jsonl"
+
+    @property
+    def statistics(self) -> str:
+        """Folder of what every run of a model shares."""
+        return f"{self.results}/statistics/{{model}}"
+
+    @property
+    def contexts(self) -> str:
+        """Context templates."""
+        return f"{self.statistics}/contexts.json"
+
+    @property
+    def covariance(self) -> str:
+        """Covariance of the keys of all edited layers."""
+        return f"{self.statistics}/covariance.safetensors"
+
+    @property
+    def factors(self) -> str:
+        """Cholesky factors of it."""
+        return f"{self.statistics}/factors.safetensors"
+
+    @property
+    def unedited(self) -> str:
+        """Folder of the unedited model's scores on a trial."""
+        return f"{self.results}/{{dataset}}/{{model}}/unedited/trial{{trial}}"
+
+    @property
+    def unedited_scores(self) -> str:
+        """The unedited model's raw scores on a trial."""
+        return f"{self.unedited}/scores.parquet"
+
+    @property
+    def run_metrics(self) -> str:
+        """Metrics of a run by iteration."""
+        return f"{self.run}/metrics.csv"
+
+    @property
+    def request_metrics(self) -> str:
+        """Metrics of each request of a run by iteration."""
+        return f"{self.run}/request_metrics.parquet"
+
+    def overall(self, file: str) -> str:
+        """A file about all runs."""
+        return f"{self.results}/{file}"
+
+    def table(self, name: str, form: str) -> str:
+        """A table in one of its forms: tex, csv, html."""
+        return f"{self.results}/tables/{name}.{form}"
+
+    def figure(self, name: str, form: str = "png") -> str:
+        """A figure in one of its forms: png, pdf, json."""
+        return f"{self.results}/figures/{name}.{form}"
+
+    def log(self, name: str) -> str:
+        """A job's log."""
+        return f"{self.logs}/{name}.log"
+
+    def benchmark(self, name: str) -> str:
+        """Snakemake's measurement of a job."""
+        return f"{self.logs}/{name}.benchmark.tsv"

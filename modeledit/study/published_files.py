@@ -5,8 +5,70 @@ while nothing has been downloaded.
 """
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le, MinLen
+
+from modeledit.study.checked import Checked, Doc, Matching
+
+Address = Annotated[str, Matching("^https?://.+[^/]$")]
+# Relative, without a step upwards: it becomes a path below resources/downloads.
+FileName = Annotated[str, Matching(r"^[.-]*\w[\w.-]*(/[.-]*\w[\w.-]*)*$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile(Checked):
+    """A file at a place on the web."""
+
+    place: str
+    path: str
+    sha256: Annotated[
+        Annotated[str, Matching("^[0-9a-f]{64}$")] | None, Doc("null where nobody published one")
+    ]
+    records: Annotated[int, Ge(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics(Checked):
+    """A data set of the hub with the authors' covariances."""
+
+    repo: str
+    revision: str
+    models: Annotated[
+        dict[str, Annotated[str, Matching(r"\{layer\}")]],
+        Doc("per model, the path of a layer's file"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wikipedia(Checked):
+    """A data set of the hub with a dump in numbered parts."""
+
+    repo: str
+    revision: str
+    dump: str
+    shards: Annotated[int, Ge(1), Le(99999)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFiles(Checked):
+    """config/sources.yaml as it is written."""
+
+    places: Annotated[
+        dict[str, Annotated[tuple[Address, ...], MinLen(1)]],
+        Doc("addresses on the web, tried in order; a file's path follows"),
+    ]
+    files: dict[FileName, PublishedFile]
+    trials: Annotated[
+        dict[str, Annotated[tuple[str, ...], MinLen(1)]],
+        Doc("per kind of dataset, the authors' trials in order"),
+    ]
+    whole: Annotated[dict[str, str], Doc("per kind of dataset, the file that holds all of it")]
+    eligible: Annotated[dict[int, str], Doc("the authors' eligible sets by their size")]
+    perplexity: str
+    statistics: Statistics
+    wikipedia: Wikipedia
 
 
 @dataclass(frozen=True)
@@ -29,65 +91,70 @@ class Source:
 class Sources:
     """Everything that config/sources.yaml describes, as `Source`s."""
 
-    def __init__(self, description: Mapping):
-        self._description = description
-        places = description["places"]
+    def __init__(self, described: PublishedFiles):
+        self._described = described
         self.files = {
             name: Source(
                 name,
-                file["path"],
-                file["sha256"],
-                tuple(f"{address}/{file['path']}" for address in places[file["place"]]),
+                file.path,
+                file.sha256,
+                tuple(f"{address}/{file.path}" for address in described.places[file.place]),
             )
-            for name, file in description["files"].items()
+            for name, file in described.files.items()
         }
-        self.perplexity: str = description["perplexity"]
-        self.eligible: dict[int, str] = description["eligible"]
+        self.perplexity = described.perplexity
+        self.eligible = described.eligible
 
     def records(self, name: str) -> int:
         """How many records the file `name` holds."""
-        return self._description["files"][name]["records"]
+        return self._described.files[name].records
 
-    def trials(self, kind: str) -> list[str]:
+    def trials(self, kind: str) -> tuple[str, ...]:
         """Names of the authors' trials of "counterfact" or "zsre", in order."""
-        return self._description["trials"].get(kind, [])
+        return self._described.trials.get(kind, ())
 
     def whole(self, kind: str) -> str | None:
         """Name of the file with the whole of "counterfact", or None where none is known."""
-        return self._description["whole"].get(kind)
+        return self._described.whole.get(kind)
 
     def has_statistics(self, model: str) -> bool:
         """Whether the authors published covariances of `model`."""
-        return model in self._description["statistics"]["models"]
+        return model in self._described.statistics.models
 
     def statistics(self, model: str, layer: int) -> Source:
         """The authors' covariance of one layer of `model`."""
-        place = self._description["statistics"]
-        path = place["models"][model].format(layer=layer)
-        return _on_hub(place, path)
+        place = self._described.statistics
+        return _on_hub(place, place.models[model].format(layer=layer))
 
     @property
     def dump(self) -> str:
         """Name of the Wikipedia dump."""
-        return self._description["wikipedia"]["dump"]
+        return self._described.wikipedia.dump
 
     def shards(self) -> list[Source]:
         """The parts of the Wikipedia dump, in order."""
-        place = self._description["wikipedia"]
-        n = place["shards"]
-        names = (f"{place['dump']}/train-{i:05d}-of-{n:05d}.parquet" for i in range(n))
-        return [_on_hub(place, name) for name in names]
+        place = self._described.wikipedia
+        n = place.shards
+        return [_on_hub(place, f"{place.dump}/train-{i:05d}-of-{n:05d}.parquet") for i in range(n)]
 
     def one_shard(self, seed: int) -> Source:
         """A part of the dump chosen by `seed`: they are sorted by age, the first is not typical."""
         return random.Random(seed).choice(self.shards())
 
-    def provenance(self, kind: str) -> str:
-        """Repository and revision of the "statistics" or of "wikipedia", for a record."""
-        place = self._description[kind]
-        return f"{place['repo']}@{place['revision']}"
+    @property
+    def statistics_provenance(self) -> str:
+        """Repository and revision of the authors' covariances, for a record."""
+        return _provenance(self._described.statistics)
+
+    @property
+    def wikipedia_provenance(self) -> str:
+        """Repository, revision and dump of Wikipedia, for a record."""
+        return f"{_provenance(self._described.wikipedia)}/{self.dump}"
 
 
-def _on_hub(place: Mapping, path: str) -> Source:
-    repo = place["repo"]
-    return Source(f"hub/{repo}/{path}", path, repo=repo, revision=place["revision"])
+def _on_hub(place: Statistics | Wikipedia, path: str) -> Source:
+    return Source(f"hub/{place.repo}/{path}", path, repo=place.repo, revision=place.revision)
+
+
+def _provenance(place: Statistics | Wikipedia) -> str:
+    return f"{place.repo}@{place.revision}"

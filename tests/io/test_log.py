@@ -25,7 +25,8 @@ def test_the_log_has_times_and_standard_error(tmp_path, capsys):
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     lines = path.read_text(encoding="utf-8").splitlines()
     patterns = [f"{time} 3 requests", f"{time} targets found", f"{time} take care"]
-    for line, pattern in zip(lines, [*patterns, "a library says"], strict=True):
+    finished = rf"{time} finished in \d\.\d s, with \d+ MB of memory at most"
+    for line, pattern in zip(lines, [*patterns, "a library says", finished], strict=True):
         assert re.fullmatch(pattern, line)
     assert capsys.readouterr().err == ""
 

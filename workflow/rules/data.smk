@@ -2,27 +2,38 @@
 # Needs: the data source of each dataset, the authors' own trials, the Wikipedia excerpt.
 # Makes: requests.jsonl per dataset, disjoint trials, neighbor-eligible trials per model, texts.
 
-PUBLISHED_TRIALS = published_trials()
-SAMPLED = [name for name in config["datasets"] if name not in PUBLISHED_TRIALS]
+PUBLISHED_TRIALS = STUDY.published_datasets()
+SAMPLED = [name for name in CONFIG.datasets if name not in PUBLISHED_TRIALS]
+
+
+def dataset_kind(wildcards):
+    """What kind of records a dataset has."""
+    return CONFIG.datasets[wildcards.dataset].source
+
+
+def authors_eligible(wildcards):
+    """The authors' own eligible set to compare with, where the configuration names one."""
+    named = CONFIG.eligible.compare.get(wildcards.model)
+    return project(named) if named else []
 
 
 rule requests:
     input:
-        every_trial_file(),
+        STUDY.first_requests(),
 
 
 rule build_requests:
     input:
-        dataset_file,
+        asked(STUDY.dataset_file, "dataset"),
     output:
-        f"{OUT}/{{dataset}}/requests.jsonl",
+        FILES.dataset_requests,
     log:
-        f"logs/{config['name']}/{{dataset}}/requests.log",
+        FILES.log("{dataset}/requests"),
     conda:
         "../../envs/paper.yaml"
     params:
-        dataset=dataset_description,
-        seed=config["seed"],
+        kind=dataset_kind,
+        seed=CONFIG.seed,
     message:
         "Building the requests of {wildcards.dataset}"
     script:
@@ -31,41 +42,42 @@ rule build_requests:
 
 rule split_trials:
     input:
-        f"{OUT}/{{dataset}}/requests.jsonl",
+        FILES.dataset_requests,
     output:
         expand(
-            f"{OUT}/{{{{dataset}}}}/trials/trial{{trial}}.jsonl",
-            trial=range(1, config["trials"]["count"] + 1),
+            FILES.trial,
+            trial=range(1, CONFIG.trials.count + 1),
+            allow_missing=True,
         ),
     log:
-        f"logs/{config['name']}/{{dataset}}/trials.log",
+        FILES.log("{dataset}/trials"),
     wildcard_constraints:
         dataset=one_of(SAMPLED),
     conda:
         "../../envs/paper.yaml"
     params:
-        size=config["trials"]["size"],
-        seed=config["seed"],
+        size=CONFIG.trials.size,
+        seed=CONFIG.seed,
     message:
-        "Splitting {wildcards.dataset} into {config[trials][count]} disjoint trials"
+        "Splitting {wildcards.dataset} into {CONFIG.trials.count} disjoint trials"
     script:
         "../../scripts/split_trials.py"
 
 
 rule read_trial:
     input:
-        published_trial,
+        asked(STUDY.published_trial, "dataset", "trial"),
     output:
-        f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
+        FILES.trial,
     log:
-        f"logs/{config['name']}/{{dataset}}/trial{{trial}}.log",
+        FILES.log("{dataset}/trial{trial}"),
     wildcard_constraints:
         dataset=one_of(PUBLISHED_TRIALS),
     conda:
         "../../envs/paper.yaml"
     params:
         kind=dataset_kind,
-        size=config["trials"]["size"],
+        size=CONFIG.trials.size,
     message:
         "Reading the authors' trial {wildcards.trial} of {wildcards.dataset}"
     script:
@@ -74,16 +86,16 @@ rule read_trial:
 
 rule read_eligible:
     input:
-        published_eligible,
+        asked(STUDY.published_eligible, "dataset", "model"),
     output:
-        f"{OUT}/{{dataset}}/{{model}}/eligible/authors.jsonl",
+        f"{FILES.eligible}/authors.jsonl",
     log:
-        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/authors.log",
+        FILES.log("{dataset}/{model}/eligible/authors"),
     conda:
         "../../envs/paper.yaml"
     params:
         kind="eligible",
-        size=config["eligible"].get("size"),
+        size=CONFIG.eligible.size,
     message:
         "Reading the authors' eligible requests for {wildcards.model}"
     script:
@@ -92,31 +104,33 @@ rule read_eligible:
 
 rule find_eligible:
     input:
-        requests=f"{OUT}/{{dataset}}/trials/trial{{trial}}.jsonl",
-        model="resources/models/{model}",
+        requests=FILES.trial,
+        model=layout.MODEL,
         authors=authors_eligible,
     output:
-        requests=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.jsonl",
-        verdicts=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.verdicts.csv",
-        summary=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.summary.csv",
-        yields=f"{OUT}/{{dataset}}/{{model}}/eligible/trial{{trial}}.yields.json",
+        requests=f"{FILES.eligible}/trial{{trial}}.jsonl",
+        verdicts=f"{FILES.eligible}/trial{{trial}}.verdicts.csv",
+        summary=f"{FILES.eligible}/trial{{trial}}.summary.csv",
+        yields=f"{FILES.eligible}/trial{{trial}}.yields.json",
     log:
-        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.log",
+        FILES.log("{dataset}/{model}/eligible/trial{trial}"),
     benchmark:
-        f"logs/{config['name']}/{{dataset}}/{{model}}/eligible/trial{{trial}}.benchmark.tsv"
+        FILES.benchmark("{dataset}/{model}/eligible/trial{trial}")
     conda:
         "../../envs/editing.yaml"
-    threads: COMPUTE["threads"]
+    threads: COMPUTE.threads
     resources:
-        mem_mb=scoring_memory,
-        gpu=GPUS,
+        mem_mb=megabytes(RESOURCES.scoring, "model"),
+        gpu=RESOURCES.gpus,
         token_budget=token_budget,
         runtime=minutes(120),
     params:
-        compute=COMPUTE,
-        eval_positions=SETTINGS.switches["eval_positions"],
-        eligible=config["eligible"],
-        seed=config["seed"],
+        device=COMPUTE.device,
+        deterministic=COMPUTE.deterministic,
+        eval_positions=SWITCHES.eval_positions,
+        editing_neighbors=CONFIG.eligible.editing_neighbors,
+        choice=CONFIG.eligible.choice,
+        seed=CONFIG.seed,
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
     script:
@@ -125,17 +139,17 @@ rule find_eligible:
 
 rule prepare_text:
     input:
-        perplexity=perplexity_file,
+        perplexity=STUDY.perplexity_file(),
     output:
-        covariance=f"{OUT}/text/covariance.jsonl",
-        perplexity=f"{OUT}/text/perplexity.jsonl",
+        covariance=FILES.covariance_texts,
+        perplexity=FILES.perplexity_texts,
     log:
-        f"logs/{config['name']}/text.log",
+        FILES.log("text"),
     conda:
         "../../envs/editing.yaml"
     params:
-        text=TEXT,
-        seed=config["seed"],
+        text=asdict(CONFIG.text),
+        seed=CONFIG.seed,
     message:
         "Preparing the texts of the covariance and of ME-PPL"
     script:

@@ -4,22 +4,57 @@
 # and what the job ran on.
 # An iteration after the stop only passes it on: no torch, no GPU, milliseconds.
 
-# What decides the numbers of the unedited scores, and of an edit.
-SCORING = {
-    name: SETTINGS.switches[name]
-    for name in ("eval_positions", "competitor", "specificity_gt", "zsre_locality")
-}
-EDITING = SCORING | {
-    name: SETTINGS.switches[name]
-    for name in (
-        "target_tokenization",
-        "neighbor_weight",
-        "neighbor_length",
-        "nap_prefixes",
-        "rome_covariance",
-        "perplexity",
-    )
-}
+from modeledit.io.state import read_state
+from modeledit.study.methods import METHODS
+
+ITERATION = FILES.iteration_files
+
+
+def previous(name):
+    """Input function: a file of iteration k-1; nothing at k = 1."""
+
+    def path(wildcards):
+        k = int(wildcards.k) - 1
+        return ITERATION[name].format(**{**wildcards, "k": k}) if k else []
+
+    return path
+
+
+def repeated(name):
+    """Input function: a file of iteration k-1 that only a method which repeats one stage reads."""
+
+    def path(wildcards):
+        both = METHODS[wildcards.method].repeats == "both"
+        return [] if both else previous(name)(wildcards)
+
+    return path
+
+
+def already_stopped(wildcards):
+    """Whether the run had stopped before iteration k, as far as the files tell now."""
+    state = previous("state")(wildcards)
+    return bool(state) and Path(state).exists() and read_state(Path(state)).stopped
+
+
+def edit_gpus(wildcards):
+    """One GPU for an iteration that edits, none for one that only passes the stop on."""
+    return 0 if already_stopped(wildcards) else RESOURCES.gpus
+
+
+def edit_minutes(wildcards, attempt):
+    """Half a day for an iteration that edits, minutes for one that only passes the stop on."""
+    if already_stopped(wildcards):
+        return PASSING_MINUTES
+    return EDIT_MINUTES * attempt
+
+
+def edit_memory(wildcards, attempt):
+    """Memory of an iteration, in MB."""
+    if already_stopped(wildcards):
+        return RESOURCES.passing(attempt)
+    run = (wildcards.dataset, wildcards.model, wildcards.method)
+    return RESOURCES.editing(*run, attempt)
+
 
 # Raise by hand when the numbers that an edit makes change; comments then rerun nothing.
 # 4: labels in front of a subject, a head of few rows, collapsed iterations, empty own answers.
@@ -28,26 +63,27 @@ ENGINE_VERSION = 4
 
 rule score_unedited:
     input:
-        requests=trial_requests,
-        texts=f"{OUT}/text/perplexity.jsonl",
-        model="resources/models/{model}",
+        requests=asked(STUDY.requests, "dataset", "model", "trial"),
+        texts=FILES.perplexity_texts,
+        model=layout.MODEL,
     output:
-        f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
+        FILES.unedited_scores,
     log:
-        f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.log",
+        FILES.log("{dataset}/{model}/unedited/trial{trial}"),
     benchmark:
-        f"logs/{config['name']}/{{dataset}}/{{model}}/unedited/trial{{trial}}.benchmark.tsv"
+        FILES.benchmark("{dataset}/{model}/unedited/trial{trial}")
     conda:
         "../../envs/editing.yaml"
-    threads: COMPUTE["threads"]
+    threads: COMPUTE.threads
     resources:
-        mem_mb=scoring_memory,
-        gpu=GPUS,
+        mem_mb=megabytes(RESOURCES.scoring, "model"),
+        gpu=RESOURCES.gpus,
         token_budget=token_budget,
         runtime=minutes(120),
     params:
-        switches=SCORING,
-        compute=COMPUTE,
+        switches=SWITCHES.scoring(),
+        device=COMPUTE.device,
+        deterministic=COMPUTE.deterministic,
         engine=ENGINE_VERSION,
     message:
         "Scoring the unedited {wildcards.model} on {wildcards.dataset}, trial {wildcards.trial}"
@@ -57,38 +93,33 @@ rule score_unedited:
 
 rule edit:
     input:
-        requests=trial_requests,
-        texts=f"{OUT}/text/perplexity.jsonl",
-        model="resources/models/{model}",
-        contexts=f"{OUT}/statistics/{{model}}/contexts.json",
-        factors=covariance_factors,
-        unedited=unedited_answers,
-        previous=previous_state,
-        previous_targets=previous_log("targets.safetensors"),
-        previous_edits=previous_log("edits.parquet"),
+        requests=asked(STUDY.requests, "dataset", "model", "trial"),
+        texts=FILES.perplexity_texts,
+        model=layout.MODEL,
+        contexts=FILES.contexts,
+        factors=asked(STUDY.covariance_factors, "model", "method"),
+        unedited=asked(STUDY.own_answers, "dataset", "model", "trial"),
+        previous=previous("state"),
+        previous_targets=repeated("targets"),
+        previous_edits=repeated("edits"),
     output:
-        state=f"{ITERATION}/state.json",
-        edited=f"{ITERATION}/edited.safetensors",
-        targets=f"{ITERATION}/targets.safetensors",
-        edits=f"{ITERATION}/edits.parquet",
-        scores=f"{ITERATION}/scores.parquet",
-        hardware=f"{ITERATION}/hardware.json",
+        **ITERATION,
     log:
-        f"{RUN_LOG}/iter{{k}}.log",
+        FILES.log(layout.ITERATION),
     benchmark:
-        f"{RUN_LOG}/iter{{k}}.benchmark.tsv"
+        FILES.benchmark(layout.ITERATION)
     conda:
         "../../envs/editing.yaml"
-    threads: COMPUTE["threads"]
+    threads: COMPUTE.threads
     resources:
         mem_mb=edit_memory,
         gpu=edit_gpus,
         token_budget=token_budget,
         runtime=edit_minutes,
     params:
-        hyper=hyperparameters,
-        switches=EDITING,
-        stop=stop_rule,
+        hyper=asked(STUDY.hyperparameters, "model", "method"),
+        switches=SWITCHES.editing(),
+        stop=asked(SETTINGS.stop, "dataset", "model", "method"),
         compute=COMPUTE,
         engine=ENGINE_VERSION,
     message:
@@ -100,16 +131,16 @@ rule edit:
 # Asked for by name: snakemake results/{name}/export/{dataset}/{model}/{method}/trial1/iter10
 rule export_model:
     input:
-        model="resources/models/{model}",
-        state=f"{ITERATION}/state.json",
+        model=layout.MODEL,
+        state=ITERATION["state"],
     output:
-        directory(f"{OUT}/export/{layout.ITERATION}"),
+        directory(FILES.overall(f"export/{layout.ITERATION}")),
     log:
-        f"logs/{config['name']}/export/{layout.ITERATION}.log",
+        FILES.log(f"export/{layout.ITERATION}"),
     conda:
         "../../envs/editing.yaml"
     resources:
-        mem_mb=preparation_memory,
+        mem_mb=megabytes(RESOURCES.preparing, "model"),
         runtime=minutes(60),
     message:
         "Exporting {wildcards.model} as {wildcards.method} left it after iteration {wildcards.k}"

@@ -4,33 +4,43 @@
 # differences.csv, comparison.csv, claims.csv and hardware.csv.
 
 
+def every_iteration(name):
+    """Input function: a file of all iterations of the wildcards' run."""
+    pattern = FILES.iteration_files[name]
+
+    def paths(wildcards):
+        return STUDY.iterations_of(pattern, *wildcards)
+
+    return paths
+
+
 rule metrics:
     input:
-        f"{OUT}/metrics.csv",
-        f"{OUT}/picks.csv",
+        FILES.overall("metrics.csv"),
+        FILES.overall("picks.csv"),
 
 
 rule comparison:
     input:
-        f"{OUT}/comparison.csv",
-        f"{OUT}/claims.csv",
+        FILES.overall("comparison.csv"),
+        FILES.overall("claims.csv"),
 
 
 rule evaluate_run:
     input:
-        unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial{{trial}}/scores.parquet",
-        scores=every_iteration(f"{ITERATION}/scores.parquet"),
-        edits=every_iteration(f"{ITERATION}/edits.parquet"),
+        unedited=FILES.unedited_scores,
+        scores=every_iteration("scores"),
+        edits=every_iteration("edits"),
     output:
-        metrics=f"{RUN}/metrics.csv",
-        requests=f"{RUN}/requests.parquet",
+        metrics=FILES.run_metrics,
+        requests=FILES.request_metrics,
     log:
-        f"{RUN_LOG}/metrics.log",
+        FILES.log(f"{layout.RUN}/metrics"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("evaluation"),
-        switches=SETTINGS.switches,
+        switches=SWITCHES,
     message:
         "Metrics of {wildcards.method} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
     script:
@@ -39,18 +49,18 @@ rule evaluate_run:
 
 rule aggregate:
     input:
-        reported(f"{RUN}/metrics.csv"),
+        STUDY.reported(FILES.run_metrics),
     output:
-        metrics=f"{OUT}/metrics.csv",
-        picks=f"{OUT}/picks.csv",
+        metrics=FILES.overall("metrics.csv"),
+        picks=FILES.overall("picks.csv"),
     log:
-        f"logs/{config['name']}/metrics.log",
+        FILES.log("metrics"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("evaluation"),
-        epsilon=config["stop"]["epsilon"],
-        stop_row=SETTINGS.switches["stop_row"],
+        epsilon=CONFIG.stop.epsilon,
+        stop_row=SWITCHES.stop_row,
     message:
         "Gathering the metrics of all runs"
     script:
@@ -59,21 +69,21 @@ rule aggregate:
 
 rule measure_differences:
     input:
-        metrics=f"{OUT}/metrics.csv",
-        requests=reported(f"{RUN}/requests.parquet"),
+        metrics=FILES.overall("metrics.csv"),
+        requests=STUDY.reported(FILES.request_metrics),
     output:
-        intervals=f"{OUT}/intervals.csv",
-        differences=f"{OUT}/differences.csv",
+        intervals=FILES.overall("intervals.csv"),
+        differences=FILES.overall("differences.csv"),
     log:
-        f"logs/{config['name']}/differences.log",
+        FILES.log("differences"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("evaluation"),
-        seed=config["seed"],
-        epsilon=config["stop"]["epsilon"],
-        stop_row=SETTINGS.switches["stop_row"],
-        zeros=SETTINGS.switches["score_zeros"],
+        seed=CONFIG.seed,
+        epsilon=CONFIG.stop.epsilon,
+        stop_row=SWITCHES.stop_row,
+        zeros=SWITCHES.score_zeros,
     message:
         "Intervals over trials and edits, paired tests on the same edits"
     script:
@@ -82,23 +92,22 @@ rule measure_differences:
 
 rule compare_published:
     input:
-        metrics=f"{OUT}/metrics.csv",
-        intervals=f"{OUT}/intervals.csv",
-        tables="workflow/published/tables.csv",
-        suspects="workflow/published/suspects.yaml",
+        metrics=FILES.overall("metrics.csv"),
+        intervals=FILES.overall("intervals.csv"),
+        tables=project("workflow/published/tables.csv"),
+        suspects=project("workflow/published/suspects.yaml"),
     output:
-        comparison=f"{OUT}/comparison.csv",
-        summary=f"{OUT}/comparison_summary.csv",
+        FILES.overall("comparison.csv"),
     log:
-        f"logs/{config['name']}/comparison.log",
+        FILES.log("comparison"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("paper", "evaluation"),
-        comparable={name: m["comparable"] for name, m in SETTINGS.models.items()},
-        sources={name: d["source"] for name, d in config["datasets"].items()},
-        epsilon=config["stop"]["epsilon"],
-        switches=SETTINGS.switches,
+        comparable={name: m.comparable for name, m in SETTINGS.models.items()},
+        sources={name: d.source for name, d in CONFIG.datasets.items()},
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
     message:
         "Setting the paper's cells beside ours"
     script:
@@ -107,22 +116,22 @@ rule compare_published:
 
 rule check_claims:
     input:
-        metrics=f"{OUT}/metrics.csv",
-        requests=reported(f"{RUN}/requests.parquet"),
-        edits=reported_iterations(f"{ITERATION}/edits.parquet"),
-        tables="workflow/published/tables.csv",
+        metrics=FILES.overall("metrics.csv"),
+        requests=STUDY.reported(FILES.request_metrics),
+        edits=STUDY.reported_iterations(FILES.iteration_files["edits"]),
+        tables=project("workflow/published/tables.csv"),
     output:
-        f"{OUT}/claims.csv",
+        FILES.overall("claims.csv"),
     log:
-        f"logs/{config['name']}/claims.log",
+        FILES.log("claims"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("paper", "evaluation"),
-        small=[name for name, m in SETTINGS.models.items() if not m["comparable"]],
-        titles=model_titles(),
-        epsilon=config["stop"]["epsilon"],
-        switches=SETTINGS.switches,
+        small=[name for name, m in SETTINGS.models.items() if not m.comparable],
+        titles=SETTINGS.titles,
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
     message:
         "Checking the paper's claims"
     script:
@@ -131,11 +140,11 @@ rule check_claims:
 
 rule gather_hardware:
     input:
-        reported_iterations(f"{ITERATION}/hardware.json"),
+        STUDY.reported_iterations(FILES.iteration_files["hardware"]),
     output:
-        f"{OUT}/hardware.csv",
+        FILES.overall("hardware.csv"),
     log:
-        f"logs/{config['name']}/hardware.log",
+        FILES.log("hardware"),
     conda:
         "../../envs/paper.yaml"
     params:

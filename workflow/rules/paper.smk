@@ -3,61 +3,100 @@
 # Makes: tables/*.tex, *.csv and *.html, one document of all tables (pdf where LaTeX is present),
 # figures/*.png and *.pdf, report.html.
 
-FIGURE = f"{OUT}/figures/{{dataset}}.{{model}}.{{method}}"
-PANEL = f"{OUT}/figures/{{dataset}}.{{model}}.{{algorithm}}"
-PUBLISHED_HARDWARE = "workflow/published/hardware.csv"
+OF_METHOD = "{dataset}.{model}.{method}"
+OF_ALGORITHM = "{dataset}.{model}.{algorithm}"
+OF_TABLE = "{dataset}.{table}"
+
+
+def figure_files():
+    """Every figure of the study."""
+    return [FILES.figure(name) for name in CONTENTS.figures()]
+
+
+def trials_of(pattern):
+    """Input function: `pattern` for all trials of the wildcards' dataset, model and method."""
+
+    def paths(wildcards):
+        run = (wildcards.dataset, wildcards.model, wildcards.method)
+        return STUDY.trials_of(pattern, *run)
+
+    return paths
+
+
+def first_trial_requests(wildcards):
+    """Requests of trial 1, from which the one edit of a figure is taken."""
+    return STUDY.requests(wildcards.dataset, wildcards.model, 1)
+
+
+def differences_at_hand():
+    """The paired tests; nothing where a partial study has no values of single requests."""
+    path = FILES.overall("differences.csv")
+    values = STUDY.reported(FILES.request_metrics)
+    edited = any(STUDY.iterations(run) for run in STUDY.reported_runs())
+    return path if edited or STUDY.at_hand([path, *values]) else []
+
+
+def single_edits():
+    """What the report shows single edits from: four lists, in the order of the runs."""
+    found = STUDY.single_edits()
+    return {
+        "values": [edits.metrics for edits in found],
+        "requests": [edits.requests for edits in found],
+        "contexts": [edits.contexts for edits in found],
+        "unedited": [edits.unedited for edits in found],
+    }
 
 
 rule tables:
     input:
-        expand(
-            f"{OUT}/tables/{{name}}.{{form}}",
-            name=planned_tables(),
-            form=["tex", "csv", "html"],
-        ),
-        f"{OUT}/tables/compiled.txt",
+        [
+            FILES.table(name, form)
+            for name in CONTENTS.tables()
+            for form in ("tex", "csv", "html")
+        ],
+        FILES.table("compiled", "txt"),
 
 
 rule neighbor_study:
     input:
-        study("neighbor_count"),
+        CONTENTS.study("neighbor_count"),
 
 
 rule stage_study:
     input:
-        study("stages"),
+        CONTENTS.study("stages"),
 
 
 rule figures:
     input:
-        planned_figures(),
+        figure_files(),
 
 
 rule report:
     input:
-        f"{OUT}/report.html",
+        FILES.overall("report.html"),
 
 
 rule render_table:
     input:
-        metrics=f"{OUT}/metrics.csv",
-        differences=differences_at_hand,
+        metrics=FILES.overall("metrics.csv"),
+        differences=differences_at_hand(),
         templates=templates("table.tex.j2", "table.html.j2"),
     output:
-        tex=f"{OUT}/tables/{{dataset}}.{{table}}.tex",
-        csv=f"{OUT}/tables/{{dataset}}.{{table}}.csv",
-        html=f"{OUT}/tables/{{dataset}}.{{table}}.html",
+        tex=FILES.table(OF_TABLE, "tex"),
+        csv=FILES.table(OF_TABLE, "csv"),
+        html=FILES.table(OF_TABLE, "html"),
     log:
-        f"logs/{config['name']}/tables/{{dataset}}.{{table}}.log",
+        FILES.log("tables/{dataset}.{table}"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation", "evaluation"),
-        planned=planned_rows,
-        titles=model_titles(),
-        small=small_models(),
-        epsilon=config["stop"]["epsilon"],
-        switches=SETTINGS.switches,
+        planned=asked(CONTENTS.rows, "dataset"),
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
     message:
         "Table {wildcards.table} of {wildcards.dataset}"
     script:
@@ -66,20 +105,20 @@ rule render_table:
 
 rule render_hardware:
     input:
-        hardware=f"{OUT}/hardware.csv",
-        published=PUBLISHED_HARDWARE,
+        hardware=FILES.overall("hardware.csv"),
+        published=project("workflow/published/hardware.csv"),
         templates=templates("frame.tex.j2"),
     output:
-        tex=f"{OUT}/tables/hardware.tex",
-        csv=f"{OUT}/tables/hardware.csv",
-        html=f"{OUT}/tables/hardware.html",
+        tex=FILES.table("hardware", "tex"),
+        csv=FILES.table("hardware", "csv"),
+        html=FILES.table("hardware", "html"),
     log:
-        f"logs/{config['name']}/tables/hardware.log",
+        FILES.log("tables/hardware"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation"),
-        titles=model_titles(),
+        titles=SETTINGS.titles,
     message:
         "Table of the hardware"
     script:
@@ -88,19 +127,19 @@ rule render_hardware:
 
 rule compile_tables:
     input:
-        tables=expand(f"{OUT}/tables/{{name}}.tex", name=planned_tables()),
+        tables=[FILES.table(name, "tex") for name in CONTENTS.tables()],
         templates=templates("document.tex.j2"),
     output:
-        status=f"{OUT}/tables/compiled.txt",
-        document=f"{OUT}/tables/tables.tex",
+        status=FILES.table("compiled", "txt"),
+        document=FILES.table("tables", "tex"),
     log:
-        f"logs/{config['name']}/tables/compile.log",
+        FILES.log("tables/compile"),
     conda:
         "../../envs/latex.yaml"
     params:
         code=code_of("presentation"),
         present=bool(shutil.which("pdflatex") or shutil.which("tectonic")),  # installing one reruns
-        title=config["name"],
+        title=CONFIG.name,
     message:
         "Compiling the tables (LaTeX present: {params.present})"
     script:
@@ -109,26 +148,26 @@ rule compile_tables:
 
 rule draw_figures:
     input:
-        requests=trials_of(f"{RUN}/requests.parquet"),
-        edits=trials_of(f"{ITERATION}/edits.parquet"),
+        requests=trials_of(FILES.request_metrics),
+        edits=trials_of(FILES.iteration_files["edits"]),
         first_trial=first_trial_requests,
         templates=templates("paper.mplstyle"),
     output:
-        stages=f"{FIGURE}.perplexity_stages.png",
-        stages_pdf=f"{FIGURE}.perplexity_stages.pdf",
-        stages_record=f"{FIGURE}.perplexity_stages.json",
-        underedit=f"{FIGURE}.underedit.png",
-        underedit_pdf=f"{FIGURE}.underedit.pdf",
-        underedit_record=f"{FIGURE}.underedit.json",
+        stages=FILES.figure(f"{OF_METHOD}.perplexity_stages", "png"),
+        stages_pdf=FILES.figure(f"{OF_METHOD}.perplexity_stages", "pdf"),
+        stages_record=FILES.figure(f"{OF_METHOD}.perplexity_stages", "json"),
+        underedit=FILES.figure(f"{OF_METHOD}.underedit", "png"),
+        underedit_pdf=FILES.figure(f"{OF_METHOD}.underedit", "pdf"),
+        underedit_record=FILES.figure(f"{OF_METHOD}.underedit", "json"),
     log:
-        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{method}}.log",
+        FILES.log("figures/{dataset}.{model}.{method}"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
-        titles=model_titles(),
-        small=small_models(),
-        epsilon=config["stop"]["epsilon"],
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
     message:
         "Figures of {wildcards.method} on {wildcards.dataset}, {wildcards.model}"
     script:
@@ -137,26 +176,26 @@ rule draw_figures:
 
 rule draw_panel:
     input:
-        unpack(panel_scores),
-        metrics=f"{OUT}/metrics.csv",
+        unpack(asked(CONTENTS.panel_scores, "dataset", "model", "algorithm")),
+        metrics=FILES.overall("metrics.csv"),
         requests=first_trial_requests,
-        unedited=f"{OUT}/{{dataset}}/{{model}}/unedited/trial1/scores.parquet",
+        unedited=FILES.unedited_scores.replace("{trial}", "1"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=f"{PANEL}.qualitative.png",
-        pdf=f"{PANEL}.qualitative.pdf",
-        record=f"{PANEL}.qualitative.json",
+        figure=FILES.figure(f"{OF_ALGORITHM}.qualitative", "png"),
+        pdf=FILES.figure(f"{OF_ALGORITHM}.qualitative", "pdf"),
+        record=FILES.figure(f"{OF_ALGORITHM}.qualitative", "json"),
     log:
-        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.qualitative.log",
+        FILES.log("figures/{dataset}.{model}.{algorithm}.qualitative"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
-        neighbor=panel_neighbor,
-        titles=model_titles(),
-        small=small_models(),
-        epsilon=config["stop"]["epsilon"],
-        stop_row=SETTINGS.switches["stop_row"],
+        neighbor=asked(CONTENTS.panel_neighbor, "dataset", "model", "algorithm"),
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
+        stop_row=SWITCHES.stop_row,
     message:
         "One edit before and after {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
@@ -167,17 +206,17 @@ rule draw_algorithms:
     input:
         templates=templates("paper.mplstyle"),
     output:
-        figure=f"{OUT}/figures/algorithms.png",
-        pdf=f"{OUT}/figures/algorithms.pdf",
-        record=f"{OUT}/figures/algorithms.json",
+        figure=FILES.figure("algorithms", "png"),
+        pdf=FILES.figure("algorithms", "pdf"),
+        record=FILES.figure("algorithms", "json"),
     log:
-        f"logs/{config['name']}/figures/algorithms.log",
+        FILES.log("figures/algorithms"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "study"),
         models=SETTINGS.models,
-        epsilon=config["stop"]["epsilon"],
+        epsilon=CONFIG.stop.epsilon,
     message:
         "Schematic of the algorithms"
     script:
@@ -186,22 +225,22 @@ rule draw_algorithms:
 
 rule draw_neighbor_count:
     input:
-        f"{OUT}/metrics.csv",
+        FILES.overall("metrics.csv"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=f"{PANEL}.neighbor_count.png",
-        pdf=f"{PANEL}.neighbor_count.pdf",
-        record=f"{PANEL}.neighbor_count.json",
+        figure=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "png"),
+        pdf=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "pdf"),
+        record=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "json"),
     log:
-        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.neighbor_count.log",
+        FILES.log("figures/{dataset}.{model}.{algorithm}.neighbor_count"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
-        titles=model_titles(),
-        small=small_models(),
-        epsilon=config["stop"]["epsilon"],
-        switches=SETTINGS.switches,
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
     message:
         "Number of neighbors, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
@@ -210,22 +249,22 @@ rule draw_neighbor_count:
 
 rule draw_stages:
     input:
-        f"{OUT}/metrics.csv",
+        FILES.overall("metrics.csv"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=f"{PANEL}.stages.png",
-        pdf=f"{PANEL}.stages.pdf",
-        record=f"{PANEL}.stages.json",
+        figure=FILES.figure(f"{OF_ALGORITHM}.stages", "png"),
+        pdf=FILES.figure(f"{OF_ALGORITHM}.stages", "pdf"),
+        record=FILES.figure(f"{OF_ALGORITHM}.stages", "json"),
     log:
-        f"logs/{config['name']}/figures/{{dataset}}.{{model}}.{{algorithm}}.stages.log",
+        FILES.log("figures/{dataset}.{model}.{algorithm}.stages"),
     conda:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
-        titles=model_titles(),
-        small=small_models(),
-        epsilon=config["stop"]["epsilon"],
-        switches=SETTINGS.switches,
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
     message:
         "Both stages or one, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
@@ -234,15 +273,15 @@ rule draw_stages:
 
 rule write_config:
     output:
-        f"{OUT}/config.yaml",
+        FILES.overall("config.yaml"),
     log:
-        f"logs/{config['name']}/config.log",
+        FILES.log("config"),
     conda:
         "../../envs/paper.yaml"
     params:
-        config=SETTINGS.config,
-        switches=SETTINGS.switches,
-        models=SETTINGS.models,
+        config=asdict(CONFIG),
+        switches=asdict(SWITCHES),
+        models={name: asdict(model) for name, model in SETTINGS.models.items()},
     message:
         "Writing the merged configuration beside the results"
     script:
@@ -251,18 +290,18 @@ rule write_config:
 
 rule record_provenance:
     input:
-        metrics=f"{OUT}/metrics.csv",
-        requests=reported_requests,
-        models=prepared_models,
-        requirements="envs/requirements.txt",
+        metrics=FILES.overall("metrics.csv"),
+        requests=STUDY.reported_requests(),
+        models=STUDY.prepared_models(),
+        requirements=project("envs/requirements.txt"),
     output:
-        f"{OUT}/provenance.json",
+        FILES.overall("provenance.json"),
     log:
-        f"logs/{config['name']}/provenance.log",
+        FILES.log("provenance"),
     conda:
         "../../envs/editing.yaml"
     params:
-        root=workflow.basedir,
+        root=str(PROJECT),
     message:
         "Recording code, packages, machine and digests"
     script:
@@ -271,22 +310,22 @@ rule record_provenance:
 
 rule render_report:
     input:
-        unpack(files_of_single_edits),
-        config=f"{OUT}/config.yaml",
-        metrics=f"{OUT}/metrics.csv",
-        claims=f"{OUT}/claims.csv",
-        comparison=f"{OUT}/comparison.csv",
-        intervals=f"{OUT}/intervals.csv",
-        differences=f"{OUT}/differences.csv",
-        hardware=f"{OUT}/hardware.csv",
-        provenance=f"{OUT}/provenance.json",
-        tables=expand(f"{OUT}/tables/{{name}}.html", name=planned_tables()),
-        figures=planned_figures(),
+        **single_edits(),
+        config=FILES.overall("config.yaml"),
+        metrics=FILES.overall("metrics.csv"),
+        claims=FILES.overall("claims.csv"),
+        comparison=FILES.overall("comparison.csv"),
+        intervals=FILES.overall("intervals.csv"),
+        differences=FILES.overall("differences.csv"),
+        hardware=FILES.overall("hardware.csv"),
+        provenance=FILES.overall("provenance.json"),
+        tables=[FILES.table(name, "html") for name in CONTENTS.tables()],
+        figures=figure_files(),
         templates=templates("report.html.j2", "report.css", "report.js"),
     output:
-        f"{OUT}/report.html",
+        FILES.overall("report.html"),
     log:
-        f"logs/{config['name']}/report.log",
+        FILES.log("report"),
     conda:
         "../../envs/paper.yaml"
     params:

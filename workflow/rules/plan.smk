@@ -3,22 +3,21 @@
 # Makes: plan.txt and plan.json, anew each time, so that they are no declared output; prints the text.
 
 
-include: "plan_jobs.smk"
+def paper_files(wildcards):
+    """Every file that `all` asks for."""
+    return sorted({str(path) for path in rules.all.input if isinstance(path, str)})
 
 
 rule plan:
     log:
-        f"logs/{config['name']}/plan.log",
+        FILES.log("plan"),
     localrule: True
     conda:
         "../../envs/editing.yaml"
     params:
-        settings=SETTINGS,
-        folder=OUT,
-        files=planned_files,
-        paper=planned_paper,
-        chains=planned_chains,
+        study=STUDY,
+        paper=paper_files,
     message:
-        "Planning {config[name]}"
+        "Planning {CONFIG.name}"
     script:
         "../../scripts/make_plan.py"

@@ -4,13 +4,34 @@
 # Makes: resources/downloads/, each file with a record of where it is from; resources/models/{model}/,
 # a float32 safetensors copy with its digests in prepared.json.
 
-DOWNLOADS = downloads()
+DOWNLOADS = STUDY.downloads()
+
+
+def published_source(wildcards):
+    """Where a published file lies and what its sha256 is."""
+    return asdict(DOWNLOADS[wildcards.file])
+
+
+def source_of_model(wildcards):
+    """Where a model comes from; plain data, which a cache between workflows can take a digest of."""
+    return asdict(STUDY.source(wildcards.model))
+
+
+def shape_of_model(wildcards):
+    """Family and size of a model, as its description says; plain data too."""
+    return asdict(SETTINGS.models[wildcards.model].shape)
+
+
+def model_access(wildcards):
+    """The early word that a gated model may be fetched; nothing for others."""
+    gated = source_of_model(wildcards).get("gated")
+    return layout.ACCESS.format(**wildcards) if gated else []
 
 
 rule download:
     output:
-        file="resources/downloads/{file}",
-        record="resources/downloads/{file}.record.json",
+        file=layout.DOWNLOAD,
+        record=layout.DOWNLOAD + ".record.json",
     log:
         "logs/downloads/{file}.log",
     wildcard_constraints:
@@ -19,7 +40,7 @@ rule download:
     conda:
         "../../envs/editing.yaml"
     params:
-        source=download_source,
+        source=published_source,
     message:
         "Fetching {wildcards.file}"
     script:
@@ -28,7 +49,7 @@ rule download:
 
 rule check_access:
     output:
-        temp("resources/access/{model}.txt"),
+        temp(layout.ACCESS),
     log:
         "logs/access/{model}.log",
     priority: 100
@@ -36,7 +57,7 @@ rule check_access:
     conda:
         "../../envs/editing.yaml"
     params:
-        source=model_source,
+        source=source_of_model,
     message:
         "Asking the hub whether {wildcards.model} may be fetched"
     script:
@@ -49,10 +70,10 @@ PREPARATION_VERSION = 2  # 2: the tokenizer as its file says
 
 rule prepare_model:
     input:
-        source=model_source_file,
+        source=asked(STUDY.source_file, "model"),
         access=model_access,
     output:
-        folder=directory("resources/models/{model}"),
+        folder=directory(layout.MODEL),
     log:
         "logs/prepare_model/{model}.log",
     benchmark:
@@ -60,11 +81,11 @@ rule prepare_model:
     conda:
         "../../envs/editing.yaml"
     resources:
-        mem_mb=preparation_memory,
+        mem_mb=megabytes(RESOURCES.preparing, "model"),
         runtime=minutes(60),
     params:
-        source=model_source,
-        expected=model_shape,
+        source=source_of_model,
+        expected=shape_of_model,
         version=PREPARATION_VERSION,
     message:
         "Preparing a float32 safetensors copy of {wildcards.model}"

@@ -3,58 +3,60 @@
 # Makes: context templates, the covariance of the keys of all edited layers in one pass, and its
 # Cholesky factors. A covariance gathered over many articles leaves partial sums on the way.
 
-STATISTICS = f"{OUT}/statistics/{{model}}"
+LAYERS = asked(SETTINGS.layers, "model")
+RECIPE = asked(STUDY.covariance_recipe, "model")
 
 
 rule statistics:
     input:
-        expand(f"{STATISTICS}/contexts.json", model=sorted(SETTINGS.models)),
-        every_factor(),
+        expand(FILES.contexts, model=sorted(SETTINGS.models)),
+        STUDY.every_factor(),
 
 
 rule make_contexts:
     input:
-        model="resources/models/{model}",
+        model=layout.MODEL,
     output:
-        f"{STATISTICS}/contexts.json",
+        FILES.contexts,
     log:
-        f"logs/{config['name']}/statistics/{{model}}/contexts.log",
+        FILES.log("statistics/{model}/contexts"),
     conda:
         "../../envs/editing.yaml"
-    threads: COMPUTE["threads"]
+    threads: COMPUTE.threads
     resources:
-        mem_mb=scoring_memory,
-        gpu=GPUS,
+        mem_mb=megabytes(RESOURCES.scoring, "model"),
+        gpu=RESOURCES.gpus,
         runtime=minutes(30),
     params:
-        compute=COMPUTE,
-        seed=config["seed"],
-        sets=context_sets,
+        device=COMPUTE.device,
+        deterministic=COMPUTE.deterministic,
+        seed=CONFIG.seed,
+        sets=asked(STUDY.context_sets, "model"),
     message:
         "Sampling context templates from {wildcards.model}"
     script:
         "../../scripts/make_contexts.py"
 
 
-if COVARIANCE["source"] == "authors":
+if CONFIG.covariance.source == "authors":
 
     rule convert_covariance:
         input:
-            model="resources/models/{model}",
-            published=published_covariances,
+            model=layout.MODEL,
+            published=asked(STUDY.published_covariances, "model"),
         output:
-            covariance=f"{STATISTICS}/covariance.safetensors",
+            covariance=FILES.covariance,
         log:
-            f"logs/{config['name']}/statistics/{{model}}/covariance.log",
+            FILES.log("statistics/{model}/covariance"),
         conda:
             "../../envs/editing.yaml"
         resources:
-            mem_mb=factor_memory,
+            mem_mb=megabytes(RESOURCES.factorizing, "model"),
             runtime=minutes(60),
         params:
-            layers=edited_layers,
-            shape=model_shape,
-            recipe=covariance_recipe,
+            layers=LAYERS,
+            width=lambda wildcards: SETTINGS.models[wildcards.model].mlp_width,
+            recipe=RECIPE,
         message:
             "Converting the authors' covariance of layers {params.layers} of {wildcards.model}"
         script:
@@ -64,26 +66,26 @@ else:
 
     rule gather_covariance:
         input:
-            model="resources/models/{model}",
-            text=covariance_text,
+            model=layout.MODEL,
+            text=STUDY.covariance_texts(),
         output:
-            covariance=f"{STATISTICS}/covariance.safetensors",
+            covariance=FILES.covariance,
         log:
-            f"logs/{config['name']}/statistics/{{model}}/covariance.log",
-        benchmark:
-            f"logs/{config['name']}/statistics/{{model}}/covariance.benchmark.tsv"
+            FILES.log("statistics/{model}/covariance"),
+        cache: True
         conda:
             "../../envs/editing.yaml"
-        threads: COMPUTE["threads"]
+        threads: COMPUTE.threads
         resources:
-            mem_mb=covariance_memory,
-            gpu=GPUS,
-            runtime=minutes(1440 if COVARIANCE["source"] == "recompute" else 600),
+            mem_mb=megabytes(RESOURCES.gathering, "model"),
+            gpu=RESOURCES.gpus,
+            runtime=minutes(1440 if CONFIG.covariance.source == "recompute" else 600),
         params:
-            layers=edited_layers,
-            recipe=covariance_recipe,
-            every=COVARIANCE["checkpoint"],
-            compute=COMPUTE,
+            layers=LAYERS,
+            recipe=RECIPE,
+            every=CONFIG.covariance.checkpoint,
+            device=COMPUTE.device,
+            deterministic=COMPUTE.deterministic,
         message:
             "Gathering the covariance of layers {params.layers} of {wildcards.model}"
         script:
@@ -92,24 +94,24 @@ else:
 
 rule factorize_covariance:
     input:
-        covariance=f"{STATISTICS}/covariance.safetensors",
-        model="resources/models/{model}",
+        covariance=FILES.covariance,
+        model=layout.MODEL,
     output:
-        f"{STATISTICS}/factors.safetensors",
+        FILES.factors,
     log:
-        f"logs/{config['name']}/statistics/{{model}}/factors.log",
-    benchmark:
-        f"logs/{config['name']}/statistics/{{model}}/factors.benchmark.tsv"
+        FILES.log("statistics/{model}/factors"),
+    cache: True
     conda:
         "../../envs/editing.yaml"
-    threads: COMPUTE["threads"]
+    threads: COMPUTE.threads
     resources:
-        mem_mb=factor_memory,
-        gpu=GPUS,
+        mem_mb=megabytes(RESOURCES.factorizing, "model"),
+        gpu=RESOURCES.gpus,
         runtime=minutes(60),
     params:
-        recipe=covariance_recipe,
-        compute=COMPUTE,
+        recipe=RECIPE,
+        device=COMPUTE.device,
+        deterministic=COMPUTE.deterministic,
     message:
         "Factorising the covariance of {wildcards.model}"
     script:

@@ -28,6 +28,7 @@ from modeledit.presentation.figures.style import (
     write_record,
 )
 from modeledit.study.methods import METHODS, Method
+from modeledit.study.models import Model
 from modeledit.study.stopping import EPSILON
 
 SITES = {"block": "h", "mlp": "z", "attention_out": r"\mathrm{Attn}"}
@@ -59,7 +60,7 @@ BEADS = {
 
 
 def figure_algorithms(
-    models: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Model],
     path: str | Path,
     *,
     epsilon: float = EPSILON,
@@ -75,7 +76,7 @@ def figure_algorithms(
     """
     if not models:
         raise ValueError("figure: there are no models, so no layers that an algorithm writes")
-    named = {name for model in models.values() for name in model["algorithms"]}
+    named = {name for model in models.values() for name in model.algorithms.described()}
     methods = [method for name, method in METHODS.items() if name in named]
     record = {
         "figure": "algorithms",
@@ -83,12 +84,12 @@ def figure_algorithms(
         "algorithms": {m.name: _table_row(m) | {"sites": list(m.sites)} for m in methods},
         "models": {
             name: {
-                "title": model["title"],
-                "depth": model["depth"],
+                "title": model.title,
+                "depth": model.depth,
                 "layers": {
-                    m.name: list(model["algorithms"][m.name]["layers"])
+                    m.name: list(model.hyperparameters(m.name).layers)
                     for m in methods
-                    if m.name in model["algorithms"]
+                    if m.name in model.algorithms.described()
                 },
             }
             for name, model in models.items()

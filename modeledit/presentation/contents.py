@@ -1,0 +1,125 @@
+"""Which tables and figures a study shows, by the runs that it has."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from modeledit.study.inventory import Inventory
+from modeledit.study.layout import Run
+from modeledit.study.methods import METHODS, Method
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Tables and figures of a study, by name: {dataset}.{table}, {dataset}.{model}.{method}.x."""
+
+    inventory: Inventory
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs of the study, there or not."""
+        return self.inventory.settings.runs
+
+    def tables(self) -> list[str]:
+        """Every table that the configured runs can fill."""
+        methods: dict[str, set[Method]] = {}
+        for run in self.runs:
+            methods.setdefault(run.dataset, set()).add(METHODS[run.method])
+        names = [f"{dataset}.{table}" for dataset in methods for table in _tables(methods[dataset])]
+        files = self.inventory.files
+        measured = files.iteration_files["hardware"]
+        used = [files.overall("hardware.csv"), *self.inventory.reported_iterations(measured)]
+        return [*names, *(["hardware"] if self.inventory.at_hand(used) else [])]
+
+    def rows(self, dataset: str) -> list[tuple[str, str]]:
+        """(model, method) of every run on a dataset."""
+        runs = [run for run in self.runs if run.dataset == dataset]
+        return list(dict.fromkeys((run.model, run.method) for run in runs))
+
+    def studies(self) -> list[str]:
+        """Figures of the number of neighbors, and of the stages, wherever they vary."""
+        counted, alone = self._with(lambda m: m.n_neighbors > 1), self._with(_repeats_one)
+        return [*(f"{s}.neighbor_count" for s in counted), *(f"{s}.stages" for s in alone)]
+
+    def study(self, kind: str) -> list[str]:
+        """Files of the figures and tables of one kind of study: "neighbor_count", "stages"."""
+        files, ending = self.inventory.files, f".{kind}"
+        figures = [files.figure(name) for name in self.studies() if name.endswith(ending)]
+        tables = [files.table(name, "tex") for name in self.tables() if name.endswith(ending)]
+        return figures + tables
+
+    def figures(self) -> list[str]:
+        """Every figure: of each method, of each algorithm, of each study, and the schematic."""
+        methods: dict[str, None] = {}
+        algorithms: dict[str, None] = {}
+        for run in self.inventory.reported_runs():
+            requests = self.inventory.at_hand([self.inventory.requests_of(run)])
+            if run.trial != 1 or not requests or not self.inventory.iterations(run):
+                continue
+            methods[f"{run.dataset}.{run.model}.{run.method}"] = None
+            if METHODS[run.method].repeats == "both":
+                algorithms[_study(run)] = None
+        names = ["algorithms"]
+        names += [
+            f"{name}.{kind}" for name in methods for kind in ("perplexity_stages", "underedit")
+        ]
+        names += [f"{name}.qualitative" for name in algorithms]
+        return names + self.studies()
+
+    def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:
+        """The neighbor-assisted method that the panel sets beside the plain one, or None."""
+        found = self._first_trial(dataset, model)
+        names = [f"{prefix}_{algorithm}" for prefix in ("NA", "NAP")]
+        return next((name for name in names if name in found), None)
+
+    def panel_scores(self, dataset: str, model: str, algorithm: str) -> dict[str, list[str]]:
+        """Scores of all iterations of the "plain" algorithm and of the "neighbor" method."""
+        found = self._first_trial(dataset, model)
+        chosen = {
+            "plain": algorithm,
+            "neighbor": self.panel_neighbor(dataset, model, algorithm),
+        }
+        scores = self.inventory.files.iteration_files["scores"]
+        return {
+            key: self.inventory.iterations_of(scores, dataset, model, method, 1)
+            for key, method in chosen.items()
+            if method in found
+        }
+
+    def _first_trial(self, dataset: str, model: str) -> set[str]:
+        """Methods of trial 1, of the runs that are reported."""
+        return {
+            run.method
+            for run in self.inventory.reported_runs()
+            if (run.dataset, run.model, run.trial) == (dataset, model, 1)
+        }
+
+    def _with(self, chosen: Callable[[Method], bool]) -> list[str]:
+        """{dataset}.{model}.{algorithm} wherever some method is one of the `chosen`."""
+        found = [_study(run) for run in self.runs if chosen(METHODS[run.method])]
+        return list(dict.fromkeys(found))
+
+
+def _study(run: Run) -> str:
+    return f"{run.dataset}.{run.model}.{METHODS[run.method].algorithm}"
+
+
+def _repeats_one(method: Method) -> bool:
+    return method.repeats != "both"
+
+
+def _tables(methods: Iterable[Method]) -> list[str]:
+    """The tables that runs of these methods fill."""
+    used = set(methods)
+    counts = {method.n_neighbors for method in used if not _repeats_one(method)}
+    names = []
+    if 0 in counts:
+        names += ["iterative", "iterative_all", "stopping", "stopping_all"]
+    if 1 in counts:
+        names += ["neighbor", "neighbor_all"]
+    if any(method.neighbor_prefixed for method in used):
+        names += ["prefix", "prefix_all"]
+    if max(counts, default=0) > 1:
+        names += ["neighbor_count"]
+    if any(_repeats_one(method) for method in used):
+        names += ["stages"]
+    return names

@@ -1,0 +1,37 @@
+"""Hyperparameters of an algorithm on a model, as `config/models/*.yaml` give them (SPEC B)."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, MaxLen, MinLen
+
+from modeledit.study.checked import DISTINCT, Checked, Doc
+
+Layer = Annotated[int, Ge(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters(Checked):
+    """What OPTIMIZATION needs, and the layers that are written."""
+
+    layers: Annotated[tuple[Layer, ...], MinLen(1), DISTINCT, Doc("layers that are written")]
+    lr: Annotated[float, Gt(0), Doc("learning rate of Adam")]
+    steps: Annotated[int, Ge(1), Doc("most steps of OPTIMIZATION; the last one only measures")]
+    clamp: Annotated[float, Gt(0), Doc("greatest norm of delta, times that of the state")]
+    weight_decay: Annotated[float, Ge(0)]
+    kl_factor: Annotated[float, Ge(0)]
+    nll_factor: Annotated[float, Gt(0), Doc("factor on the edit's loss, PMET's")] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadHyperparameters(Hyperparameters):
+    """Of an algorithm that spreads one residual over its layers: MEMIT, PMET."""
+
+    covariance_weight: Annotated[float, Gt(0), Doc("lambda, on the covariance of the keys")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOneHyperparameters(Hyperparameters):
+    """Of ROME, which writes into one layer."""
+
+    layers: Annotated[tuple[Layer, ...], MinLen(1), MaxLen(1)]

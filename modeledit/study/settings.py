@@ -1,0 +1,279 @@
+"""The configuration of a study as types: `config/*.yaml`, one class per block.
+
+What each key means and may be stands here alone; `config/README.md` is written from it. Values come
+from `config/config.yaml` and what is laid over it; a default here is only for keys that may be left
+out.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from modeledit.study.checked import DISTINCT, Checked, Doc, Matching
+from modeledit.study.methods import MOST_NEIGHBORS
+from modeledit.study.stopping import Mode
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "tf32", "bf16"]
+Kind = Literal["geography", "counterfact", "zsre"]
+Preset = Literal["corrected", "published"]
+GREATEST_SEED = 2**63 - 1  # of numpy's and torch's generators
+SMALLEST_BUDGET = 16  # tokens at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Checked):
+    """Where the records of a dataset come from."""
+
+    source: Annotated[
+        Kind, Doc("`geography` is built in (docs/geography.md); the others are read from files")
+    ]
+    path: Annotated[
+        str | None,
+        Doc("a CounterFact or zsRE file, relative to the project or absolute", "an existing file"),
+    ] = None
+    files: Annotated[
+        Literal["authors", "whole"] | None,
+        Doc(
+            "instead of `path`, published files: `authors`, the paper's own trials (CounterFact "
+            "subsets 1, 10, 15, zsRE 0, 10, 15), or `whole`, all of CounterFact to sample trials "
+            "from"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trials(Checked):
+    """Disjoint samples of a dataset."""
+
+    count: Annotated[int, Ge(1), Doc("disjoint samples", "3 of the authors' at most")]
+    size: Annotated[
+        int,
+        Ge(1),
+        Doc(
+            "requests in each; of `files: authors` the first so many of each subset, in its order",
+            "at most what the dataset has; 1000 of the authors'",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eligible(Checked):
+    """The filter behind eligible requests."""
+
+    editing_neighbors: Annotated[
+        int,
+        Ge(1),
+        Le(MOST_NEIGHBORS),
+        Doc(
+            "how many known neighbors a request keeps for editing; one more is needed to evaluate "
+            "on"
+        ),
+    ]
+    choice: Annotated[
+        Literal["first", "random"],
+        Doc("which of the known neighbors edit: the first, or seeded random ones (I33)"),
+    ]
+    authors: Annotated[
+        dict[str, int],
+        Doc(
+            "per model, the set that passed the authors' own filter, by its size; it is the model's"
+            " one trial of CounterFact, instead of our filter on our trials. The paper has 739 for "
+            "GPT-2 XL, 960 for GPT-J, 1340 for Llama-2, but any model may be given one",
+            "739, 960, 1340; runs with `trials: 1`",
+        ),
+    ] = field(default_factory=dict)
+    size: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc("requests taken of such a set, in its order", "all of them if not given"),
+    ] = None
+    compare: Annotated[
+        dict[str, str],
+        Doc(
+            "per model, a file with the authors' own eligible set, compared with ours in "
+            "`trial{t}.yields.json`"
+        ),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunBlock(Checked):
+    """Every combination of its models and methods is run on its requests."""
+
+    dataset: Annotated[str, Doc("a name from `datasets`")]
+    requests: Annotated[
+        Literal["all", "eligible"],
+        Doc(
+            "`all`, or `eligible`: only those with two neighbors that the unedited model knows "
+            "(SPEC D.2)",
+            "neighbor-assisted methods need `eligible`",
+        ),
+    ]
+    models: Annotated[tuple[str, ...], MinLen(1), DISTINCT, Doc("names of `config/models/*.yaml`")]
+    methods: Annotated[
+        tuple[str, ...],
+        MinLen(1),
+        DISTINCT,
+        Doc(
+            "`ROME`, `MEMIT`, `PMET`; each with a neighbor in its loss as `NA_…` (bare) or `NAP_…` "
+            f"(with prefixes), with n of them as `NA2_…` to `NAP{MOST_NEIGHBORS}_…`. The paper "
+            "(arXiv:2503.11895) has one neighbor, and none with ROME. `SPREAD_MEMIT`, "
+            "`SPREAD_PMET`: from k = 2 on only SPREAD is repeated, with the targets of k = 1; "
+            "`OPTIMIZATION_MEMIT`, `OPTIMIZATION_PMET`: only OPTIMIZATION, on the unedited weights,"
+            " and SPREAD writes once. These two test an explanation of the paper and are no methods"
+            " of it",
+            "those with hyperparameters for the model",
+        ),
+    ]
+    trials: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc("trials of these runs, instead of `trials.count`", "at most `trials.count`"),
+    ] = None
+    iterations: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc("iterations of these runs, instead of both `stop.iterations` and `stop.extended`"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop(Checked):
+    """When a run stops iterating."""
+
+    mode: Annotated[
+        Mode,
+        Doc(
+            "`early`: stop at the rule or at `extended`; `full`: always run `iterations`, then as "
+            "`early`. An iteration whose targets or updates are not finite writes nothing and ends "
+            "its run in both modes, since the next one would start from the same weights: its "
+            "`state.json` says `collapsed` and names the requests, abs(dp) is infinite, and all "
+            "other jobs go on"
+        ),
+    ]
+    epsilon: Annotated[
+        float, Gt(0), Doc("the rule: the first k with abs(dp) <= epsilon (SPEC C.4)")
+    ]
+    iterations: Annotated[int, Ge(1), Doc("the paper's budget is 5")]
+    extended: Annotated[
+        int,
+        Ge(1),
+        Doc(
+            "the budget while the rule is unmet; the paper's is 10",
+            "at least `stop.iterations`",
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Checked):
+    """Texts of the covariance and of ME-PPL."""
+
+    covariance_articles: Annotated[
+        int, Ge(1), Doc("Wikipedia articles behind the `embedded` covariance")
+    ]
+    covariance_length: Annotated[int, Ge(2), Doc("tokens taken of each")]
+    perplexity: Annotated[
+        Literal["excerpt", "authors"],
+        Doc("texts behind ME-PPL: held-out sentences of the excerpt, or the authors' ME-PPL-50"),
+    ]
+    perplexity_texts: Annotated[int, Ge(1), Doc("how many of the excerpt's")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covariance(Checked):
+    """Where the second moments of the keys come from."""
+
+    source: Annotated[
+        Literal["embedded", "fast", "recompute", "authors"],
+        Doc("where SPREAD's covariance comes from, see below"),
+    ]
+    articles: Annotated[int, Ge(1), Doc("articles of `recompute`", "the paper has 100000")]
+    length: Annotated[
+        Annotated[int, Ge(2)] | None,
+        Doc(
+            "tokens taken of each article by `recompute` and `fast`",
+            "`null`: the model's context, as in the paper",
+        ),
+    ]
+    checkpoint: Annotated[int, Ge(1), Doc("articles between two partial sums of `recompute`")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute(Checked):
+    """Where and how jobs compute."""
+
+    device: Annotated[Device, Doc("`auto` takes a GPU where `nvidia-smi` and torch find one")]
+    precision: Annotated[
+        Precision,
+        Doc(
+            "of OPTIMIZATION's matrix products; all that is measured, and SPREAD, stays in float32 "
+            "and float64. `tf32` (GPU) and `bf16` are faster and change the targets; the paper has "
+            "`float32`"
+        ),
+    ]
+    deterministic: Annotated[
+        bool,
+        Doc("torch's deterministic algorithms, see [the same bits](#the-same-bits)"),
+    ]
+    threads: Annotated[
+        int,
+        Ge(1),
+        Doc(
+            "CPU threads of a job; several jobs run at once, and with 1 the results do not depend "
+            "on `--cores`"
+        ),
+    ]
+    token_budget: Annotated[
+        int,
+        Ge(SMALLEST_BUDGET),
+        Doc("tokens that run through a model at once: less saves memory, more is faster on a GPU"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration(Checked):
+    """Everything that a study's configuration says."""
+
+    name: Annotated[
+        str,
+        Matching("^[A-Za-z0-9][A-Za-z0-9_.-]*$"),
+        Doc("folder below `results/`", "letters, digits, `_`, `.`, `-`"),
+    ]
+    preset: Annotated[
+        Preset,
+        Doc(
+            "which reading of the method: `corrected` or `published` (the code behind the paper's "
+            "tables); see `presets.yaml`"
+        ),
+    ]
+    switches: Annotated[
+        dict[str, object], Doc("overrides of single switches of the preset", "see below")
+    ] = field(default_factory=dict)
+    seed: Annotated[
+        int,
+        Ge(0),
+        Le(GREATEST_SEED),
+        Doc("trials, contexts, facts and texts are drawn from it"),
+    ]
+    partial: Annotated[
+        bool,
+        Doc(
+            "tables, figures and report are made from what is there of a study, and no model is "
+            "run; on the command line `--config partial=True`"
+        ),
+    ] = False
+    datasets: Annotated[dict[Annotated[str, Matching("^[a-z0-9][a-z0-9_]*$")], Dataset], MinLen(1)]
+    trials: Trials
+    eligible: Eligible
+    runs: Annotated[tuple[RunBlock, ...], MinLen(1)]
+    stop: Stop
+    text: Text
+    covariance: Covariance
+    offline: Annotated[
+        str | None,
+        Doc(
+            "a folder to look into before the network, also with the variable `MODELEDIT_OFFLINE`",
+            "an existing folder",
+        ),
+    ] = None
+    compute: Compute
