@@ -117,7 +117,8 @@ def written(text: str) -> str:
             raise ValueError(
                 f"{MANUAL}: the marks of the table of {name} are missing; put back {start}"
             )
-        text = pattern.sub(lambda _, s=start, t=table, e=end: f"{s}\n{t}\n{e}", text)
+        before, after = pattern.split(text)
+        text = f"{before}{start}\n{table}\n{end}{after}"
     return text
 
 
