@@ -1,16 +1,30 @@
 """Build or read all requests of a dataset, in one schema."""
 
+import logging
 from pathlib import Path
 
-from modeledit.data.geography import build_requests
+from modeledit.data import geography
 from modeledit.data.readers import READERS
 from modeledit.data.requests import write_requests
+from modeledit.io.files import optional_path
 from modeledit.io.log import journal
+from modeledit.study.settings import Kind
 
-with journal(snakemake.log[0]) as log:
-    if snakemake.params.dataset["source"] == "geography":
-        requests = build_requests(snakemake.params.seed)
-    else:
-        requests = READERS[snakemake.params.dataset["source"]](Path(snakemake.input[0]))
+log = logging.getLogger("modeledit")
+
+
+def build_requests(kind: Kind, file: Path | None, seed: int, output: Path) -> None:
+    """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones."""
+    requests = geography.build_requests(seed) if file is None else READERS[kind](file)
     log.info("%d requests", len(requests))
-    write_requests(Path(snakemake.output[0]), requests)
+    write_requests(output, requests)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        build_requests(
+            snakemake.params.kind,
+            optional_path(snakemake.input.get("file")),
+            snakemake.params.seed,
+            Path(snakemake.output[0]),
+        )

@@ -2,11 +2,18 @@
 
 from pathlib import Path
 
-from modeledit.fetch.hub import check_access
-from modeledit.io.files import finished
+from modeledit.fetch import hub
+from modeledit.io.files import write_text
 from modeledit.io.log import journal
+from modeledit.study.models import HubSource, source_of
 
-with journal(snakemake.log[0]), finished(Path(snakemake.output[0])) as path:
-    source = snakemake.params.source
-    check_access(source["repo"], source["revision"], source["gated"])
-    path.write_text(f"{source['repo']}@{source['revision']}\n", encoding="utf-8")
+
+def check_access(source: HubSource, output: Path) -> None:
+    """Leave the model's name and revision in `output` if it may be fetched; HubError if not."""
+    hub.check_access(source.repo, source.revision, source.gated)
+    write_text(output, f"{source.repo}@{source.revision}\n")
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        check_access(source_of(snakemake.params.source), Path(snakemake.output[0]))

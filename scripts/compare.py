@@ -1,35 +1,61 @@
 """Every published cell of the paper's tables beside ours, and how many of them agree."""
 
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.io.files import finished
-from modeledit.io.frames import read_csv
+from modeledit.io.frames import read_csv, write_csv
 from modeledit.io.log import journal
-from modeledit.paper import published
-from modeledit.paper.comparison import compare, summary
+from modeledit.paper import comparison, published
+from modeledit.study.switches import Switches
 
-with journal(snakemake.log[0]) as log:
-    switches = snakemake.params.switches
-    intervals = snakemake.input.get("intervals")
-    folder = Path(snakemake.input.tables).parent
-    comparison = compare(
-        read_metrics(snakemake.input.metrics),
-        published.read_tables(folder),
-        published.read_suspects(folder),
-        comparable=snakemake.params.comparable,
-        sources=snakemake.params.sources,
-        intervals=read_csv(intervals) if intervals else None,
-        epsilon=snakemake.params.epsilon,
-        trial_agg=switches["trial_score"],
-        round_per_trial=switches["round_per_trial"],
-        zeros=switches["score_zeros"],
+log = logging.getLogger("modeledit")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was measured, and the folder of what the paper printed."""
+
+    metrics: Path
+    intervals: Path
+    published: Path
+
+
+def compare(
+    inputs: Inputs,
+    comparable: Mapping[str, bool],
+    sources: Mapping[str, str],
+    epsilon: float,
+    switches: Switches,
+    output: Path,
+) -> None:
+    """Write a verdict on each cell; `comparable` is by model, `sources` by dataset."""
+    found = comparison.compare(
+        read_metrics(inputs.metrics),
+        published.read_tables(inputs.published),
+        published.read_suspects(inputs.published),
+        comparable=comparable,
+        sources=sources,
+        intervals=read_csv(inputs.intervals),
+        epsilon=epsilon,
+        trial_agg=switches.trial_score,
+        round_per_trial=switches.round_per_trial,
+        zeros=switches.score_zeros,
     )
-    counts = summary(comparison)
-    log.info("\n%s", counts.to_string(index=False))
-    for path, frame in (
-        (snakemake.output.comparison, comparison),
-        (snakemake.output.summary, counts),
-    ):
-        with finished(Path(path)) as temporary:
-            frame.to_csv(temporary, index=False)
+    log.info("\n%s", comparison.summary(found).to_string(index=False))
+    write_csv(output, found)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params = snakemake.input, snakemake.params
+        compare(
+            Inputs(Path(given.metrics), Path(given.intervals), Path(given.tables).parent),
+            params.comparable,
+            params.sources,
+            params.epsilon,
+            params.switches,
+            Path(snakemake.output[0]),
+        )

@@ -1,54 +1,64 @@
 """Figure 3 (one edit's perplexity over the stages) and Figure 4 (UnderEdit edits against all)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from modeledit.data.requests import read_requests
 from modeledit.evaluation.metrics import underedit
+from modeledit.evaluation.request_values import logs_by_trial, values_by_trial
 from modeledit.io.log import journal
 from modeledit.presentation.figures.perplexity_stages import figure_perplexity_stages, pick_request
+from modeledit.presentation.figures.subject import Subject
 from modeledit.presentation.figures.underedit import figure_underedit, pool_trials
-from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.layout import RunKey, iteration_of
+from modeledit.presentation.wording import small_model_note
 
 
-def by_iteration(paths: list[str]) -> dict[int, dict[int, pd.DataFrame]]:
-    """{trial: {k: edits}} of the iterations that were run."""
-    found: dict[int, dict[int, pd.DataFrame]] = {}
-    for path in paths:
-        run, k = iteration_of(Path(path))
-        frame = pd.read_parquet(path)
-        if not frame.empty:
-            found.setdefault(run.trial, {})[k] = frame
-    return found
+@dataclass(frozen=True)
+class Inputs:
+    """Of one method: values and logs of all its trials, and the requests of the first."""
+
+    values: Sequence[Path]
+    logs: Sequence[Path]
+    first_trial: Path
 
 
-with journal(snakemake.log[0]):
-    edits = by_iteration(snakemake.input.edits)
-    requests = {}
-    for path in snakemake.input.requests:
-        frame = pd.read_parquet(path)
-        requests[RunKey.of(Path(path)).trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
-    note = small_model_note(snakemake.params.small)
-    chosen = pick_request(edits[1], underedit(requests[1][1]))
-    facts = {r.id: r for r in read_requests(Path(snakemake.input.first_trial))}
-    fact = facts[chosen]
+def draw_figures(
+    inputs: Inputs, subject: Subject, epsilon: float, stages: Path, missed: Path
+) -> None:
+    """Draw Figure 3 as `stages` and Figure 4 as `missed`, PDF and record beside each."""
+    values, logs = values_by_trial(inputs.values), logs_by_trial(inputs.logs)
+    chosen = pick_request(logs[1], underedit(values[1][1]))
     figure_perplexity_stages(
-        edits[1],
-        snakemake.output.stages,
+        logs[1],
+        stages,
         request=chosen,
-        label=f"{fact.subject}: {fact.target_true} → {fact.target_new}",
-        epsilon=snakemake.params.epsilon,
-        note=note,
+        label={r.id: r.change for r in read_requests(inputs.first_trial)}[chosen],
+        epsilon=epsilon,
+        note=subject.note,
     )
-    wildcards = snakemake.wildcards
-    title = snakemake.params.titles[wildcards.model]
     figure_underedit(
-        pool_trials(requests),
-        pool_trials(edits),
-        snakemake.output.underedit,
-        epsilon=snakemake.params.epsilon,
-        title=f"{wildcards.method} on {title}, {describe_dataset(wildcards.dataset)}",
-        note=note,
+        pool_trials(values),
+        pool_trials(logs),
+        missed,
+        epsilon=epsilon,
+        title=subject.title,
+        note=subject.note,
     )
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
+        note = small_model_note(params.small)
+        draw_figures(
+            Inputs(
+                [Path(path) for path in given.requests],
+                [Path(path) for path in given.edits],
+                Path(given.first_trial),
+            ),
+            Subject(at.dataset, at.model, at.method, params.titles[at.model], note),
+            params.epsilon,
+            Path(snakemake.output.stages),
+            Path(snakemake.output.underedit),
+        )

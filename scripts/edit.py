@@ -1,27 +1,38 @@
 """One iteration of a run; one that comes after the stop passes it on without touching a model."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
+from modeledit.editing.link import Inputs, Link
 from modeledit.editing.state import pass_on
-from modeledit.io.files import read_json
 from modeledit.io.log import journal
+from modeledit.io.state import read_state
+from modeledit.study.layout import IterationFiles
+from modeledit.study.methods import METHODS
 
-with journal(snakemake.log[0]) as log:
-    previous = Path(snakemake.input.previous) if snakemake.input.get("previous") else None
-    if previous and read_json(previous)["stopped"]:
+log = logging.getLogger("modeledit")
+
+
+def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
+    """Leave the files of an iteration; only one that edits imports torch."""
+    if inputs.previous and read_state(inputs.previous).stopped:
         log.info("the run has stopped; nothing to do")
-        pass_on(previous, {name: Path(path) for name, path in snakemake.output.items()})
-    else:
-        from modeledit.editing.job import extend_chain  # imports torch
+        pass_on(inputs.previous, outputs)
+        return
+    from modeledit.editing.job import extend_chain
 
-        extend_chain(
-            k=int(snakemake.wildcards.k),
-            method=snakemake.wildcards.method,
-            inputs={name: Path(path) for name, path in snakemake.input.items() if path},
-            outputs={name: Path(path) for name, path in snakemake.output.items()},
-            hyper=snakemake.params.hyper,
-            switches=snakemake.params.switches,
-            stop=snakemake.params.stop,
-            compute=snakemake.params.compute | {"token_budget": snakemake.resources.token_budget},
-            threads=snakemake.threads,
+    extend_chain(link, inputs, outputs)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        params, at = snakemake.params, snakemake.wildcards
+        budget = snakemake.resources.token_budget
+        compute = replace(params.compute, threads=snakemake.threads, token_budget=budget)
+        method = METHODS[at.method]
+        edit(
+            Link(int(at.k), method, params.hyper, params.switches, params.stop, compute),
+            Inputs(**{name: Path(path) for name, path in snakemake.input.items() if path}),
+            IterationFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
         )

@@ -1,44 +1,66 @@
 """Metrics of one run, from its raw scores alone."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
-from modeledit.io.files import finished
+from modeledit.io.frames import write_csv, write_parquet
 from modeledit.io.log import journal
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
+from modeledit.study.switches import Switches
 
-with journal(snakemake.log[0]):
-    switches = snakemake.params.switches
-    paths = [snakemake.input.unedited, *snakemake.input.scores]
-    scores = {k: read_scores(path) for k, path in enumerate(paths)}
-    edits = {k: pd.read_parquet(path) for k, path in enumerate(snakemake.input.edits, start=1)}
-    requests = {
-        k: request_metrics(
-            frame, scores[0] if k else None, switches["accuracy"], switches["success"]
-        )
+
+@dataclass(frozen=True)
+class Inputs:
+    """Scores of the unedited model, and scores and logs of k = 1, 2, ..."""
+
+    unedited: Path
+    scores: Sequence[Path]
+    edits: Sequence[Path]
+
+
+def evaluate_run(
+    run: RunKey, inputs: Inputs, switches: Switches, metrics: Path, requests: Path
+) -> None:
+    """Write the metrics of a run by iteration, and those of each of its requests."""
+    scores = {k: read_scores(path) for k, path in enumerate([inputs.unedited, *inputs.scores])}
+    values = {
+        k: request_metrics(frame, scores[0] if k else None, switches.accuracy, switches.success)
         for k, frame in scores.items()
         if not frame.empty
     }
-    metrics = run_metrics(
+    rows = run_metrics(
         scores,
-        edits,
-        requests,
-        dataset=snakemake.wildcards.dataset,
-        model=snakemake.wildcards.model,
-        method=snakemake.wildcards.method,
-        trial=int(snakemake.wildcards.trial),
-        accuracy=switches["accuracy"],
-        success=switches["success"],
-        zeros=switches["score_zeros"],
-        round_specificity=switches["round_per_trial"],
-        perplexity=switches["perplexity"],
-        sequential=METHODS[snakemake.wildcards.method].write == "rank_one",
+        {k: pd.read_parquet(path) for k, path in enumerate(inputs.edits, start=1)},
+        values,
+        **run._asdict(),
+        accuracy=switches.accuracy,
+        success=switches.success,
+        zeros=switches.score_zeros,
+        round_specificity=switches.round_per_trial,
+        perplexity=switches.perplexity,
+        sequential=METHODS[run.method].write == "rank_one",
     )
-    with finished(Path(snakemake.output.metrics)) as path:
-        metrics.to_csv(path, index=False)
-    with finished(Path(snakemake.output.requests)) as path:
-        pd.concat([rows.assign(k=k) for k, rows in requests.items()], ignore_index=True).to_parquet(
-            path, index=False
+    write_csv(metrics, rows)
+    every = [rows.assign(k=k) for k, rows in values.items()]
+    write_parquet(requests, pd.concat(every, ignore_index=True))
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, at = snakemake.input, snakemake.wildcards
+        evaluate_run(
+            RunKey(at.dataset, at.model, at.method, int(at.trial)),
+            Inputs(
+                Path(given.unedited),
+                [Path(path) for path in given.scores],
+                [Path(path) for path in given.edits],
+            ),
+            snakemake.params.switches,
+            Path(snakemake.output.metrics),
+            Path(snakemake.output.requests),
         )

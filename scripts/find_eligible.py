@@ -1,43 +1,71 @@
 """Find the neighbors that the unedited model knows, and the requests that have enough of them."""
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from modeledit.data.readers import read_eligible
 from modeledit.data.requests import read_requests, write_requests
-from modeledit.io.files import finished, write_json
+from modeledit.io.files import optional_path, write_json
+from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.lm import eligibility
 from modeledit.lm.device import prepare_device
-from modeledit.lm.eligibility import compare_sets, judge_neighbors, select_eligible, yields
+from modeledit.lm.eligibility import Filter, compare_sets
 from modeledit.lm.model import load_model
 
-with journal(snakemake.log[0]) as log:
-    compute, filtering = snakemake.params.compute, snakemake.params.eligible
-    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
-    requests = read_requests(Path(snakemake.input.requests))
-    model, tokenizer = load_model(Path(snakemake.input.model), device)
-    # Only absolute positions notice left padding (I14): there, both readings are counted.
-    readings, budget = {snakemake.params.eval_positions}, snakemake.resources.token_budget
-    readings |= {"mask_aware", "hf_default"} if model.counts_padding else set()
-    verdicts = {
-        name: judge_neighbors(model, tokenizer, requests, budget, name) for name in sorted(readings)
-    }
-    chosen = verdicts[snakemake.params.eval_positions]
-    n_editing = filtering["editing_neighbors"]
-    eligible, summary = select_eligible(
-        requests, chosen, n_editing, filtering["choice"], snakemake.params.seed
-    )
-    counts = yields(requests, verdicts, n_editing)
-    log.info("%s", counts)
-    report = {"positions": snakemake.params.eval_positions, "yields": counts}
-    if snakemake.input.get("authors"):
-        report["authors"] = compare_sets(eligible, read_eligible(Path(snakemake.input.authors)))
-    write_json(Path(snakemake.output.yields), report)
-    for frame, path in ((chosen, snakemake.output.verdicts), (summary, snakemake.output.summary)):
-        with finished(Path(path)) as temporary:
-            frame.to_csv(temporary, index=False)
-    if not eligible:
+log = logging.getLogger("modeledit")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A trial, a prepared model, and the authors' own eligible set where it is to be compared."""
+
+    requests: Path
+    model: Path
+    authors: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The eligible requests, and what became of every neighbor and request."""
+
+    requests: Path
+    verdicts: Path
+    summary: Path
+    yields: Path
+
+
+def find_eligible(
+    inputs: Inputs, how: Filter, token_budget: int, device: str, outputs: Outputs
+) -> None:
+    """Filter a trial; ValueError, once the verdicts are written, where no request is left."""
+    requests = read_requests(inputs.requests)
+    model, tokenizer = load_model(inputs.model, device)
+    found = eligibility.find_eligible(model, tokenizer, requests, how, token_budget)
+    log.info("%s", found.yields)
+    report: dict[str, object] = {"positions": how.eval_positions, "yields": found.yields}
+    if inputs.authors:
+        report["authors"] = compare_sets(found.requests, read_eligible(inputs.authors))
+    write_json(outputs.yields, report)
+    write_csv(outputs.verdicts, found.verdicts)
+    write_csv(outputs.summary, found.summary)
+    if not found.requests:
         raise ValueError(
-            f"{snakemake.input.requests}: no request has {n_editing + 1} neighbors that the model "
-            "knows; take larger trials, other facts or another model"
+            f"{inputs.requests}: no request has {how.editing_neighbors + 1} neighbors that the "
+            "model knows; take larger trials, other facts or another model"
         )
-    write_requests(Path(snakemake.output.requests), eligible)
+    write_requests(outputs.requests, found.requests)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params = snakemake.input, snakemake.params
+        authors = optional_path(given.get("authors"))
+        find_eligible(
+            Inputs(Path(given.requests), Path(given.model), authors),
+            Filter(params.eval_positions, params.editing_neighbors, params.choice, params.seed),
+            snakemake.resources.token_budget,
+            prepare_device(params.device, snakemake.threads, params.deterministic),
+            Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),
+        )

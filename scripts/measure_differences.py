@@ -1,28 +1,47 @@
 """Intervals around all means, and paired tests of what differs on the same edits."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from modeledit.evaluation import significance
 from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.metrics import Zeros
 from modeledit.evaluation.request_values import read_requests
-from modeledit.evaluation.significance import differences, intervals
-from modeledit.io.files import finished
+from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.study.stopping import Rule
 
-with journal(snakemake.log[0]) as log:
-    metrics = read_metrics(snakemake.input.metrics)
-    requests = read_requests(snakemake.input.requests)
-    options = {
-        "seed": snakemake.params.seed,
-        "rule": Rule(snakemake.params.stop_row, snakemake.params.epsilon),
-        "zeros": snakemake.params.zeros,
-    }
-    around = intervals(requests, metrics, **options)
-    tested = differences(requests, metrics, **options)
+log = logging.getLogger("modeledit")
+
+
+def measure_differences(
+    metrics: Path,
+    requests: Sequence[Path],
+    rule: Rule,
+    zeros: Zeros,
+    seed: int,
+    intervals: Path,
+    differences: Path,
+) -> None:
+    """Write `intervals` and `differences`; `requests` are the runs' values of single edits."""
+    of_runs, of_edits = read_metrics(metrics), read_requests(requests)
+    around = significance.intervals(of_edits, of_runs, rule=rule, zeros=zeros, seed=seed)
+    tested = significance.differences(of_edits, of_runs, rule=rule, zeros=zeros, seed=seed)
     log.info("%d intervals, %d tests", len(around), len(tested))
-    for table, output in (
-        (around, snakemake.output.intervals),
-        (tested, snakemake.output.differences),
-    ):
-        with finished(Path(output)) as path:
-            table.to_csv(path, index=False)
+    write_csv(intervals, around)
+    write_csv(differences, tested)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params = snakemake.input, snakemake.params
+        measure_differences(
+            Path(given.metrics),
+            [Path(path) for path in given.requests],
+            Rule(params.stop_row, params.epsilon),
+            params.zeros,
+            params.seed,
+            Path(snakemake.output.intervals),
+            Path(snakemake.output.differences),
+        )

@@ -1,34 +1,35 @@
 """Articles for the covariance, and texts for ME-PPL: held-out sentences, or the published ones."""
 
-import json
+import logging
 from pathlib import Path
 
 from modeledit.data.readers import read_me_ppl
-from modeledit.data.wikipedia import excerpt_path, read_articles, split_articles, utterances
-from modeledit.io.files import finished
+from modeledit.data.wikipedia import excerpt_texts
+from modeledit.io.files import optional_path, write_texts
 from modeledit.io.log import journal
+from modeledit.study.settings import Text
 
-HELD_OUT = 0.35  # of the articles: enough for 50 sentences, one per article
+log = logging.getLogger("modeledit")
 
-with journal(snakemake.log[0]) as log:
-    text, seed = snakemake.params.text, snakemake.params.seed
-    articles = read_articles(excerpt_path())
-    train, held_out = split_articles(articles, HELD_OUT, seed)
-    if len(train) < text["covariance_articles"]:
-        raise ValueError(
-            f"text.covariance_articles = {text['covariance_articles']}: the excerpt offers "
-            f"{len(train)} articles for it; ask for at most that many"
+
+def prepare_text(
+    text: Text, seed: int, published: Path | None, covariance: Path, perplexity: Path
+) -> None:
+    """Write the texts of the `covariance` and of ME-PPL, those of the file `published` if given."""
+    articles, sentences = excerpt_texts(text, seed)
+    if published:
+        sentences = read_me_ppl(published)
+    for path, texts in ((covariance, articles), (perplexity, sentences)):
+        log.info("%d texts into %s", len(texts), path)
+        write_texts(path, texts)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        prepare_text(
+            Text(**snakemake.params.text),
+            snakemake.params.seed,
+            optional_path(snakemake.input.get("perplexity")),
+            Path(snakemake.output.covariance),
+            Path(snakemake.output.perplexity),
         )
-    if published := snakemake.input.get("perplexity"):
-        sentences = read_me_ppl(Path(published))
-    else:
-        sentences = utterances(held_out, text["perplexity_texts"], seed)
-    texts = {
-        snakemake.output.covariance: [a.text for a in train[: text["covariance_articles"]]],
-        snakemake.output.perplexity: sentences,
-    }
-    for path, lines in texts.items():
-        log.info("%d texts into %s", len(lines), path)
-        with finished(Path(path)) as temporary:
-            written = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            temporary.write_text(written, encoding="utf-8")

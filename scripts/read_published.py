@@ -1,13 +1,28 @@
 """Requests of a published file, or the first of them, in the file's order."""
 
+import logging
 from pathlib import Path
 
 from modeledit.data.readers import READERS
 from modeledit.data.requests import write_requests
 from modeledit.io.log import journal
 
-with journal(snakemake.log[0]) as log:
-    requests = READERS[snakemake.params.kind](Path(snakemake.input[0]))
-    taken = requests[: snakemake.params.size]
+log = logging.getLogger("modeledit")
+
+
+def read_published(file: Path, kind: str, size: int | None, output: Path) -> None:
+    """Write the first `size` requests of a `file` of `kind` (READERS), all where None is given."""
+    requests = READERS[kind](file)
+    taken = requests[:size]
     log.info("%d of %d requests", len(taken), len(requests))
-    write_requests(Path(snakemake.output[0]), taken)
+    write_requests(output, taken)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        read_published(
+            Path(snakemake.input[0]),
+            snakemake.params.kind,
+            snakemake.params.size,
+            Path(snakemake.output[0]),
+        )

@@ -1,31 +1,36 @@
 """Table 5: what the jobs ran on, beside the paper's GPUs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from modeledit.io.files import finished
+from modeledit.io.files import write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.paper.published import read_hardware
-from modeledit.presentation.hardware_table import summary
-from modeledit.presentation.typesetting import frame_to_html, frame_to_latex
+from modeledit.presentation.hardware_table import CAPTION, NOTE, summary
+from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
 from modeledit.presentation.wording import describe_dataset
 
-CAPTION = (
-    "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"
-    " is the median job; GB is one billion bytes at the highest job's peak. Paper: the GPU that the"
-    " paper names."
-)
-NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
+LABEL = "tab:hardware"
 
-with journal(snakemake.log[0]):
-    hardware = read_csv(snakemake.input[0])
-    published = read_hardware(Path(snakemake.input.published).parent)
-    described = {name: describe_dataset(name) for name in hardware["dataset"].unique()}
-    table = summary(hardware, published, snakemake.params.titles, described)
-    for path, text in (
-        (snakemake.output.tex, frame_to_latex(table, CAPTION, "tab:hardware", NOTE)),
-        (snakemake.output.html, frame_to_html(table, CAPTION, "tab:hardware", NOTE)),
-        (snakemake.output.csv, table.to_csv(index=False)),
-    ):
-        with finished(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+
+def render_hardware(
+    hardware: Path, published: Path, titles: Mapping[str, str], outputs: TableFiles
+) -> None:
+    """Write the table of `hardware`, a hardware.csv; `published` is the folder of the paper's."""
+    jobs = read_csv(hardware)
+    described = {name: describe_dataset(name) for name in jobs["dataset"].unique()}
+    table = summary(jobs, read_hardware(published), titles, described)
+    write_text(outputs.tex, frame_to_latex(table, CAPTION, LABEL, NOTE))
+    write_text(outputs.html, frame_to_html(table, CAPTION, LABEL, NOTE))
+    write_text(outputs.csv, table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        render_hardware(
+            Path(snakemake.input.hardware),
+            Path(snakemake.input.published).parent,
+            snakemake.params.titles,
+            TableFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
+        )

@@ -1,45 +1,33 @@
 """The report of everything that was run, one HTML file."""
 
+import logging
 from pathlib import Path
 
-from modeledit.io.files import finished
+from modeledit.io.files import write_text
 from modeledit.io.log import journal
 from modeledit.presentation.report import Sources, render
 from modeledit.presentation.single_edits import RunFiles
 
-
-def optional(name: str) -> Path | None:
-    """An input that not every configuration makes."""
-    path = snakemake.input.get(name)
-    return Path(path) if path else None
+log = logging.getLogger("modeledit")
+LISTED = ("metrics", "claims", "comparison", "intervals", "differences", "hardware", "provenance")
 
 
-with journal(snakemake.log[0]) as log:
-    given = snakemake.input
-    # One file of each run, in the order of the runs.
-    parallel = (given.values, given.requests, given.contexts, given.unedited)
-    sources = Sources(
-        config=Path(given.config),
-        tables=[Path(path) for path in given.get("tables", [])],
-        figures=[Path(path) for path in given.get("figures", [])],
-        runs=[
-            RunFiles(Path(values).parent, Path(requests), Path(contexts), Path(unedited))
-            for values, requests, contexts, unedited in zip(*parallel, strict=True)
-        ],
-        **{
-            name: optional(name)
-            for name in (
-                "metrics",
-                "claims",
-                "comparison",
-                "intervals",
-                "differences",
-                "hardware",
-                "provenance",
-            )
-        },
-    )
-    page = render(sources, snakemake.params.max_edits, snakemake.params.every_iteration)
+def render_report(sources: Sources, max_edits: int, every_iteration: bool, output: Path) -> None:
+    """Write the page, with at most `max_edits` single edits of each run."""
+    page = render(sources, max_edits, every_iteration)
     log.info("%d runs, %.1f MB", len(sources.runs), len(page.encode()) / 1e6)
-    with finished(Path(snakemake.output[0])) as path:
-        path.write_text(page, encoding="utf-8")
+    write_text(output, page)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params = snakemake.input, snakemake.params
+        single = (given.values, given.requests, given.contexts, given.unedited)
+        sources = Sources(
+            config=Path(given.config),
+            tables=[Path(path) for path in given.tables],
+            figures=[Path(path) for path in given.figures],
+            runs=[RunFiles(*map(Path, files)) for files in zip(*single, strict=True)],
+            **{name: Path(given[name]) for name in LISTED},
+        )
+        render_report(sources, params.max_edits, params.every_iteration, Path(snakemake.output[0]))

@@ -1,57 +1,82 @@
 """One table of the paper as a LaTeX fragment, as HTML and as CSV."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.io.files import finished
+from modeledit.io.files import optional_path, write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
-from modeledit.presentation.figures.stages import describe_all
+from modeledit.presentation.footnotes import difference_notes, stage_notes
 from modeledit.presentation.tables import build
-from modeledit.presentation.typesetting import to_csv, to_html, to_latex
-from modeledit.presentation.wording import describe_dataset, note, small_model_note
+from modeledit.presentation.typesetting import TableFiles, to_csv, to_html, to_latex
+from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.stopping import Rule
+from modeledit.study.switches import Switches
 
-TESTED = {
-    "iterative": "iteration",
-    "neighbor": "neighbor",
-    "prefix": "prefix",
-    "neighbor_count": "neighbor",
-}
 
-with journal(snakemake.log[0]):
-    name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
-    titles, switches = snakemake.params.titles, snakemake.params.switches
-    rule = Rule(switches["stop_row"], snakemake.params.epsilon)
-    rules = {
-        "trial_agg": switches["trial_score"],
-        "round_per_trial": switches["round_per_trial"],
-        "zeros": switches["score_zeros"],
+@dataclass(frozen=True)
+class Content:
+    """Which table, of which dataset, with which rows, (model, method), there or not.
+
+    `titles` are the models' printed names, `small` those of models that the paper does not use.
+    """
+
+    table: str
+    dataset: str
+    planned: Sequence[tuple[str, str]]
+    titles: Mapping[str, str]
+    small: Sequence[str]
+
+
+def render_table(
+    content: Content,
+    metrics: Path,
+    differences: Path | None,
+    epsilon: float,
+    switches: Switches,
+    outputs: TableFiles,
+) -> None:
+    """Write one table in its three forms; `differences` say which of those that it shows hold."""
+    rule = Rule(switches.stop_row, epsilon)
+    means = {
+        "trial_agg": switches.trial_score,
+        "round_per_trial": switches.round_per_trial,
+        "zeros": switches.score_zeros,
     }
-    metrics = read_metrics(snakemake.input.metrics)
-    footnotes = []
-    if name in TESTED and (path := snakemake.input.get("differences")):
-        # A short table says which of the differences it shows hold.
-        tested = read_csv(path)
-        footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
-    if name == "stages":
-        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, rule, **rules)
+    rows = read_metrics(metrics)
+    of_dataset = rows[rows["dataset"] == content.dataset]
+    tested = read_csv(differences) if differences else None
+    footnotes = [
+        *difference_notes(content.table, content.dataset, tested, content.titles),
+        *stage_notes(content.table, of_dataset, content.titles, rule, **means),
+    ]
     table = build(
-        name,
-        metrics,
-        dataset=dataset,
-        dataset_name=describe_dataset(dataset),
-        names=titles,
-        planned=snakemake.params.planned,
-        note=small_model_note(snakemake.params.small),
-        footnotes=[text for text in footnotes if text],
+        content.table,
+        rows,
+        dataset=content.dataset,
+        dataset_name=describe_dataset(content.dataset),
+        names=content.titles,
+        planned=content.planned,
+        note=small_model_note(content.small),
+        footnotes=footnotes,
         rule=rule,
-        **rules,
+        **means,
     )
-    for path, text in (
-        (snakemake.output.tex, to_latex(table)),
-        (snakemake.output.html, to_html(table)),
-        (snakemake.output.csv, to_csv(table)),
-    ):
-        with finished(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_text(outputs.tex, to_latex(table))
+    write_text(outputs.html, to_html(table))
+    write_text(outputs.csv, to_csv(table))
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
+        render_table(
+            Content(at.table, at.dataset, params.planned, params.titles, params.small),
+            Path(given.metrics),
+            optional_path(given.get("differences")),
+            params.epsilon,
+            params.switches,
+            TableFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
+        )

@@ -1,5 +1,7 @@
 """Raw scores of the unedited model: row k = 0 of every run."""
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -7,19 +9,42 @@ import pyarrow.parquet as pq
 from modeledit.data.requests import read_requests
 from modeledit.io.files import finished, read_texts
 from modeledit.io.log import journal
+from modeledit.lm import scoring
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
-from modeledit.lm.scoring import ScoringSettings, score_unedited
+from modeledit.study.switches import ScoringSwitches
 
-with journal(snakemake.log[0]) as log:
-    compute = snakemake.params.compute
-    device = prepare_device(compute["device"], snakemake.threads, compute["deterministic"])
-    requests = read_requests(Path(snakemake.input.requests))
-    model, tokenizer = load_model(Path(snakemake.input.model), device)
-    texts = read_texts(Path(snakemake.input.texts))
-    settings = ScoringSettings.of(snakemake.params.switches)
-    budget = snakemake.resources.token_budget
-    table = score_unedited(model, tokenizer, requests, texts, budget, settings)
+log = logging.getLogger("modeledit")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Requests of a trial, texts of ME-PPL, and the folder of a prepared model."""
+
+    requests: Path
+    texts: Path
+    model: Path
+
+
+def score_unedited(
+    inputs: Inputs, switches: ScoringSwitches, token_budget: int, device: str, output: Path
+) -> None:
+    """Write what the unedited model says of all prompts and texts."""
+    requests, texts = read_requests(inputs.requests), read_texts(inputs.texts)
+    model, tokenizer = load_model(inputs.model, device)
+    table = scoring.score_unedited(model, tokenizer, requests, switches, texts, token_budget)
     log.info("%d rows of scores", table.num_rows)
-    with finished(Path(snakemake.output[0])) as path:
+    with finished(output) as path:
         pq.write_table(table, path)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        params = snakemake.params
+        score_unedited(
+            Inputs(**{name: Path(path) for name, path in snakemake.input.items()}),
+            params.switches,
+            snakemake.resources.token_budget,
+            prepare_device(params.device, snakemake.threads, params.deterministic),
+            Path(snakemake.output[0]),
+        )

@@ -1,15 +1,25 @@
 """Split a dataset into disjoint trials."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from modeledit.data import trials
 from modeledit.data.requests import read_requests, write_requests
-from modeledit.data.trials import split_trials
 from modeledit.io.log import journal
 
-with journal(snakemake.log[0]):
-    requests = read_requests(Path(snakemake.input[0]))
-    trials = split_trials(
-        requests, len(snakemake.output), snakemake.params.size, snakemake.params.seed
-    )
-    for path, trial in zip(snakemake.output, trials, strict=True):
-        write_requests(Path(path), trial)
+
+def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path]) -> None:
+    """Write a trial of `size` requests into each of `outputs`."""
+    drawn = trials.split_trials(read_requests(requests), len(outputs), size, seed)
+    for path, trial in zip(outputs, drawn, strict=True):
+        write_requests(path, trial)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        split_trials(
+            Path(snakemake.input[0]),
+            snakemake.params.size,
+            snakemake.params.seed,
+            [Path(path) for path in snakemake.output],
+        )

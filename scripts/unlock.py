@@ -19,11 +19,18 @@ def alive(folder: Path) -> list[int]:
     return found
 
 
-if any(Path(".snakemake/locks").glob("*")):
-    if running := alive(Path.cwd()):
+def unlock(folder: Path) -> None:
+    """Take the lock in `folder` away, if there is one; SystemExit while its run is alive."""
+    if not any((folder / ".snakemake/locks").glob("*")):
+        return
+    if running := alive(folder):
         sys.exit(
-            f"A run is still alive in {Path.cwd()} (process {', '.join(map(str, running))}); "
+            f"A run is still alive in {folder} (process {', '.join(map(str, running))}); "
             "wait for it, or kill it and start again"
         )
     print("Taking away the lock of a run that was killed")
-    subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], check=True)
+    subprocess.run([sys.executable, "-m", "snakemake", "--unlock"], cwd=folder, check=True)
+
+
+if __name__ == "__main__":
+    unlock(Path.cwd())

@@ -1,12 +1,24 @@
 """Write the merged configuration, the resolved switches and the models' descriptions."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from modeledit.io.files import finished
+from modeledit.io.files import write_text
 from modeledit.io.log import journal
 
-with journal(snakemake.log[0]), finished(Path(snakemake.output[0])) as path:
-    merged = {name: snakemake.params[name] for name in ("config", "switches", "models")}
-    path.write_text(yaml.safe_dump(merged, sort_keys=False), encoding="utf-8")
+
+def write_config(
+    config: Mapping[str, Any], switches: Mapping[str, Any], models: Mapping[str, Any], output: Path
+) -> None:
+    """Write all three into one YAML file; they are plain data."""
+    merged = {"config": config, "switches": switches, "models": models}
+    write_text(output, yaml.safe_dump(merged, sort_keys=False))
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]):
+        params = snakemake.params
+        write_config(params.config, params.switches, params.models, Path(snakemake.output[0]))

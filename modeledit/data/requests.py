@@ -96,6 +96,12 @@ class Request:
         """The full prompt."""
         return fill(self.prompt, self.subject)
 
+    @property
+    def change(self) -> str:
+        """What is edited, for a heading: the subject, and the old object before the new one."""
+        arrow = "" if self.target_true == NO_TRUE_OBJECT else f"{self.target_true} → "
+        return f"{self.subject}: {arrow}{self.target_new}"
+
 
 def fill(template: str, subject: str) -> str:
     """Put `subject` in place of the first `{}`; other braces are left as they are."""

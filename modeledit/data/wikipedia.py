@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from gensim.corpora import wikicorpus
 
+from modeledit.study.settings import Text
+
 _EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
 _REDIRECT = re.compile(r"\s*#\s*redirect\b", re.IGNORECASE)
@@ -42,6 +44,9 @@ _SENTENCE_END = re.compile(r"(?<=[a-z]{4}\.)\s+(?=[A-Z])")
 # is the gap where a template stood.
 _PROSE = re.compile(r"[A-Z][a-z]*(?:,? [A-Za-z]+(?:['-][A-Za-z]+)*)+\.")
 _LAST_WORD = re.compile(r"[a-z]{4}\.\Z")
+
+HELD_OUT = 0.35
+"""Share of the excerpt's articles that are held out: enough for 50 sentences, one an article."""
 
 _MEAN_WORDS = 21.7
 """Mean number of words of the texts in ME-PPL-50 (SPEC E.3)."""
@@ -109,6 +114,24 @@ def split_articles(
         [article for article in articles if article.title not in held_out],
         [article for article in articles if article.title in held_out],
     )
+
+
+def excerpt_texts(text: Text, seed: int) -> tuple[list[str], list[str]]:
+    """Texts of the embedded excerpt: whole articles for the covariance, sentences for ME-PPL.
+
+    The sentences are from articles that were held out of the covariance. Raises `ValueError` when
+    the excerpt has fewer of either than `text` asks for.
+    """
+    train, held_out = split_articles(read_articles(excerpt_path()), HELD_OUT, seed)
+    if len(train) < text.covariance_articles:
+        raise ValueError(
+            f"text.covariance_articles = {text.covariance_articles}: the excerpt offers "
+            f"{len(train)} articles for it; ask for at most that many"
+        )
+    articles = [article.text for article in train[: text.covariance_articles]]
+    if text.perplexity != "excerpt":
+        return articles, []
+    return articles, utterances(held_out, text.perplexity_texts, seed)
 
 
 def utterances(

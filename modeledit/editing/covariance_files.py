@@ -7,16 +7,19 @@ names the recipe that is wanted, and a file of another one is refused, partial s
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
+from modeledit.io.files import read_texts
 from modeledit.io.log import progress
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel
+from modeledit.study.config import FAST_TOKENS
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +97,69 @@ def factors_of(
         factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
         log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
     return factors, ridges
+
+
+def covariance_of(
+    model: EditableModel,
+    tokenizer,
+    paths: Sequence[Path],
+    layers: Sequence[int],
+    recipe: Mapping[str, str],
+    partial: Path,
+    every: int,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """C_l by `layer{l}` as `recipe` says (`Inventory.covariance_recipe`), and what it is made of.
+
+    `paths` are the excerpt's articles, or parts of a dump in parquet files, of which the recipe's
+    seed draws. "fast" stops at FAST_TOKENS for each row of the key. For `partial` and `every` see
+    `gather`.
+    """
+    source, length = recipe["source"], recipe["max_length"]
+    if source == "embedded":
+        texts: Sequence = read_texts(paths[0])
+    else:
+        count = int(recipe["articles"]) if source == "recompute" else None
+        texts = sample_articles(paths, count, int(recipe["seed"]))
+    most_tokens = None
+    if source == "fast":
+        most_tokens = FAST_TOKENS * model.down_weight(layers[0]).shape[1]
+        log.warning("source fast: %d tokens only, a rough covariance", most_tokens)
+    sums = gather(
+        model,
+        tokenizer,
+        lambda n: texts[n:] if source == "embedded" else read_sample(paths, texts[n:]),
+        list(layers),
+        model.model.config.max_position_embeddings if length == "context" else int(length),
+        recipe,
+        partial,
+        every,
+        most_tokens,
+        len(texts),
+    )
+    log.info("%d tokens of %d texts", sums.tokens, sums.texts)
+    matrices = {f"layer{layer}": matrix.numpy() for layer, matrix in sums.moments().items()}
+    return matrices, {**recipe, "tokens": str(sums.tokens)}
+
+
+def published_covariance(
+    paths: Mapping[int, Path], width: int, recipe: Mapping[str, str]
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """C_l by `layer{l}` from a published file for each layer, and what it is made of.
+
+    Raises CovarianceError as `read_published` does, and where the layers are of different numbers
+    of tokens.
+    """
+    matrices, counts = {}, {}
+    for layer, path in paths.items():
+        matrices[f"layer{layer}"], counts[layer] = read_published(path, width)
+        log.info("layer %d: %d tokens", layer, counts[layer])
+    if len(set(counts.values())) != 1:
+        raise CovarianceError(
+            "the layers' covariances are of different numbers of tokens, "
+            f"{', '.join(f'{counts[layer]} ({path})' for layer, path in paths.items())}; fetch "
+            "them again"
+        )
+    return matrices, {**recipe, "tokens": str(next(iter(counts.values())))}
 
 
 def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:

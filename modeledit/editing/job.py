@@ -5,7 +5,7 @@ The link loads the model once, edits it, measures p-bar and p-hat, scores, and w
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +13,7 @@ import torch
 
 from modeledit.data.requests import Request, read_requests
 from modeledit.editing.iteration import EditSettings, Statistics, edit_once
+from modeledit.editing.link import Inputs, Link
 from modeledit.editing.optimization import Failure
 from modeledit.editing.stages import stored_targets, targets_before
 from modeledit.evaluation.metrics import distance, mean_perplexity
@@ -31,12 +32,8 @@ from modeledit.lm.device import prepare_device
 from modeledit.lm.meter import Meter
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import own_objects, score
-from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.layout import IterationFiles
-from modeledit.study.methods import Method
-from modeledit.study.settings import Compute, Stop
 from modeledit.study.stopping import should_continue
-from modeledit.study.switches import EditingSwitches
 
 log = logging.getLogger(__name__)
 NAMED = 5  # requests named in a message
@@ -58,46 +55,6 @@ def _collapse(failure: Failure | None, requests: Sequence[Request]) -> str | Non
     more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
     blame = f" (request {', '.join(ids[:NAMED])}{more})" if ids else ""
     return f"{failure.reason}{blame}"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Files that an iteration is computed from.
-
-    `factors` are needed where the method writes with the covariance, `unedited` (scores) for
-    specificity on the model's own answers, `previous` (state.json of k-1) for k > 1, and then by
-    methods that repeat one stage also `previous_targets` and `previous_edits`.
-    """
-
-    requests: Path
-    texts: Path
-    model: Path  # folder
-    contexts: Path
-    factors: Path | None = None
-    unedited: Path | None = None
-    previous: Path | None = None
-    previous_targets: Path | None = None
-    previous_edits: Path | None = None
-
-
-@dataclass(frozen=True)
-class Link:
-    """What iteration `k` does: the method with the model's hyperparameters, when to stop."""
-
-    k: int
-    method: Method
-    hyper: Hyperparameters
-    switches: EditingSwitches
-    stop: Stop
-    compute: Compute
-
-    @property
-    def settings(self) -> EditSettings:
-        """How the method edits."""
-        compute = self.compute
-        return EditSettings(
-            self.method, self.hyper, self.switches, compute.precision, compute.token_budget
-        )
 
 
 def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
@@ -126,6 +83,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
                 inputs.previous_targets, inputs.previous_edits, expected, requests
             )
 
+    settings = EditSettings(method, hyper, link.switches, compute.precision, compute.token_budget)
     factors: Mapping[int, torch.Tensor] = {}
     if inputs.factors:
         width = model.down_weight(hyper.layers[0]).shape[1]
@@ -136,7 +94,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
             tokenizer,
             requests,
             Statistics(contexts, factors),
-            link.settings,
+            settings,
             bar,
             targets_then,
         )

@@ -12,12 +12,41 @@ from modeledit.evaluation.metrics import (
 from modeledit.io.frames import require_columns
 from modeledit.study.layout import RunKey, iteration_of
 
+ByIteration = dict[int, pd.DataFrame]
+"""Rows of one trial by k = 1, 2, ..."""
+
+
+def values_by_trial(paths: Sequence[Path]) -> dict[int, ByIteration]:
+    """Per-request values of each trial of a method, the unedited ones left out.
+
+    ``paths`` are the request_metrics.parquet of the trials.
+    """
+    found = {}
+    for path in paths:
+        frame = pd.read_parquet(path)
+        found[RunKey.of(path).trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
+    return found
+
+
+def logs_by_trial(paths: Sequence[Path]) -> dict[int, ByIteration]:
+    """Logs of each trial of a method, of those iterations that edited.
+
+    ``paths`` are edits.parquet of its iterations.
+    """
+    found: dict[int, ByIteration] = {}
+    for path in paths:
+        run, k = iteration_of(path)
+        frame = pd.read_parquet(path)
+        if not frame.empty:
+            found.setdefault(run.trial, {})[k] = frame
+    return found
+
 
 def read_requests(paths: Sequence[str | Path], edits: Sequence[str | Path] = ()) -> pd.DataFrame:
     """The runs' per-request values in one frame: RUN, k, request, REQUEST_METRICS.
 
-    Dataset, model, method and trial come from .../{dataset}/{model}/{method}/trial{t}/
-    requests.parquet. With ``edits`` (.../trial{t}/iter{k}/edits.parquet) the columns p_bar and
+    ``paths`` are request_metrics.parquet in the runs' folders, whose names say dataset, model,
+    method and trial. With ``edits`` (.../trial{t}/iter{k}/edits.parquet) the columns p_bar and
     p_hat are joined, NaN where there is none. Raises ValueError for another path or content.
     """
     frames = []

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically."""
+    with finished(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def read_texts(path: Path) -> list[str]:
     """Texts of a file with one JSON string a line."""
     with path.open(encoding="utf-8") as stream:
         return [json.loads(line) for line in stream]
+
+
+def write_texts(path: Path, texts: Iterable[str]) -> None:
+    """Write texts as `read_texts` reads them, atomically."""
+    write_text(path, "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in texts))
+
+
+def optional_path(name: str | None) -> Path | None:
+    """The path of a file that not every job has; None where the name is empty or none."""
+    return Path(name) if name else None

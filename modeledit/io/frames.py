@@ -1,14 +1,28 @@
-"""Reading data frames from files, and checking what they hold."""
+"""Data frames in files: reading, writing, and checking what they hold."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from modeledit.io.files import finished
+
 
 def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
     """A CSV file of this project: only an empty field is missing, a model may be called "NA"."""
     return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame without its index, atomically."""
+    with finished(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame without its index, atomically."""
+    with finished(path) as temporary:
+        frame.to_parquet(temporary, index=False)
 
 
 def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ ones join the edit, the rest are the only ones it is evaluated on.
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
@@ -16,6 +17,49 @@ from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import placed
 from modeledit.lm.tokens import target_row
 from modeledit.lm.trees import label_outputs
+
+EVAL_POSITIONS = ("mask_aware", "hf_default")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How neighbors are judged, and which of those that survive join the edit (I14, I33)."""
+
+    eval_positions: Literal["mask_aware", "hf_default"]
+    editing_neighbors: int
+    choice: Literal["first", "random"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Requests that can be edited with a neighbor's help, and why the others cannot."""
+
+    requests: list[Request]
+    verdicts: pd.DataFrame  # `judge_neighbors`
+    summary: pd.DataFrame  # `select_eligible`
+    yields: dict[str, dict]  # `yields`: of a model with absolute positions by both readings (I14)
+
+
+def find_eligible(
+    model: EditableModel,
+    tokenizer,
+    requests: Sequence[Request],
+    how: Filter,
+    token_budget: int,
+) -> Filtered:
+    """Put every neighbor to the unedited model and keep the requests that `how` finds eligible."""
+    # Only absolute positions notice left padding: there, both readings are counted.
+    readings = {how.eval_positions, *(EVAL_POSITIONS if model.counts_padding else ())}
+    verdicts = {
+        name: judge_neighbors(model, tokenizer, requests, token_budget, name)
+        for name in sorted(readings)
+    }
+    chosen = verdicts[how.eval_positions]
+    eligible, summary = select_eligible(
+        requests, chosen, how.editing_neighbors, how.choice, how.seed
+    )
+    return Filtered(eligible, chosen, summary, yields(requests, verdicts, how.editing_neighbors))
 
 
 def judge_neighbors(

@@ -14,6 +14,7 @@ from modeledit.planning import costs, memory
 from modeledit.planning.costs import Edit, Speed
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
 from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.inventory import Inventory
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Stop
@@ -372,32 +373,15 @@ def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
     return [pair for lengths in sets.values() for pair in lengths]
 
 
-def needed_downloads(settings: Settings) -> dict[str, float]:
+def needed_downloads(study: Inventory) -> dict[str, float]:
     """{name: bytes} of the published files that the runs need; those that are small count 0."""
-    sources, config = settings.sources, settings.config
-    names: dict[str, float] = {}
-    for run in settings.runs:
-        base = config.datasets[run.dataset.removesuffix(ELIGIBLE)]
-        if taken := settings.authors_set(run.dataset, run.model):
-            names[taken] = 0
-        elif base.files == "authors":
-            names[sources.trials(base.source)[run.trial - 1]] = 0
-        elif base.files == "whole":
-            names[sources.whole(base.source)] = 0
-    if config.text.perplexity == "authors":
-        names[sources.perplexity] = 0
-    kind = config.covariance.source
-    needy = [model for model in settings.models if settings.layers(model)]
-    if kind == "authors":
-        for model in needy:
+    settings = study.settings
+    large: dict[str, float] = {shard.name: SHARD_BYTES for shard in settings.sources.shards()}
+    if settings.config.covariance.source == "authors":
+        for model, described in settings.models.items():
             for layer in settings.layers(model):
-                size = 4 * settings.models[model].mlp_width ** 2
-                names[sources.statistics(model, layer).name] = size
-    elif kind in ("fast", "recompute") and needy:
-        one = [sources.one_shard(config.seed)]
-        shards = one if kind == "fast" else sources.shards()
-        names |= {shard.name: SHARD_BYTES for shard in shards}
-    return names
+                large[settings.sources.statistics(model, layer).name] = 4 * described.mlp_width**2
+    return {name: large.get(name, 0) for name in study.needed_downloads()}
 
 
 def disk(
@@ -407,7 +391,7 @@ def disk(
     lines: Sequence[Line],
 ) -> tuple[dict[str, float], float]:
     """Bytes still to be written: at most, by what they are, and all that are expected."""
-    sizes = needed_downloads(settings)
+    sizes = needed_downloads(Inventory(settings))
     fetched = there.get("download", {})
     parts = {
         "downloads": sum(size for name, size in sizes.items() if not fetched.get((name,))),

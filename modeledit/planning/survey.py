@@ -1,25 +1,112 @@
-"""The facts behind a plan: what a study has left on disk, earlier jobs, and this machine."""
+"""A plan from the facts: what a study has left on disk, earlier jobs, and this machine."""
 
 import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from huggingface_hub import get_token
 
 from modeledit.evaluation.aggregation import picks
+from modeledit.fetch.download import offline_folder
 from modeledit.io.files import read_json
 from modeledit.io.state import read_state
 from modeledit.paper.published import as_metrics
-from modeledit.planning.plan import Chain, Measured, Picks
-from modeledit.planning.preflight import Machine
+from modeledit.planning.costs import probe
+from modeledit.planning.plan import Chain, Measured, Picks, make_plan
+from modeledit.planning.plan_text import describe
+from modeledit.planning.preflight import Machine, missing
+from modeledit.study.config import Settings
+from modeledit.study.inventory import Inventory
 from modeledit.study.layout import ITERATION, Run, iteration_of
+from modeledit.study.models import FolderSource
 from modeledit.study.stopping import Rule
 
 ANY_ITERATION = re.sub(r"{\w+}", "*", ITERATION)
 TREND_TABLES = (6, 7, 8, 9)  # the published tables that have every iteration
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a study will cost: as text for a reader, and as plain data."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
+    """Plan a study from what is there of it, earlier jobs, and this machine's speed.
+
+    `paper` are the files of tables, figures and the report.
+    """
+    settings, folder = study.settings, Path(study.files.results)
+    compute, loaded = settings.config.compute, busy()
+    there = present(study)
+    machine = this_machine(
+        [folder, Path("resources")],
+        offline_folder(settings.config.offline) is not None,
+        max(1, (os.cpu_count() or 1) // compute.threads),
+    )
+    speeds = {}
+    if compute.device != "cuda" or machine.gpu:
+        speeds = probe(
+            settings.models,
+            compute.device,
+            compute.threads,
+            compute.precision,
+            compute.token_budget,
+        )
+    plan = make_plan(
+        settings,
+        there,
+        [path.exists() for path in paper],
+        chains(study),
+        earlier_jobs(folder.parent),
+        published_stops(),
+        speeds,
+    )
+    lacking = missing(settings, machine, plan.disk_most, there, model_folders(settings))
+    facts = asdict(plan) | {
+        "machine": asdict(machine),
+        "missing": lacking,
+        "speeds": {name: asdict(speed) for name, speed in speeds.items()},
+        "hours": {"expected": plan.hours(), "most": plan.hours(most=True)},
+    }
+    return Survey(describe(plan, machine, compute, speeds, lacking, loaded), facts)
+
+
+def present(study: Inventory) -> dict[str, dict[tuple, bool]]:
+    """Whether the file of each job is there, by rule and the job's key."""
+    found: dict[str, dict[tuple, bool]] = {}
+    for job in study.jobs():
+        found.setdefault(job.rule, {})[job.key] = study.exists(job.file)
+    return found
+
+
+def chains(study: Inventory) -> list[Chain]:
+    """All runs of a study, and what is there of each."""
+    return [
+        chain_of(
+            run,
+            Path(study.requests_of(run)),
+            [Path(state) for state in study.states(run)],
+            study.settings.most_requests(run.dataset, run.model),
+        )
+        for run in study.settings.runs
+    ]
+
+
+def model_folders(settings: Settings) -> dict[str, bool]:
+    """Whether the folder of each model that comes from one is there."""
+    return {
+        name: Path(model.source.path).is_dir()
+        for name, model in settings.models.items()
+        if isinstance(model.source, FolderSource)
+    }
 
 
 def chain_of(run: Run, requests: Path, states: Sequence[Path], most: int) -> Chain:

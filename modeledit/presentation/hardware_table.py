@@ -1,20 +1,19 @@
-"""What jobs ran on: device, wall time, peak memory, energy; and Table 5 (paper, appendix C).
-
-A job measures itself with a `Meter`. Only that part needs torch, and imports it when it is used.
-"""
+"""What jobs ran on: device, wall time, peak memory, energy; and Table 5 (paper, appendix C)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from modeledit.io.files import read_json
 from modeledit.study.layout import iteration_of
 
-if TYPE_CHECKING:
-    pass
-
+CAPTION = (
+    "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"
+    " is the median job; GB is one billion bytes at the highest job's peak. Paper: the GPU that the"
+    " paper names."
+)
+NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
 COLUMNS = (
     "dataset",
     "model",

@@ -226,7 +226,7 @@ def caption(record: Mapping[str, Any]) -> str:
 
 def _planned(config: Mapping[str, Any]) -> Iterator[RunKey]:
     for block in config["runs"]:
-        trials = block.get("trials", config["trials"]["count"])
+        trials = block.get("trials") or config["trials"]["count"]
         for model in block["models"]:
             for method in block["methods"]:
                 for trial in range(1, trials + 1):

@@ -35,10 +35,14 @@ FLAGS = ("underedit", "wrong", "broken")
 class RunFiles:
     """Where the files of one run are."""
 
-    folder: Path  # layout.RUN, with requests.parquet and iter{k}/
+    values: Path  # request_metrics.parquet, in the run's folder with iter{k}/
     requests: Path  # the trial's requests, JSONL
     contexts: Path
     unedited: Path  # scores of the unedited model
+
+    @property
+    def folder(self) -> Path:
+        return self.values.parent
 
     @property
     def key(self) -> RunKey:
@@ -80,7 +84,7 @@ def build(
     trials: dict[tuple, list[dict]] = {}
     index = []
     for i, run in enumerate(runs):
-        values = pd.read_parquet(run.folder / "requests.parquet")
+        values = pd.read_parquet(run.values)
         stop = stops.get(run.key)
         ks = sorted(int(k) for k in values["k"].unique() if k > 0)
         flags = flag(values, stop or ks[-1])
@@ -110,7 +114,7 @@ def build(
 
 
 def flag(values: pd.DataFrame, stop: int) -> pd.DataFrame:
-    """What went wrong with each request of a `requests.parquet`, columns FLAGS, indexed by id.
+    """What went wrong with each request of a request_metrics.parquet, columns FLAGS, indexed by id.
 
     ``underedit``: the old object stayed likelier after k = 1 (paper, section 6.1); ``wrong``: at
     ``stop`` the model does not say o*; ``broken``: at ``stop`` some neighbor's answer is another

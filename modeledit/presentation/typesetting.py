@@ -8,6 +8,7 @@ import html
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -37,6 +38,15 @@ _MATHEMATICS = {  # plain text: LaTeX, HTML
     ),
 }
 _MARKS = re.compile(r"\*\*(.+?)\*\*|\*(.+?)\*|`(.+?)`")
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The forms in which a table is written."""
+
+    tex: Path
+    csv: Path
+    html: Path
 
 
 def to_csv(table: Table) -> str:

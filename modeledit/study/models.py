@@ -1,7 +1,8 @@
 """Descriptions of models: `config/models/*.yaml` as types."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 from pydantic import Field
@@ -55,6 +56,16 @@ class HubSource(Checked):
 
 
 ModelSource = WheelSource | FolderSource | HubSource
+_SOURCES: dict[str, type[WheelSource] | type[FolderSource] | type[HubSource]] = {
+    "wheel": WheelSource,
+    "folder": FolderSource,
+    "hub": HubSource,
+}
+
+
+def source_of(plain: Mapping[str, Any]) -> ModelSource:
+    """The source that `dataclasses.asdict` made `plain` data of."""
+    return _SOURCES[plain["kind"]](**plain)
 
 
 @dataclass(frozen=True, kw_only=True)

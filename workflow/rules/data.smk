@@ -24,7 +24,7 @@ rule requests:
 
 rule build_requests:
     input:
-        asked(STUDY.dataset_file, "dataset"),
+        file=asked(STUDY.dataset_file, "dataset"),
     output:
         FILES.dataset_requests,
     log:

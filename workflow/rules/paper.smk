@@ -237,6 +237,7 @@ rule draw_neighbor_count:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
+        kind="neighbor_count",
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
         epsilon=CONFIG.stop.epsilon,
@@ -244,7 +245,7 @@ rule draw_neighbor_count:
     message:
         "Number of neighbors, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
-        "../../scripts/draw_neighbor_count.py"
+        "../../scripts/draw_study.py"
 
 
 rule draw_stages:
@@ -261,6 +262,7 @@ rule draw_stages:
         "../../envs/paper.yaml"
     params:
         code=code_of("presentation/figures", "evaluation"),
+        kind="stages",
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
         epsilon=CONFIG.stop.epsilon,
@@ -268,7 +270,7 @@ rule draw_stages:
     message:
         "Both stages or one, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
-        "../../scripts/draw_stages.py"
+        "../../scripts/draw_study.py"
 
 
 rule write_config:

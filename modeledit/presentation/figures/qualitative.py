@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from modeledit.data.requests import NO_TRUE_OBJECT, Request
+from modeledit.data.requests import Request
 from modeledit.evaluation.aggregation import picks
 from modeledit.evaluation.metrics import RUN
 from modeledit.presentation.figures.style import (
@@ -203,12 +203,11 @@ def figure_qualitative(
     if edit is None:
         raise ValueError(f"figure: request {request} is not among the {len(requests)} requests")
     answers = _of(edit, [_answers(stage.scores) for stage in stages])
-    arrow = "" if edit.target_true == NO_TRUE_OBJECT else f"{edit.target_true} → "
     record = {
         "figure": "qualitative",
         "request": edit.id,
         "why": why,
-        "label": f"{edit.subject}: {arrow}{edit.target_new}",
+        "label": edit.change,
         "stages": [stage.heading for stage in stages],
         "groups": [_group(edit, answers, kind) for kind in GROUPS],
     }

@@ -1,0 +1,37 @@
+"""What a table says below itself of the differences and shares that were tested."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from modeledit.presentation.figures.stages import describe_all
+from modeledit.presentation.wording import note
+from modeledit.study.stopping import Rule
+
+TESTED = {  # a short table: the comparison of differences.csv that it shows
+    "iterative": "iteration",
+    "neighbor": "neighbor",
+    "prefix": "prefix",
+    "neighbor_count": "neighbor",
+}
+
+
+def difference_notes(
+    table: str, dataset: str, differences: pd.DataFrame | None, titles: Mapping[str, str]
+) -> list[str]:
+    """Which of the differences that a short table shows hold; nothing where none was tested."""
+    if table not in TESTED or differences is None:
+        return []
+    said = note(differences, dataset, comparison=TESTED[table], names=titles)
+    return [said] if said else []
+
+
+def stage_notes(
+    table: str, metrics: pd.DataFrame, titles: Mapping[str, str], rule: Rule, **means: Any
+) -> list[str]:
+    """The shares of either stage, below the table of stages.
+
+    ``metrics`` are of one dataset; ``means`` are the last three arguments of `stages.study`.
+    """
+    return describe_all(metrics, titles, rule, **means) if table == "stages" else []
