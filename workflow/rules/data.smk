@@ -59,7 +59,7 @@ rule split_trials:
         size=CONFIG.trials.size,
         seed=CONFIG.seed,
     message:
-        "Splitting {wildcards.dataset} into {CONFIG.trials.count} disjoint trials"
+        f"Splitting {{wildcards.dataset}} into {CONFIG.trials.count} disjoint trials"
     script:
         "../../scripts/split_trials.py"
 
