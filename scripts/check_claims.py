@@ -2,26 +2,21 @@
 
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.evaluation.request_values import read_requests
 from modeledit.io.files import finished
 from modeledit.io.log import journal
 from modeledit.paper.claims import check_claims
 from modeledit.paper.published import as_metrics, read_tables
-from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
-    switches = snakemake.params.switches
     claims = check_claims(
         read_metrics(snakemake.input.metrics),
         read_requests(snakemake.input.requests, snakemake.input.edits),
         small=snakemake.params.small,
         printed=as_metrics([6, 7, 8, 9], read_tables(Path(snakemake.input.tables).parent)),
-        rule=Rule(switches["stop_row"], snakemake.params.epsilon),
+        averaging=Averaging.of(snakemake.params.switches, snakemake.params.epsilon),
         names=snakemake.params.titles,
-        trial_agg=switches["trial_score"],
-        round_per_trial=switches["round_per_trial"],
-        zeros=switches["score_zeros"],
     )
     log.info("%s", claims.groupby(["scope", "verdict"]).size().to_string())
     with finished(Path(snakemake.output[0])) as path:

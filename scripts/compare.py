@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.files import finished
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
@@ -10,7 +10,6 @@ from modeledit.paper import published
 from modeledit.paper.comparison import compare, summary
 
 with journal(snakemake.log[0]) as log:
-    switches = snakemake.params.switches
     intervals = snakemake.input.get("intervals")
     folder = Path(snakemake.input.tables).parent
     comparison = compare(
@@ -18,12 +17,9 @@ with journal(snakemake.log[0]) as log:
         published.read_tables(folder),
         published.read_suspects(folder),
         comparable=snakemake.params.comparable,
+        averaging=Averaging.of(snakemake.params.switches, snakemake.params.epsilon),
         sources=snakemake.params.sources,
         intervals=read_csv(intervals) if intervals else None,
-        epsilon=snakemake.params.epsilon,
-        trial_agg=switches["trial_score"],
-        round_per_trial=switches["round_per_trial"],
-        zeros=switches["score_zeros"],
     )
     counts = summary(comparison)
     log.info("\n%s", counts.to_string(index=False))

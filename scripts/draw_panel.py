@@ -12,6 +12,7 @@ from modeledit.presentation.figures.qualitative import (
     run_stages,
 )
 from modeledit.presentation.wording import describe_dataset, small_model_note
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]) as log:
@@ -21,9 +22,9 @@ with journal(snakemake.log[0]) as log:
     place = (wildcards.dataset, wildcards.model)
     stages = [Stage("Unedited", read_answers(inputs.unedited))]
     if plain := inputs.get("plain"):
-        stages += run_stages(metrics, (*place, wildcards.algorithm, 1), plain, rule)
+        stages += run_stages(metrics, RunKey(*place, wildcards.algorithm, 1), plain, rule)
     if neighbor := inputs.get("neighbor"):
-        run = (*place, params.neighbor, 1)
+        run = RunKey(*place, params.neighbor, 1)
         stages += run_stages(metrics, run, neighbor, rule)[-1:]
     record = figure_qualitative(
         read_requests(Path(inputs.requests)),

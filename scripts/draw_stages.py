@@ -1,22 +1,18 @@
 """What iterating does with both stages, and with one alone, from the metrics of all runs."""
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.log import journal
 from modeledit.presentation.figures.stages import figure_stages, study
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.stopping import Rule
 
 with journal(snakemake.log[0]):
-    switches, wildcards = snakemake.params.switches, snakemake.wildcards
+    wildcards = snakemake.wildcards
     metrics = read_metrics(snakemake.input[0])
     of_model = (metrics["dataset"] == wildcards.dataset) & (metrics["model"] == wildcards.model)
     found = study(
         metrics[of_model],
         wildcards.algorithm,
-        Rule(switches["stop_row"], snakemake.params.epsilon),
-        trial_agg=switches["trial_score"],
-        round_per_trial=switches["round_per_trial"],
-        zeros=switches["score_zeros"],
+        Averaging.of(snakemake.params.switches, snakemake.params.epsilon),
     )
     figure_stages(
         found,

@@ -4,20 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
+from modeledit.evaluation.metrics import Scoring, read_scores, request_metrics, run_metrics
 from modeledit.io.files import finished
 from modeledit.io.log import journal
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 
 with journal(snakemake.log[0]):
-    switches = snakemake.params.switches
+    wildcards, scoring = snakemake.wildcards, Scoring.of(snakemake.params.switches)
     paths = [snakemake.input.unedited, *snakemake.input.scores]
     scores = {k: read_scores(path) for k, path in enumerate(paths)}
     edits = {k: pd.read_parquet(path) for k, path in enumerate(snakemake.input.edits, start=1)}
     requests = {
-        k: request_metrics(
-            frame, scores[0] if k else None, switches["accuracy"], switches["success"]
-        )
+        k: request_metrics(frame, scores[0] if k else None, scoring.accuracy, scoring.success)
         for k, frame in scores.items()
         if not frame.empty
     }
@@ -25,16 +24,9 @@ with journal(snakemake.log[0]):
         scores,
         edits,
         requests,
-        dataset=snakemake.wildcards.dataset,
-        model=snakemake.wildcards.model,
-        method=snakemake.wildcards.method,
-        trial=int(snakemake.wildcards.trial),
-        accuracy=switches["accuracy"],
-        success=switches["success"],
-        zeros=switches["score_zeros"],
-        round_specificity=switches["round_per_trial"],
-        perplexity=switches["perplexity"],
-        sequential=METHODS[snakemake.wildcards.method].write == "rank_one",
+        run=RunKey(wildcards.dataset, wildcards.model, wildcards.method, int(wildcards.trial)),
+        scoring=scoring,
+        sequential=METHODS[wildcards.method].write == "rank_one",
     )
     with finished(Path(snakemake.output.metrics)) as path:
         metrics.to_csv(path, index=False)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from modeledit.evaluation.aggregation import read_metrics
 from modeledit.evaluation.request_values import read_requests
+from modeledit.evaluation.resampling import Resampling
 from modeledit.evaluation.significance import differences, intervals
 from modeledit.io.files import finished
 from modeledit.io.log import journal
@@ -13,9 +14,9 @@ with journal(snakemake.log[0]) as log:
     metrics = read_metrics(snakemake.input.metrics)
     requests = read_requests(snakemake.input.requests)
     options = {
-        "seed": snakemake.params.seed,
         "rule": Rule(snakemake.params.stop_row, snakemake.params.epsilon),
         "zeros": snakemake.params.zeros,
+        "resampling": Resampling(snakemake.params.seed),
     }
     around = intervals(requests, metrics, **options)
     tested = differences(requests, metrics, **options)

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.files import finished
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.presentation.figures.stages import describe_all
-from modeledit.presentation.tables import build
+from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import to_csv, to_html, to_latex
 from modeledit.presentation.wording import describe_dataset, note, small_model_note
-from modeledit.study.stopping import Rule
 
 TESTED = {
     "iterative": "iteration",
@@ -21,13 +20,8 @@ TESTED = {
 
 with journal(snakemake.log[0]):
     name, dataset = snakemake.wildcards.table, snakemake.wildcards.dataset
-    titles, switches = snakemake.params.titles, snakemake.params.switches
-    rule = Rule(switches["stop_row"], snakemake.params.epsilon)
-    rules = {
-        "trial_agg": switches["trial_score"],
-        "round_per_trial": switches["round_per_trial"],
-        "zeros": switches["score_zeros"],
-    }
+    titles = snakemake.params.titles
+    averaging = Averaging.of(snakemake.params.switches, snakemake.params.epsilon)
     metrics = read_metrics(snakemake.input.metrics)
     footnotes = []
     if name in TESTED and (path := snakemake.input.get("differences")):
@@ -35,18 +29,18 @@ with journal(snakemake.log[0]):
         tested = read_csv(path)
         footnotes = [note(tested, dataset, comparison=TESTED[name], names=titles)]
     if name == "stages":
-        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, rule, **rules)
+        footnotes = describe_all(metrics[metrics["dataset"] == dataset], titles, averaging)
     table = build(
         name,
         metrics,
-        dataset=dataset,
-        dataset_name=describe_dataset(dataset),
-        names=titles,
-        planned=snakemake.params.planned,
-        note=small_model_note(snakemake.params.small),
-        footnotes=[text for text in footnotes if text],
-        rule=rule,
-        **rules,
+        Selection(dataset, planned=snakemake.params.planned),
+        averaging,
+        Words(
+            describe_dataset(dataset),
+            titles,
+            note=small_model_note(snakemake.params.small),
+            footnotes=[text for text in footnotes if text],
+        ),
     )
     for path, text in (
         (snakemake.output.tex, to_latex(table)),

@@ -266,12 +266,14 @@ def aggregate(rows: pd.DataFrame, by: Sequence[str], averaging: Averaging) -> pd
     and |p_hat - p_hat_before| (SPEC C.2, C.4), while their spread is that of the trials' values; a
     row of a single trial has the values of that trial.
 
-    ``trial_agg``: ``mean_of_scores`` averages everything. ``mean_of_rounded_scores`` first rounds each trial's
-    scores to two decimals (or to ``round_per_trial``); ``hm_of_means`` takes the harmonic mean of
-    the averaged parts instead. ``round_per_trial`` rounds all fractions of each trial first (the
-    paper's tables: 2). Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample
-    standard deviation, NaN for one trial), ``n_trials``, ``n_requests`` (the mean over trials) and
-    ``n_stopped`` (trials that had stopped before).
+    Of ``averaging.trial_agg``, ``mean_of_scores`` averages everything. ``mean_of_rounded_scores``
+    first rounds each trial's scores to two decimals (or to ``round_per_trial``); ``hm_of_means``
+    takes the harmonic mean of the averaged parts instead, by the rule ``zeros``.
+    ``round_per_trial`` rounds all fractions of each trial first (the paper's tables: 2).
+
+    Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample standard deviation, NaN
+    for one trial), ``n_trials``, ``n_requests`` (the mean over trials) and ``n_stopped`` (trials
+    that had stopped before).
     """
     keys = [*CELL, *by]
     rows = rows.copy()

@@ -103,7 +103,8 @@ def intervals(
     stopped before ``k`` takes part with its last row, as in `aggregation.by_iteration`) or "stop"
     (by ``rule``, ``k`` the mean over trials, as in `aggregation.at_stop`). ``n_requests``
     counts the edits of all trials. ``low`` and ``high`` bound the mean with the confidence of
-    ``resampling``, and are NaN around a mean that is not finite. ``zeros`` is the score's rule (`metrics.harmonic_mean`).
+    ``resampling``, and are NaN around a mean that is not finite. ``zeros`` is the score's rule
+    (`metrics.harmonic_mean`).
 
     Returns one row per method, place, metric and kind, with INTERVAL_COLUMNS; none where a metric
     was not measured in every trial, or of kind "trials" for fewer than three. Raises ValueError

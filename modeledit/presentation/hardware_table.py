@@ -5,15 +5,11 @@ A job measures itself with a `Meter`. Only that part needs torch, and imports it
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from modeledit.io.files import read_json
 from modeledit.study.layout import iteration_of
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = (
     "dataset",
@@ -57,9 +53,8 @@ def summary(
     """
     gpus = published.set_index(["model", "method", "dataset"])["gpu"].to_dict()
     rows = []
-    for (model, method, dataset), jobs in hardware.groupby(
-        ["model", "method", "dataset"], sort=False
-    ):
+    for key, jobs in hardware.groupby(["model", "method", "dataset"], sort=False):
+        model, method, dataset = map(str, key)
         rows.append(
             {
                 "Model": names.get(model, model),

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from modeledit.evaluation.aggregation import pick_table, read_metrics
+from modeledit.evaluation.aggregation import by_run, pick_table, read_metrics
 from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
@@ -138,6 +138,7 @@ def run_rows(
     ``collapsed``.
     """
     rows = []
+    measured = {} if metrics is None else dict(by_run(metrics))
     chosen = (
         {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     )
@@ -149,7 +150,7 @@ def run_rows(
             pick = chosen[run]
             row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
             row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
-            mine = metrics[(metrics[list(RUN)] == list(run)).all(axis=1)].set_index("k")
+            mine = measured[run].set_index("k")
             row["done"] = int(mine.index.max())
             at = mine.loc[row["k"]]
             row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
@@ -166,7 +167,7 @@ def listing(path: Path) -> dict[str, Any]:
     frame = read_csv(path)
     if "metric" in frame.columns:
         scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
-        for name in frame.columns.intersection(VALUES):
+        for name in (name for name in VALUES if name in frame.columns):
             frame[name] = frame[name] * scale
         frame["metric"] = frame["metric"].map(_words)
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
