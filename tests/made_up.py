@@ -20,9 +20,11 @@ from modeledit.paper import comparison
 from modeledit.paper import judging as verdicts
 from modeledit.presentation.report import Sources
 from modeledit.presentation.single_edits import RunFiles
-from modeledit.presentation.tables import build
+from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import to_csv, to_html
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
+from tests.presets import CORRECTED_SCORING, averaging
 
 HOSTILE = "</script><script>alert('x')</script>"
 SUBJECTS = ("Lyon", HOSTILE, "Köln & <b>Ulm</b>", "Rio {de} Janeiro", "東京", 'Quote "Town"')
@@ -146,10 +148,12 @@ def make_results(folder: Path, top: bool = True) -> Sources:
                 )
             paths = [unedited, *(run / f"iter{k}/scores.parquet" for k in logs)]
             found = {k: read_scores(path) for k, path in enumerate(paths)}
-            place = {"dataset": "places-eligible", "model": "tiny", "method": method}
-            metrics.append(run_metrics(found, logs, **place, trial=trial))
+            key = RunKey("places-eligible", "tiny", method, trial)
+            metrics.append(
+                run_metrics(found, logs, run=key, scoring=CORRECTED_SCORING, sequential=False)
+            )
             values = [
-                request_metrics(found[k], found[0] if k else None).assign(k=k)
+                request_metrics(found[k], found[0] if k else None, "exact", "sum").assign(k=k)
                 for k in range(ITERATIONS)
             ]
             pd.concat(values).to_parquet(run / "requests.parquet")
@@ -170,9 +174,9 @@ def _table(folder: Path) -> Path:
     table = build(
         "iterative",
         metrics,
-        dataset="places-eligible",
-        names={"tiny": "Tiny <1M>"},
-        rule=Rule("trial"),
+        Selection("places-eligible"),
+        averaging(Rule("trial")),
+        Words("places-eligible", {"tiny": "Tiny <1M>"}),
     )
     path = folder / "tables" / "places-eligible.iterative.html"
     path.parent.mkdir()

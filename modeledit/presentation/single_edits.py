@@ -264,8 +264,7 @@ def _facts(
     missing = [i for i in ids if i not in known]
     if missing:
         raise ValueError(f"{run.requests}: no request {missing[0]}, which {run.folder} has edited")
-    neighbor_rows = before[before["kind"] == "neighbor"]
-    scored: dict[int, int] = neighbor_rows.groupby("request")["index"].nunique().to_dict()
+    scored = before[before["kind"] == "neighbor"].groupby("request")["index"].nunique()
 
     def pairs(neighbors: Iterable[Neighbor]) -> list[list[int]]:
         return [[texts[n.text], texts[n.target]] for n in neighbors]
@@ -275,7 +274,7 @@ def _facts(
         request = known[i]
         neighbors = list(request.neighbors)
         if switches["zsre_locality"] == "pieces" and request.target_true == NO_TRUE_OBJECT:
-            neighbors = _pieces(request, scored.get(i, 0))
+            neighbors = _pieces(request, int(scored[i]) if i in scored.index else 0)
         requests[str(i)] = [
             texts[request.subject],
             texts[request.text],
@@ -302,11 +301,11 @@ def _pieces(request: Request, count: int) -> list[Neighbor]:
 
 def _run(shown: _Shown, before: pd.DataFrame, switches: Mapping[str, Any]) -> dict[str, Any]:
     """Flags, logs and scores of the chosen edits of one run."""
-    run, ids, flags = shown.run, shown.ids, shown.flags
+    run, ids = shown.run, shown.ids
     tokens, reasons = Numbering(), Numbering()
-    edits: dict[str, dict] = {
-        str(i): {"flags": [int(flags.at[i, name]) for name in FLAGS], "log": [], "cells": []}
-        for i in ids
+    flagged = shown.flags.astype(int).to_dict("index")
+    edits: dict[str, dict[str, list[Any]]] = {
+        str(i): {"flags": [flagged[i][name] for name in FLAGS], "log": [], "cells": []} for i in ids
     }
     for k in shown.entry["iterations"]:
         path = iteration_folder(run.folder, k) / EDITS

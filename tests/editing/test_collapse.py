@@ -23,8 +23,10 @@ from modeledit.io.matrices import write_matrices
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 from tests.editing.test_golden import SWITCHES, Silent
+from tests.presets import CORRECTED_SCORING
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
@@ -195,6 +197,10 @@ def test_a_collapsed_iteration_keeps_the_state_before_it_and_ends_the_run(name, 
     edits = pd.read_parquet(folder / "edits.parquet")
     scores = score(model, TOKENIZER, requests, ["Lyon is a city."]).to_pandas()
     rows = run_metrics(
-        {0: scores, 1: scores}, {1: edits}, dataset="d", model="m", method=name, trial=1
+        {0: scores, 1: scores},
+        {1: edits},
+        run=RunKey("d", "m", name, 1),
+        scoring=CORRECTED_SCORING,
+        sequential=False,
     )
     assert rows["dp"].tolist()[1] == math.inf

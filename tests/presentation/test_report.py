@@ -421,7 +421,7 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
         "unedited.parquet": scores,
         "iter1/scores.parquet": scores,
         "iter1/edits.parquet": pd.DataFrame({"request": [3]} | {name: [1] for name in D.LOG}),
-        "requests.parquet": request_metrics(scores, scores).assign(k=1),
+        "requests.parquet": request_metrics(scores, scores, "exact", "sum").assign(k=1),
     }.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(path / name)
