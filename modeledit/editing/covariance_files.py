@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
 from modeledit.io.log import progress
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def gather(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     texts_from: Callable[[int], Iterable[str]],
     layers: list[int],
     max_length: int,
