@@ -16,9 +16,10 @@ test: $(VENV)/.development  ## run the tests, but for the slow lane
 test-all: $(VENV)/.development  ## run all tests: kills and resumes, the real model, a browser, Slurm too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-check: $(VENV)/.development  ## formatters and linters
+check: $(VENV)/.development  ## formatters, linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/lint-imports

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
@@ -115,7 +116,7 @@ class KeySums:
     def add_texts(
         self,
         model: EditableModel,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         texts: Iterable[str],
         max_length: int,
         most_tokens: int | None = None,
@@ -166,7 +167,7 @@ class KeySums:
 
 def second_moments(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
     layers: Sequence[int],
     max_length: int,

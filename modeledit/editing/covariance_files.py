@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def gather(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     texts_from: Callable[[int], Iterable[str]],
     layers: list[int],
     max_length: int,

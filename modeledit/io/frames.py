@@ -1,6 +1,6 @@
 """Data frames in files: reading, writing, and checking what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +8,13 @@ import pandas as pd
 from modeledit.io.files import finished
 
 
-def read_csv(path: str | Path, dtype: object = None) -> pd.DataFrame:
-    """A CSV file of this project: only an empty field is missing, a model may be called "NA"."""
+def read_csv(
+    path: str | Path, dtype: type[str] | Mapping[str, type[str]] | None = None
+) -> pd.DataFrame:
+    """A CSV file of this project: only an empty field is missing, a model may be called "NA".
+
+    ``dtype`` says which columns are text whatever they look like: all (str), or those named.
+    """
     return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=[""])
 
 

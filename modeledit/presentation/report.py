@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from modeledit.evaluation.aggregation import pick_table, read_metrics
+from modeledit.evaluation.aggregation import by_run, pick_table, read_metrics
 from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
@@ -31,6 +31,7 @@ from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.config import dataset_name
 from modeledit.study.layout import RunKey
 from modeledit.study.stopping import CRITERIA, Rule
+from modeledit.study.switches import Switches
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
 VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
@@ -82,11 +83,12 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     text = sources.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
     config, models = settings["config"], settings["models"]
-    rule = Rule(settings["switches"]["stop_row"], config["stop"]["epsilon"])
+    switches = Switches(**settings["switches"])
+    rule = Rule(switches.stop_row, config["stop"]["epsilon"])
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
     runs = run_rows(config, metrics, rule)
     stops = {RunKey(*(row[name] for name in RUN)): row["k"] if row["met"] else None for row in runs}
-    index, blocks = build(sources.runs, settings["switches"], stops, max_edits, every_iteration)
+    index, blocks = build(sources.runs, switches, stops, max_edits, every_iteration)
     script = _template_text("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -138,6 +140,7 @@ def run_rows(
     ``collapsed``.
     """
     rows = []
+    measured = {} if metrics is None else dict(by_run(metrics))
     chosen = (
         {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     )
@@ -149,7 +152,7 @@ def run_rows(
             pick = chosen[run]
             row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
             row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
-            mine = metrics[(metrics[list(RUN)] == list(run)).all(axis=1)].set_index("k")
+            mine = measured[run].set_index("k")
             row["done"] = int(mine.index.max())
             at = mine.loc[row["k"]]
             row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
@@ -166,7 +169,7 @@ def listing(path: Path) -> dict[str, Any]:
     frame = read_csv(path)
     if "metric" in frame.columns:
         scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
-        for name in frame.columns.intersection(VALUES):
+        for name in (name for name in VALUES if name in frame.columns):
             frame[name] = frame[name] * scale
         frame["metric"] = frame["metric"].map(_words)
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]

@@ -20,6 +20,7 @@ from modeledit.presentation import report as R
 from modeledit.presentation import single_edits as D
 from modeledit.study.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
+from tests.presets import CORRECTED
 
 SWITCHES = {"accuracy": "exact", "success": "sum"}
 
@@ -365,7 +366,7 @@ def random_scores(seed, own=False):
 @pytest.mark.parametrize("success", ["sum", "mean"])
 def test_cells_say_what_the_metrics_say(own, accuracy, success):
     before, now = random_scores(1, own), random_scores(2, own)
-    switches = {"accuracy": accuracy, "success": success}
+    switches = replace(CORRECTED, accuracy=accuracy, success=success)
     found = D.cells(now, before, switches, D.Numbering())
     wanted = request_metrics(now, before, accuracy, success).set_index("request")
     assert list(found) == ["0", "1", "2", "3"]
@@ -421,7 +422,7 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
         "unedited.parquet": scores,
         "iter1/scores.parquet": scores,
         "iter1/edits.parquet": pd.DataFrame({"request": [3]} | {name: [1] for name in D.LOG}),
-        "requests.parquet": request_metrics(scores, scores).assign(k=1),
+        "request_metrics.parquet": request_metrics(scores, scores, "exact", "sum").assign(k=1),
     }.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(path / name)

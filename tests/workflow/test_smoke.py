@@ -122,7 +122,7 @@ def test_metrics_follow_from_the_scores_alone(smoke):
         if k == 0:
             continue
         folder = smoke.folder / CHAIN / method / f"trial1/iter{k}"
-        values = request_metrics(read_scores(folder / "scores.parquet"), unedited)
+        values = request_metrics(read_scores(folder / "scores.parquet"), unedited, "exact", "sum")
         for column in ("eff_acc", "gen_succ", "spec_acc"):
             assert row[column] == pytest.approx(values[column].mean(), abs=1e-12)
         edits = pd.read_parquet(folder / "edits.parquet")

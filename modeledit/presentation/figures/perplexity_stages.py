@@ -78,7 +78,7 @@ def figure_perplexity_stages(
             which = [i for i, stage in enumerate(stages) if stage["stage"] == name]
             axes.bar(
                 [positions[i] for i in which],
-                [(0.9 * top if heights[i] is None else heights[i]) + stub for i in which],
+                [(0.9 * top if (h := heights[i]) is None else h) + stub for i in which],
                 bottom=-stub,
                 width=0.85,
                 color=COLOURS[name],
