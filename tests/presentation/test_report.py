@@ -193,7 +193,7 @@ def test_runs_planned_and_done(sources):
     row = R.run_rows(config, metrics, Rule("trial", 0.1))[0]
     assert (row.proposed, row.k, row.dp) == (None, 2, pytest.approx(0.5))
     assert R.run_rows(config, None, Rule("trial"))[0].done == 0
-    config["runs"][0].trials = 1
+    config["runs"][0]["trials"] = 1
     assert [row.trial for row in R.run_rows(config, metrics, Rule("trial"))] == [1, 1, 1]
 
 
