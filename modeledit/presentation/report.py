@@ -30,7 +30,7 @@ from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.config import dataset_name
 from modeledit.study.layout import RunKey
-from modeledit.study.stopping import CRITERIA, Rule
+from modeledit.study.stopping import Rule
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
 VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
@@ -169,13 +169,14 @@ def run_rows(config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
             continue
         pick, steps = chosen[run], measured[run].set_index("k")
         k = int(pick["stop"])
-        at = steps.loc[k]
-        own = {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
+        at = steps.to_dict("index")[k]
         rows.append(
             RunRow(
                 *run,
                 done=int(steps.index.max()),
-                **own,
+                proposed=_whole(pick["proposed"]),
+                monotonic=_whole(pick["monotonic"]),
+                small_change=_whole(pick["small_change"]),
                 k=k,
                 met=bool(pick["met"]),
                 n_requests=float(at["n_requests"]),
@@ -185,6 +186,11 @@ def run_rows(config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
             )
         )
     return rows
+
+
+def _whole(k: Any) -> int | None:
+    """A k of `pick_table`, whose missing values are pandas'."""
+    return None if pd.isna(k) else int(k)
 
 
 def listing(path: Path) -> dict[str, Any]:
