@@ -25,8 +25,9 @@ from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import to_csv, to_html
 from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
-from tests.presets import CORRECTED, CORRECTED_SCORING, averaging
+from tests.presets import CORRECTED, CORRECTED_SCORING, ROOT, averaging
 
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 HOSTILE = "</script><script>alert('x')</script>"
 SUBJECTS = ("Lyon", HOSTILE, "Köln & <b>Ulm</b>", "Rio {de} Janeiro", "東京", 'Quote "Town"')
 METHODS = ("MEMIT", "NA_MEMIT")
@@ -93,7 +94,7 @@ def log(requests: list[Request], k: int) -> pd.DataFrame:
 
 def make_results(folder: Path, top: bool = True) -> Sources:
     """Write the results folder and say where its files are."""
-    config = {
+    config = DEFAULT | {
         "name": "made-up",
         "preset": "corrected",
         "switches": {"accuracy": "exact"},

@@ -8,7 +8,7 @@ the given files only.
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ from modeledit.presentation.figures.style import TEMPLATES
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.config import dataset_name
+from modeledit.study.config import planned_runs
 from modeledit.study.layout import RunKey
-from modeledit.study.stopping import CRITERIA, Rule
+from modeledit.study.settings import Configuration
+from modeledit.study.stopping import Rule
 from modeledit.study.switches import Switches
+from modeledit.study.validation import validate
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
 VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
@@ -73,6 +75,35 @@ class Sources:
     runs: Sequence[RunFiles] = ()  # for single edits
 
 
+@dataclass(frozen=True)
+class RunRow:
+    """A planned run: the iterations done, the stopping picks, and the values at the stop.
+
+    What a criterion picks is the run's own, None where it never fires; ``k`` is the stop by the
+    rule, or the last iteration where it was not met. What follows ``done`` is None of a run that
+    was not run.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+    done: int = 0  # iterations
+    proposed: int | None = None
+    monotonic: int | None = None
+    small_change: int | None = None
+    k: int | None = None
+    met: bool | None = None
+    n_requests: float | None = None
+    score_acc: float | None = None
+    dp: float | None = None
+    collapsed: bool | None = None
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.dataset, self.model, self.method, self.trial)
+
+
 def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool = False) -> str:
     """The report as HTML.
 
@@ -82,12 +113,13 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     """
     text = sources.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
-    config, models = settings["config"], settings["models"]
+    config = validate(Configuration, settings["config"], str(sources.config), ("config",))
+    models = settings["models"]
     switches = Switches(**settings["switches"])
-    rule = Rule(switches.stop_row, config["stop"]["epsilon"])
+    rule = Rule(switches.stop_row, config.stop.epsilon)
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
     runs = run_rows(config, metrics, rule)
-    stops = {RunKey(*(row[name] for name in RUN)): row["k"] if row["met"] else None for row in runs}
+    stops = {row.key: row.k if row.met else None for row in runs}
     index, blocks = build(sources.runs, switches, stops, max_edits, every_iteration)
     script = _template_text("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -95,15 +127,15 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
         _environment()
         .get_template("report.html.j2")
         .render(
-            name=config["name"],
+            name=config.name,
             config=config,
             models=models,
-            overridden=config.get("switches", {}),
+            overridden=config.switches,
             warning=small_model_note(
                 sorted(model["title"] for model in models.values() if not model["comparable"])
             ),
             sections=SECTIONS,
-            plan=config["runs"],
+            plan=config.runs,
             runs=runs,
             rule=rule,
             claims=_claims(sources.claims),
@@ -129,36 +161,41 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     )
 
 
-def run_rows(
-    config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
-) -> list[dict[str, Any]]:
-    """One row per planned run: the iterations done, the stopping picks, and the row at the stop.
-
-    Columns: RUN, ``done`` (iterations, 0 where it was not run), ``proposed``, ``monotonic`` and
-    ``small_change`` (its own; None where the criterion never fires), ``k`` (the stop by ``rule``,
-    or the last iteration where it was not met), ``met``, n_requests, score_acc and dp at k, and
-    ``collapsed``.
-    """
+def run_rows(config: Configuration, metrics: pd.DataFrame | None, rule: Rule) -> list[RunRow]:
+    """One row per planned run; where it stops is said by ``rule``."""
+    if metrics is None:
+        return [RunRow(*run) for run in _planned(config)]
+    measured = dict(by_run(metrics))
+    chosen = pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     rows = []
-    measured = {} if metrics is None else dict(by_run(metrics))
-    chosen = (
-        {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
-    )
     for run in _planned(config):
-        row: dict[str, Any] = run._asdict() | {"done": 0}
-        row |= dict.fromkeys((*CRITERIA, "k", "met"))
-        row |= dict.fromkeys(("n_requests", "score_acc", "dp", "collapsed"))
-        if run in chosen:
-            pick = chosen[run]
-            row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
-            row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
-            mine = measured[run].set_index("k")
-            row["done"] = int(mine.index.max())
-            at = mine.loc[row["k"]]
-            row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
-            row["collapsed"] = bool(at["me_ppl"] > COLLAPSED_ABOVE)
-        rows.append(row)
+        if run not in chosen:
+            rows.append(RunRow(*run))
+            continue
+        pick, steps = chosen[run], measured[run].set_index("k")
+        k = int(pick["stop"])
+        at = steps.to_dict("index")[k]
+        rows.append(
+            RunRow(
+                *run,
+                done=int(steps.index.max()),
+                proposed=_whole(pick["proposed"]),
+                monotonic=_whole(pick["monotonic"]),
+                small_change=_whole(pick["small_change"]),
+                k=k,
+                met=bool(pick["met"]),
+                n_requests=float(at["n_requests"]),
+                score_acc=float(at["score_acc"]),
+                dp=float(at["dp"]),
+                collapsed=bool(at["me_ppl"] > COLLAPSED_ABOVE),
+            )
+        )
     return rows
+
+
+def _whole(k: Any) -> int | None:
+    """A k of `pick_table`, whose missing values are pandas'."""
+    return None if pd.isna(k) else int(k)
 
 
 def listing(path: Path) -> dict[str, Any]:
@@ -227,13 +264,9 @@ def caption(record: Mapping[str, Any]) -> str:
 # Parts of the page
 
 
-def _planned(config: Mapping[str, Any]) -> Iterator[RunKey]:
-    for block in config["runs"]:
-        trials = block.get("trials") or config["trials"]["count"]
-        for model in block["models"]:
-            for method in block["methods"]:
-                for trial in range(1, trials + 1):
-                    yield RunKey(dataset_name(block), model, method, trial)
+def _planned(config: Configuration) -> list[RunKey]:
+    runs = planned_runs(config)
+    return [RunKey(run.dataset, run.model, run.method, run.trial) for run in runs]
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -246,7 +279,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _figure(
-    path: Path, runs: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+    path: Path, runs: Sequence[RunRow], models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.is_file() else {}
@@ -254,9 +287,9 @@ def _figure(
     # {dataset}.{model}.{method}.{figure}, or the figure's name alone.
     where = path.stem.removesuffix(name).removesuffix(".")
     for run in runs:
-        start = f"{run['dataset']}.{run['model']}."
+        start = f"{run.dataset}.{run.model}."
         if where.startswith(start):
-            place = f"{models[run['model']]['title']}, {describe_dataset(run['dataset'])}"
+            place = f"{models[run.model]['title']}, {describe_dataset(run.dataset)}"
             where = f"{where.removeprefix(start)} on {place}"
             break
     return {

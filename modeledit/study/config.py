@@ -113,16 +113,20 @@ def load_settings(config: dict, root: Path) -> Settings:
     models, found = _models(checked, known, root)
     around = checks.Surroundings(root, known, models, sources)
     _raise([*found, *checks.problems(checked, around)])
-    runs = tuple(
-        Run(dataset_name(block), model, method, trial, block.iterations)
-        for block in checked.runs
-        for model in block.models
-        for method in block.methods
-        for trial in range(1, checks.trials_of(checked, block) + 1)
-    )
-    settings = Settings(checked, switches, models, runs, sources)
+    settings = Settings(checked, switches, models, planned_runs(checked), sources)
     _raise(_covariance_problems(settings))
     return settings
+
+
+def planned_runs(config: Configuration) -> tuple[Run, ...]:
+    """Every run of a configuration: each combination in each block, trial by trial."""
+    return tuple(
+        Run(dataset_name(block), model, method, trial, block.iterations)
+        for block in config.runs
+        for model in block.models
+        for method in block.methods
+        for trial in range(1, checks.trials_of(config, block) + 1)
+    )
 
 
 def _raise(problems: Iterable[str]) -> None:

@@ -465,7 +465,7 @@ def test_stop_row(stop_row, k):
     assert set(data.stop_of.values()) == {k}
     block = {"dataset": "d", "requests": "eligible", "models": ["m"], "methods": ["MEMIT"]}
     planned = run_rows({"runs": [block], "trials": {"count": 2}}, frame, rule)
-    assert [(row["k"], row["met"]) for row in planned] == [(k, True)] * 2
+    assert [(row.k, row.met) for row in planned] == [(k, True)] * 2
 
 
 def test_round_per_trial():

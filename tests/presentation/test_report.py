@@ -185,17 +185,17 @@ def test_runs_planned_and_done(sources):
     config = R.yaml.safe_load(sources.config.read_text(encoding="utf-8"))["config"]
     metrics = R.read_metrics(sources.metrics)
     rows = R.run_rows(config, metrics, Rule("trial"))
-    names = [(row["method"], row["trial"]) for row in rows]
+    names = [(row.method, row.trial) for row in rows]
     assert names == [(method, trial) for method in (*METHODS, "PMET") for trial in TRIALS]
-    assert [row["done"] for row in rows] == [2] * 4 + [0] * 2
-    assert rows[0]["proposed"] == rows[0]["k"] == 2 and rows[0]["dp"] == pytest.approx(0.5)
-    assert rows[0]["collapsed"] is False and rows[-1]["k"] is None
+    assert [row.done for row in rows] == [2] * 4 + [0] * 2
+    assert rows[0].proposed == rows[0].k == 2 and rows[0].dp == pytest.approx(0.5)
+    assert rows[0].collapsed is False and rows[-1].k is None
     # never met: the last iteration stands in
     row = R.run_rows(config, metrics, Rule("trial", 0.1))[0]
-    assert (row["proposed"], row["k"], row["dp"]) == (None, 2, pytest.approx(0.5))
-    assert R.run_rows(config, None, Rule("trial"))[0]["done"] == 0
+    assert (row.proposed, row.k, row.dp) == (None, 2, pytest.approx(0.5))
+    assert R.run_rows(config, None, Rule("trial"))[0].done == 0
     config["runs"][0]["trials"] = 1
-    assert [row["trial"] for row in R.run_rows(config, metrics, Rule("trial"))] == [1, 1, 1]
+    assert [row.trial for row in R.run_rows(config, metrics, Rule("trial"))] == [1, 1, 1]
 
 
 def test_lists_are_in_percent_and_without_nan(sources):
