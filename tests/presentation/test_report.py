@@ -70,8 +70,13 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(sources):
-    return Page(R.render(sources))
+def html(sources):
+    return R.render(sources)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
 
 
 # ---- The page
@@ -127,8 +132,8 @@ def test_tables_figures_and_claims_are_in_it(page, sources):
     assert base64.b64decode(csv.split(",")[1]) == sources.tables[0].with_suffix(".csv").read_bytes()
 
 
-def test_the_same_files_give_the_same_bytes(sources):
-    assert R.render(sources) == R.render(sources)
+def test_the_same_files_give_the_same_bytes(sources, html):
+    assert R.render(sources) == html
 
 
 def test_what_was_not_made_is_said(sources):
@@ -161,13 +166,13 @@ def test_lists_without_rows(sources, tmp_path):
     assert page.text.count("Not run: ") == 1  # the jobs
 
 
-def test_a_partial_study_says_so(sources, tmp_path):
+def test_a_partial_study_says_so(sources, page, tmp_path):
     whole = R.yaml.safe_load(sources.config.read_text(encoding="utf-8"))
     whole["config"]["partial"] = True
     path = tmp_path / "config.yaml"
     path.write_text(R.yaml.safe_dump(whole), encoding="utf-8")
     assert "may still be running" in Page(R.render(replace(sources, config=path))).text
-    assert "may still be running" not in Page(R.render(sources)).text
+    assert "may still be running" not in page.text
 
 
 def test_a_figure_without_a_record_is_shown(sources, tmp_path):
@@ -217,12 +222,11 @@ def test_infinite_and_missing_values_of_a_list(tmp_path):
     ]
 
 
-def test_verdicts_have_their_tones(sources):
-    text = R.render(sources)
-    assert '<span class="badge good">match</span>' in text
-    assert '<span class="badge fair">holds in part</span>' in text
-    assert '<span class="badge bad">does not hold</span>' in text
-    assert '<span class="badge ">not comparable</span>' in text
+def test_verdicts_have_their_tones(html):
+    assert '<span class="badge good">match</span>' in html
+    assert '<span class="badge fair">holds in part</span>' in html
+    assert '<span class="badge bad">does not hold</span>' in html
+    assert '<span class="badge ">not comparable</span>' in html
     assert set(R.TONES) < {*comparison.VERDICTS, "holds", "holds in part", "does not hold"}
 
 

@@ -147,6 +147,7 @@ def test_the_edit_is_real(smoke):
 
 
 def test_iterations_after_the_stop_hold_nothing(smoke):
+    seen = 0
     for method in ("MEMIT", "NA_MEMIT"):
         states = [
             read_json(smoke.folder / CHAIN / method / f"trial1/iter{k}/state.json")
@@ -154,10 +155,12 @@ def test_iterations_after_the_stop_hold_nothing(smoke):
         ]
         stop = next(s["k"] for s in states if s["stopped"])
         for state in states[stop:]:
+            seen += 1
             assert state["passed_on"] and state["held_by"] == stop
             folder = smoke.folder / CHAIN / method / f"trial1/iter{state['k']}"
             assert pd.read_parquet(folder / "scores.parquet").empty
             assert (folder / "edited.safetensors").stat().st_size < 1000
+    assert seen, "a run must stop before its last iteration"
 
 
 def test_every_claim_has_a_verdict_and_no_cell_is_set_against_the_paper(smoke):
