@@ -213,8 +213,7 @@ def test_prepared_model_is_the_model_that_was_saved(corrected, name):
 
 @every_run
 def test_each_iteration_writes_its_layers_and_no_others(corrected, model, method):
-    state = read_json(chain(corrected, model, method) / f"iter{BUDGET}" / "state.json")
-    for k in range(1, state["held_by"] + 1):
+    for k in range(1, BUDGET + 1):
         check_edited(corrected, model, method, k)
 
 
@@ -223,16 +222,13 @@ def test_second_iteration_continues_from_the_first(corrected, model, method):
     first, second = (
         read_json(chain(corrected, model, method) / f"iter{k}" / "state.json") for k in (1, 2)
     )
+    assert first["dp"] > 1 and not first["stopped"]  # random weights are far from the rule
     assert first["differences"] == [first["dp"]]
-    assert second["stopped"]
-    assert second["passed_on"] == first["stopped"] == (first["dp"] <= 1.0)
-    if first["stopped"]:
-        assert second["differences"] == first["differences"]
-    else:
-        assert second["differences"] == [first["dp"], second["dp"]]
-        # An iteration is deterministic: from the unedited model it would write the first's weights.
-        one, two = (down_weights(corrected, model, method, k) for k in (1, 2))
-        assert all((one[name] != two[name]).any() for name in one)
+    assert second["stopped"] and not second["passed_on"]  # the last that it may have
+    assert second["differences"] == [first["dp"], second["dp"]]
+    # An iteration is deterministic: from the unedited model it would write the first's weights.
+    one, two = (down_weights(corrected, model, method, k) for k in (1, 2))
+    assert all((one[name] != two[name]).any() for name in one)
 
 
 @every_run
@@ -252,10 +248,7 @@ def test_metrics_have_every_run_and_iteration(corrected):
     assert list(metrics.columns) == list(COLUMNS)
     found = {run: group["k"].tolist() for run, group in metrics.groupby(["model", "method"])}
     assert sorted(found) == sorted(RUNS)
-    for (model, method), ks in found.items():
-        state = read_json(chain(corrected, model, method) / f"iter{BUDGET}" / "state.json")
-        assert ks == list(range(state["held_by"] + 1))
-    assert max(map(max, found.values())) == BUDGET  # at least one chain has a second link
+    assert all(ks == list(range(BUDGET + 1)) for ks in found.values())
     assert (metrics["n_requests"] == SIZE).all()
     assert np.isfinite(metrics["me_ppl"]).all()
     edited = metrics[metrics["k"] > 0]
