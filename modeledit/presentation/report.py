@@ -118,7 +118,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     switches = Switches(**settings["switches"])
     rule = Rule(switches.stop_row, config.stop.epsilon)
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
-    runs = run_rows(config, metrics, rule)
+    runs = run_rows([run.key for run in planned_runs(config)], metrics, rule)
     stops = {row.key: row.k if row.met else None for row in runs}
     index, blocks = build(sources.runs, switches, stops, max_edits, every_iteration)
     script = _template_text("report.js")
@@ -161,14 +161,14 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     )
 
 
-def run_rows(config: Configuration, metrics: pd.DataFrame | None, rule: Rule) -> list[RunRow]:
+def run_rows(planned: Sequence[RunKey], metrics: pd.DataFrame | None, rule: Rule) -> list[RunRow]:
     """One row per planned run; where it stops is said by ``rule``."""
     if metrics is None:
-        return [RunRow(*run) for run in _planned(config)]
+        return [RunRow(*run) for run in planned]
     measured = dict(by_run(metrics))
     chosen = pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     rows = []
-    for run in _planned(config):
+    for run in planned:
         if run not in chosen:
             rows.append(RunRow(*run))
             continue
@@ -262,11 +262,6 @@ def caption(record: Mapping[str, Any]) -> str:
 
 # --------------------------------------------------------------------------------------------
 # Parts of the page
-
-
-def _planned(config: Configuration) -> list[RunKey]:
-    runs = planned_runs(config)
-    return [RunKey(run.dataset, run.model, run.method, run.trial) for run in runs]
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -62,6 +62,22 @@ def test_a_state_of_another_model_or_method_is_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_is_read_back_as_another_is_refused(run, tmp_path, monkeypatch):
+    base, folder, _ = run
+    read, out = export.load_model, tmp_path / "out"
+
+    def damaged(path):
+        model, tokenizer = read(path)
+        if path == out:
+            model.write_down_weight(0, model.down_weight(0) + 0.01)
+        return model, tokenizer
+
+    monkeypatch.setattr(export, "load_model", damaged)
+    with pytest.raises(StateError, match="out: read back, .* differently by up to .* delete the"):
+        export.export_model(base, folder / "iter1" / "state.json", out, "MEMIT")
+    assert not (out / "edited.json").exists()
+
+
 def test_digests_compare_states_by_content(run, tmp_path, capsys):
     _, folder, matrix = run
     one, two = str(folder / "iter1"), str(folder / "iter2")

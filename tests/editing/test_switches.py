@@ -1,6 +1,5 @@
 """Every switch: a case made for it on which its two behaviours differ, each as it should be."""
 
-import math
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -400,13 +399,13 @@ def trials(*scores):
 
 
 def test_trial_score():
-    """F.4: 0.444 and 0.555 average to 0.4995, to 0.5 where each is rounded first."""
-    rows = trials(0.444, 0.556)
+    """F.4: 0.444 and 0.557 average to 0.5005, to 0.5 where each is rounded first."""
+    rows = trials(0.444, 0.557)
     plain, rounded, of_means = (
         aggregate(rows, ("k",), averaging(Rule("trial"), trial_agg=name))["score_acc"][0]
         for name in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
     )
-    assert plain == pytest.approx(0.5) and rounded == pytest.approx((0.44 + 0.56) / 2)
+    assert plain == pytest.approx(0.5005) and rounded == pytest.approx((0.44 + 0.56) / 2)
     rows = trials(0.444, 0.444)
     plain, rounded = (
         aggregate(rows, ("k",), averaging(Rule("trial"), trial_agg=name))["score_acc"][0]
@@ -463,8 +462,7 @@ def test_stop_row(stop_row, k):
     assert data.stops["d-eligible", "m", "MEMIT"].k == k
     assert {picked["proposed"] for picked in data.picks.values()} == {k}
     assert set(data.stop_of.values()) == {k}
-    block = {"dataset": "d", "requests": "eligible", "models": ["m"], "methods": ["MEMIT"]}
-    planned = run_rows({"runs": [block], "trials": {"count": 2}}, frame, rule)
+    planned = run_rows([RunKey("d-eligible", "m", "MEMIT", trial) for trial in (1, 2)], frame, rule)
     assert [(row.k, row.met) for row in planned] == [(k, True)] * 2
 
 
@@ -474,4 +472,3 @@ def test_round_per_trial():
     kept, rounded = (averaging(Rule("trial"), round_per_trial=n) for n in (None, 2))
     assert aggregate(rows, ("k",), kept)["eff_acc"][0] == pytest.approx(1 / 3)
     assert aggregate(rows, ("k",), rounded)["eff_acc"][0] == 0.33
-    assert not math.isnan(rows["eff_acc"][0])

@@ -374,10 +374,11 @@ def test_every_method_keeps_to_the_device_and_computes_the_same_there(study, kin
 @pytest.mark.parametrize("kind", SAME_SHAPE)
 def test_models_of_the_same_shape(study, kind):
     work = study(kind)
-    with VirtualCuda():
+    with VirtualCuda() as device:
         factors = work.factors()
-        for name in ("ROME", "NA_MEMIT", "NAP_PMET"):
-            work.edit(name, factors)
+        found = {name: work.edit(name, factors)[0] for name in ("ROME", "NA_MEMIT", "NAP_PMET")}
+        assert device.waits == 0
+    pd.testing.assert_frame_equal(found["NAP_PMET"], work.edit("NAP_PMET", factors, "cpu")[0])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
