@@ -1,7 +1,8 @@
 """How sure a number is, over edits and over trials (nothing here needs a model).
 
 The plan. The inputs are metrics.csv (one row per run and iteration) and the runs'
-request_metrics.parquet (one row per run, iteration and edit). The paper prints means of three trials without a spread.
+request_metrics.parquet (one row per run, iteration and edit). The paper prints means of three
+trials without a spread.
 
 `intervals` puts two kinds of interval around each mean:
 
