@@ -155,11 +155,11 @@ def main() -> int:
     requests = common.draw_requests(arguments.requests, arguments.seed, editing)
     work = common.make_work(arguments, arguments.method, requests, loaded)
     problems = work.problems()
-    replace(work, hyper={**work.hyper, "steps": 2}).optimize(problems[:1])  # warm-up
+    work.in_steps(2).optimize(problems[:1])  # warm-up
 
     runs = [(name, variant, work) for name, variant in VARIANTS.items()]
     runs += [
-        (f"token budget {budget}", nullcontext, replace(work, token_budget=budget))
+        (f"token budget {budget}", nullcontext, work.changed(token_budget=budget))
         for budget in arguments.budgets
         if budget != work.token_budget
     ]

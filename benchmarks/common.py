@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from modeledit.data.geography import build_requests
 from modeledit.data.requests import Request
 from modeledit.data.trials import split_trials
-from modeledit.editing.iteration import spread_settings, target_settings, tokenization_of
+from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import Targets, TargetSettings, optimize, perplexities
 from modeledit.editing.problem import Problem, build_problem
 from modeledit.editing.rome import edit_in_turn
@@ -41,7 +41,10 @@ from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import Row, subject_row
 from modeledit.presentation.figures.style import STYLE
+from modeledit.study.config import described_model, preset_switches
+from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.methods import METHODS, NAMES, Method
+from modeledit.study.models import Model
 from tests.reference import plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,11 +68,31 @@ class Work:
     requests: Sequence[Request]
     contexts: Sequence[str]
     covariance: torch.Tensor
-    method: Method
-    hyper: Mapping
-    switches: Mapping
-    token_budget: int
-    precision: str = "float32"
+    how: EditSettings
+
+    @property
+    def method(self) -> Method:
+        return self.how.method
+
+    @property
+    def hyper(self) -> Hyperparameters:
+        return self.how.hyper
+
+    @property
+    def token_budget(self) -> int:
+        return self.how.token_budget
+
+    @property
+    def precision(self) -> str:
+        return self.how.precision
+
+    def changed(self, **settings: object) -> "Work":
+        """The same with other settings: hyper, precision, token_budget."""
+        return replace(self, how=replace(self.how, **settings))
+
+    def in_steps(self, steps: int) -> "Work":
+        """The same with another number of steps."""
+        return self.changed(hyper=replace(self.hyper, steps=steps))
 
     @property
     def in_turn(self) -> bool:
@@ -78,23 +101,22 @@ class Work:
 
     @property
     def neighbor_contexts(self) -> list[str]:
-        return self.method.neighbor_contexts(self.contexts, self.switches["nap_prefixes"])
+        return self.how.neighbor_contexts(self.contexts)
 
     @property
     def settings(self) -> TargetSettings:
-        return target_settings(self.method, self.hyper, self.switches, self.precision)
+        return self.how.targets
 
     @property
     def covariances(self) -> dict[int, torch.Tensor]:
-        return dict.fromkeys(self.hyper["layers"], self.covariance)
+        return dict.fromkeys(self.hyper.layers, self.covariance)
 
     @property
     def rome_covariance(self) -> torch.Tensor | None:
-        return self.covariance if self.switches["rome_covariance"] else None
+        return self.covariance if self.how.switches.rome_covariance else None
 
     def problems(self) -> list[Problem]:
-        kind = self.switches["target_tokenization"]
-        tokenization = tokenization_of(self.method, self.model, kind)
+        tokenization = self.how.tokenization(self.model)
         return [
             build_problem(
                 self.tokenizer,
@@ -124,7 +146,7 @@ class Work:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Leave the model as it was."""
-        originals = {i: self.model.down_weight(i).clone() for i in self.hyper["layers"]}
+        originals = {i: self.model.down_weight(i).clone() for i in self.hyper.layers}
         try:
             yield
         finally:
@@ -136,24 +158,22 @@ def make_work(
     arguments: argparse.Namespace, name: str, requests: Sequence[Request], loaded: tuple
 ) -> Work:
     """Method `name` on `requests`, with the model that `load` gave and contexts of its own."""
-    model, tokenizer, algorithms = loaded
+    model, tokenizer, described = loaded
     method = METHODS[name]
-    hyper = algorithms[method.algorithm]
+    hyper = described.hyperparameters(method.algorithm)
     if arguments.steps:
-        hyper = {**hyper, "steps": arguments.steps}
+        hyper = replace(hyper, steps=arguments.steps)
     contexts = generate_contexts(
         model.model, tokenizer, method.context_lengths, seed=arguments.seed
     )
+    switches = preset_switches("corrected", ROOT)
     return Work(
         model,
         tokenizer,
         requests,
         contexts,
         torch.eye(model.down_weight(0).shape[1], dtype=torch.float64),
-        method,
-        hyper,
-        read_yaml(ROOT / "config/presets.yaml")["corrected"],
-        arguments.token_budget,
+        EditSettings(method, hyper, switches, "float32", arguments.token_budget),
     )
 
 
@@ -164,10 +184,6 @@ def draw_requests(count: int, seed: int, editing: int = 1) -> list[Request]:
         replace(r, neighbors=r.neighbors[editing:], editing_neighbors=r.neighbors[:editing])
         for r in drawn
     ]
-
-
-def read_yaml(path: Path) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -182,12 +198,12 @@ def run_engine(work: Work) -> tuple["Clock", Targets]:
         targets = work.optimize(problems)
     if not work.in_turn:
         with clock.stage("spread"):
-            shape = spread_settings(work.method, work.hyper)
-            spread(model, work.key_rows(), targets.state, work.covariances, shape, budget)
+            how = work.how.spread
+            spread(model, work.key_rows(), targets.state, work.covariances, how, budget)
     with clock.stage("p-hat"):
         perplexities(model, problems, work.settings, budget)
     with clock.stage("scoring"):
-        score(model, work.tokenizer, work.requests, token_budget=budget)
+        score(model, work.tokenizer, work.requests, work.how.switches, token_budget=budget)
     return clock, targets
 
 
@@ -197,11 +213,11 @@ def run_plain(work: Work) -> tuple["Clock", list[plain.Optimized]]:
     names = ("layers", "lr", "steps", "clamp", "weight_decay", "kl_factor", "covariance_weight")
     settings = plain.Settings(
         method=work.method.algorithm,
-        nll_loss_factor=work.hyper.get("nll_factor", 1.0),
-        neighbor_weight=work.switches["neighbor_weight"],
-        neighbor_length=work.switches["neighbor_length"],
-        target_tokenization=work.switches["target_tokenization"],
-        **{name: work.hyper[name] for name in names if name in work.hyper},
+        nll_loss_factor=work.hyper.nll_factor,
+        neighbor_weight=work.how.switches.neighbor_weight,
+        neighbor_length=work.how.switches.neighbor_length,
+        target_tokenization=work.how.switches.target_tokenization,
+        **{name: value for name, value in vars(work.hyper).items() if name in names},
     )
     given = (model, tokenizer)
     with clock.stage("optimization"), matrix_precision(work.precision, model.device.type):
@@ -245,7 +261,7 @@ def run_plain(work: Work) -> tuple["Clock", list[plain.Optimized]]:
 
 def measure(side: Callable[[Work], tuple], work: Work) -> tuple:
     """What `side` gives for `work`, once warm; the model is left as it was."""
-    warm_up = replace(work, requests=work.requests[:1], hyper={**work.hyper, "steps": 2})
+    warm_up = replace(work, requests=work.requests[:1]).in_steps(2)
     for part in (warm_up, work):
         with work.unchanged():
             outcome = side(part)
@@ -278,7 +294,7 @@ def plain_seconds(
     if "spread" in scaled and share > 1:
         matrix = work.covariance.to(work.model.device)
         once, _ = timed(partial(torch.linalg.solve, matrix, matrix[:, : len(slow)]))
-        solving = min(once * len(work.hyper["layers"]), clock.seconds["spread"])
+        solving = min(once * len(work.hyper.layers), clock.seconds["spread"])
         scaled["spread"] = solving + (clock.seconds["spread"] - solving) * share
     return scaled
 
@@ -406,7 +422,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         description=description.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    budget = read_yaml(ROOT / "config/config.yaml")["compute"]["token_budget"]
+    default = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    budget = default["compute"]["token_budget"]
     add = parser.add_argument
     add("--threads", type=positive, default=2, help="CPU threads")
     add("--token-budget", type=positive, default=budget, help="tokens the engine runs at once")
@@ -444,7 +461,7 @@ def positive(text: str) -> int:
     return number
 
 
-def load(arguments: argparse.Namespace) -> tuple[EditableModel, object, dict]:
+def load(arguments: argparse.Namespace) -> tuple[EditableModel, object, Model]:
     """The model, its tokenizer and its hyperparameters; `arguments.device` becomes the real one."""
     path = ROOT / "config/models" / f"{arguments.model.resolve().name}.yaml"
     if not (arguments.model / "config.json").is_file():
@@ -453,7 +470,7 @@ def load(arguments: argparse.Namespace) -> tuple[EditableModel, object, dict]:
         sys.exit(f"--model {arguments.model}: no {path}")
     arguments.device = prepare_device(arguments.device, arguments.threads)
     model, tokenizer = load_model(arguments.model, arguments.device)
-    return model, tokenizer, read_yaml(path)["algorithms"]
+    return model, tokenizer, described_model(path.stem, ROOT)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ runs on a CPU with small models of the same families. See benchmarks/README.md.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import common
@@ -23,15 +23,18 @@ from transformers import (
     PretrainedConfig,
 )
 
+from modeledit.editing.iteration import EditSettings
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokenizer import load_tokenizer
+from modeledit.study.config import described_model, preset_switches
 from modeledit.study.methods import METHODS
+from modeledit.study.models import ModelShape
 from tests.reference.models import tiny_contexts, tiny_tokenizer
 
 HEADS = {"gpt2-xl": 25, "gpt-j-6b": 16, "llama-2-7b": 32}
 VOCABULARY = {"gpt2-xl": 50257, "gpt-j-6b": 50400, "llama-2-7b": 32000}
 TINY = {"depth": 6, "width": 64, "mlp_width": 256}
-TINY_LAYERS = [1, 2, 3]
+TINY_LAYERS = (1, 2, 3)
 SAMPLE = 8  # requests whose operations are counted
 
 
@@ -50,46 +53,47 @@ class Folded:
         return {"input_ids": self.encode(text)}
 
 
-def config_of(family: str, shape: Mapping, heads: int, vocabulary: int) -> PretrainedConfig:
+def config_of(family: str, shape: ModelShape, heads: int, vocabulary: int) -> PretrainedConfig:
     """The transformers configuration of a model of this shape."""
     marks = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0}
     if family == "llama":
         return LlamaConfig(
-            hidden_size=shape["width"],
-            intermediate_size=shape["mlp_width"],
-            num_hidden_layers=shape["depth"],
+            hidden_size=shape.width,
+            intermediate_size=shape.mlp_width,
+            num_hidden_layers=shape.depth,
             num_attention_heads=heads,
             **marks,
         )
     sizes = {
-        "n_embd": shape["width"],
-        "n_inner": shape["mlp_width"],
-        "n_layer": shape["depth"],
+        "n_embd": shape.width,
+        "n_inner": shape.mlp_width,
+        "n_layer": shape.depth,
         "n_head": heads,
         **marks,
     }
     if family == "gptj":
-        rotary = min(64, shape["width"] // heads)
+        rotary = min(64, shape.width // heads)
         return GPTJConfig(rotary_dim=rotary, tie_word_embeddings=False, **sizes)
     return GPT2Config(**sizes)
 
 
 def make_work(arguments: argparse.Namespace, name: str, requests: Sequence) -> Work:
     """The work of `--method` with a model of the shape of `name`."""
-    described = common.read_yaml(common.ROOT / "config/models" / f"{name}.yaml")
+    described = described_model(name, common.ROOT)
     method = METHODS[arguments.method]
-    hyper = dict(described["algorithms"][method.algorithm])
-    shape, heads, vocabulary = described, HEADS[name], VOCABULARY[name]
+    hyper = described.hyperparameters(method.algorithm)
+    shape, heads, vocabulary = described.shape, HEADS[name], VOCABULARY[name]
     if arguments.scale == "tiny":
-        shape, heads, vocabulary = TINY, 4, 512
-        hyper["layers"] = TINY_LAYERS
+        shape, heads, vocabulary = replace(shape, **TINY), 4, 512
+        hyper = replace(hyper, layers=TINY_LAYERS)
     if arguments.steps:
-        hyper["steps"] = arguments.steps
+        hyper = replace(hyper, steps=arguments.steps)
     torch.manual_seed(arguments.seed)
     with torch.device(arguments.device):
-        config = config_of(described["family"], shape, heads, vocabulary)
+        config = config_of(described.family, shape, heads, vocabulary)
         model = EditableModel(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
-        covariance = torch.eye(shape["mlp_width"], dtype=torch.float64)
+        covariance = torch.eye(shape.mlp_width, dtype=torch.float64)
+    switches = preset_switches("corrected", common.ROOT)
     folder = common.ROOT / "resources/models/smollm2-135m"
     prepared = (folder / "tokenizer.json").is_file()
     tokenizer = load_tokenizer(folder) if prepared else tiny_tokenizer()
@@ -99,10 +103,7 @@ def make_work(arguments: argparse.Namespace, name: str, requests: Sequence) -> W
         requests,
         tiny_contexts(),
         covariance,
-        method,
-        hyper,
-        common.read_yaml(common.ROOT / "config/presets.yaml")["corrected"],
-        arguments.token_budget,
+        EditSettings(method, hyper, switches, "float32", arguments.token_budget),
     )
 
 
@@ -114,10 +115,7 @@ def count_operations(work: Work, steps: Sequence[float]) -> float:
     """
     few = [work.requests[i] for i in common.pick(len(work.requests), SAMPLE)]
     once, twice = (
-        common.count_operations(
-            replace(work, requests=few, hyper={**work.hyper, "steps": number}).optimize
-        )
-        / len(few)
+        common.count_operations(replace(work, requests=few).in_steps(number).optimize) / len(few)
         for number in (1, 2)
     )
     return once * len(steps) + (twice - once) * (sum(steps) - len(steps))
@@ -186,7 +184,7 @@ def main() -> int:
         work = make_work(arguments, name, requests)
         for precision in arguments.precision:
             common.say(f"{name}, {precision}")
-            table = measure(replace(work, precision=precision), arguments.plain_requests)
+            table = measure(work.changed(precision=precision), arguments.plain_requests)
             rows += [{"model": name, "method": arguments.method, **row} for row in table]
         del work
         if arguments.device == "cuda":

@@ -44,7 +44,7 @@ class Bench:
 
 def warm(work: Work) -> None:
     """Run the smallest OPTIMIZATION once."""
-    one = replace(work, requests=work.requests[:1], hyper={**work.hyper, "steps": 2})
+    one = replace(work, requests=work.requests[:1]).in_steps(2)
     with work.unchanged():
         one.optimize()
 
@@ -125,7 +125,7 @@ def covariance_section(bench: Bench) -> Rows:
     for length in bench.arguments.lengths:
         texts = [FILLER * length] * 2
         gather = partial(
-            second_moments, work.model, work.tokenizer, texts, work.hyper["layers"], length
+            second_moments, work.model, work.tokenizer, texts, work.hyper.layers, length
         )
         seconds, (_, tokens) = common.timed(gather, bench.arguments.repeats)
         rows.append(
@@ -196,7 +196,7 @@ def precision_section(bench: Bench) -> Rows:
     work, rows = bench.work(bench.arguments.method, min(8, bench.arguments.max_requests)), []
     warm(work)
     for precision in ("float32", "tf32", "bf16"):
-        seconds, found = common.timed(replace(work, precision=precision).optimize)
+        seconds, found = common.timed(work.changed(precision=precision).optimize)
         if not rows:
             exact = found
         errors = common.relative_errors(found.state, exact.state)

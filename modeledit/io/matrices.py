@@ -1,7 +1,7 @@
 """Named matrices in safetensors, with their provenance, which is verified on load. No torch."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,12 @@ class LazyMatrices(Mapping):
     """
 
     def __init__(
-        self, path: Path, expected: Mapping[str, str], prefix: str, layers: list[int], width: int
+        self,
+        path: Path,
+        expected: Mapping[str, str],
+        prefix: str,
+        layers: Sequence[int],
+        width: int,
     ):
         self.path, self.prefix, self.layers = path, prefix, layers
         with safe_open(path, framework="numpy") as stream:

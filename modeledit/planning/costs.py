@@ -175,7 +175,7 @@ class Edit:
         values = sum(last - layer + 1 for layer in layers)
         forward = m * block * (keys * (carried + len(layers)) + bare * (carried + values))
         if self.method.write == "rank_one":
-            solved = m * (2 * mlp**2 * self.covariance + 2 * width * mlp)
+            solved: float = m * (2 * mlp**2 * self.covariance + 2 * width * mlp)
         elif m < mlp:
             small = m**3 / 3 + 4 * m**2 * mlp
             solved = len(layers) * (2 * mlp**2 * m + small + 2 * width * m * mlp)

@@ -8,6 +8,7 @@ come from `costs`, peaks and disk from `memory`; the facts about files and earli
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from modeledit.planning import costs, memory
 from modeledit.planning.costs import Edit, Speed
@@ -91,6 +92,16 @@ class Line:
     full_hours: tuple[float, float] | None
 
 
+class _Hours(NamedTuple):
+    """Times of a `Line`; nothing is known without a speed."""
+
+    first: float | None = None
+    expected: float | None = None
+    most: float | None = None
+    early: tuple[float, float] | None = None
+    full: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that is known beforehand.
@@ -110,7 +121,7 @@ class Plan:
     @property
     def jobs(self) -> tuple[int, int]:
         """All jobs, edits included, and those that are done."""
-        parts = [*self.stages, *self.edits]
+        parts: list[Stage | Line] = [*self.stages, *self.edits]
         return sum(part.jobs for part in parts), sum(part.done for part in parts)
 
     @property
@@ -119,10 +130,13 @@ class Plan:
 
     def hours(self, most: bool = False) -> float | None:
         """Device-hours left, as expected or at most; None where they are not known."""
-        found = [line.most_hours if most else line.hours for line in self.edits]
-        if None in found:
-            return None
-        return sum(found) + sum(stage.hours or 0 for stage in self.stages)
+        total = sum(stage.hours or 0 for stage in self.stages)
+        for line in self.edits:
+            hours = line.most_hours if most else line.hours
+            if hours is None:
+                return None
+            total += hours
+        return total
 
 
 def make_plan(
@@ -257,7 +271,7 @@ def _line(
     def most(chain: Chain) -> int:
         return chain.edited if chain.stopped else chain.links
 
-    def hours(requests: int, first: int, last: int, all_steps: bool = False) -> float:
+    def hours(speed: Speed, requests: int, first: int, last: int, all_steps: bool = False) -> float:
         """Device-hours of iterations first..last of one run."""
         total = 0.0
         for k in range(first, last + 1):
@@ -266,20 +280,21 @@ def _line(
             total += edit.job(requests, n).seconds(speed)
         return scale * total / 3600
 
-    def both(mode: str) -> tuple[float, float]:
-        low, high = (sum(hours(c.requests, 1, n) for c in chains) for n in spans[mode])
+    def both(speed: Speed, mode: str) -> tuple[float, float]:
+        low, high = (sum(hours(speed, c.requests, 1, n) for c in chains) for n in spans[mode])
         return low, high
 
-    times = dict.fromkeys(("first_hours", "hours", "most_hours", "early_hours", "full_hours"))
-    if speed:
-        times = {
-            "first_hours": hours(max(c.requests for c in chains), 1, 1, all_steps=True),
-            "hours": sum(hours(c.requests, c.edited + 1, likely(c)) for c in chains),
-            "most_hours": sum(hours(c.requests, c.edited + 1, most(c), True) for c in chains),
-            "early_hours": both("early"),
-            "full_hours": both("full"),
-        }
     requests = max(chain.requests for chain in chains)
+    times = _Hours()
+    if speed:
+        times = _Hours(
+            first=hours(speed, requests, 1, 1, all_steps=True),
+            expected=sum(hours(speed, c.requests, c.edited + 1, likely(c)) for c in chains),
+            most=sum(hours(speed, c.requests, c.edited + 1, most(c), True) for c in chains),
+            early=both(speed, "early"),
+            full=both(speed, "full"),
+        )
+    counts = {mode: (len(chains) * low, len(chains) * high) for mode, (low, high) in spans.items()}
     peak = memory.editing(edit.model, edit.token_budget, requests, edit.method.n_contexts)
     return Line(
         *key,
@@ -292,9 +307,13 @@ def _line(
         device_gb=peak.device / 1e9,
         host_gb=peak.host / 1e9,
         measured=jobs,
-        early=tuple(len(chains) * n for n in spans["early"]),
-        full=tuple(len(chains) * n for n in spans["full"]),
-        **times,
+        early=counts["early"],
+        full=counts["full"],
+        first_hours=times.first,
+        hours=times.expected,
+        most_hours=times.most,
+        early_hours=times.early,
+        full_hours=times.full,
     )
 
 
@@ -394,8 +413,8 @@ def disk(
         edited[chain.run.dataset, chain.run.model, chain.run.method] += chain.edited
     for line in lines:
         key = line.dataset, line.model, line.method
-        layers = edit_of(settings, *key).hyper.layers
-        one = memory.disk(settings.models[line.model], len(layers), 1).run
+        written = edit_of(settings, *key).hyper.layers
+        one = memory.disk(settings.models[line.model], len(written), 1).run
         parts["states"] += one * (line.most - edited[key])
         expected += one * (line.expected - edited[key])
     return parts, expected

@@ -130,11 +130,22 @@ def _raise(problems: Iterable[str]) -> None:
         raise ConfigError("\n".join(lines))
 
 
+def preset_switches(preset: str, root: Path) -> Switches:
+    """What config/presets.yaml below `root` settles; Invalid or ConfigError if it is wrong."""
+    presets = read_yaml(root / "config" / "presets.yaml", "config/presets.yaml")
+    found = presets.get(preset) if isinstance(presets, dict) else None
+    return validate(Switches, found, "config/presets.yaml", (preset,))
+
+
+def described_model(name: str, root: Path) -> Model:
+    """What config/models below `root` says of a model; Invalid or ConfigError if it is wrong."""
+    at = f"config/models/{name}.yaml"
+    return validate(Model, read_yaml(root / at, at), at)
+
+
 def _switches(config: Configuration, root: Path) -> Switches:
     """The preset's switches with the configuration's over them."""
-    presets = read_yaml(root / "config" / "presets.yaml", "config/presets.yaml")
-    preset = presets.get(config.preset) if isinstance(presets, dict) else None
-    settled = validate(Switches, preset, "config/presets.yaml", (config.preset,))
+    settled = preset_switches(config.preset, root)
     return validate(Switches, vars(settled) | config.switches, "config", ("switches",))
 
 
@@ -152,9 +163,8 @@ def _models(
     models: dict[str, Model] = {}
     problems: list[str] = []
     for name in sorted({m for block in config.runs for m in block.models} & set(known)):
-        at = f"config/models/{name}.yaml"
         try:
-            models[name] = validate(Model, read_yaml(root / at, at), at)
+            models[name] = described_model(name, root)
         except Invalid as error:
             problems += error.problems
         except ConfigError as error:

@@ -6,6 +6,7 @@ while nothing has been downloaded.
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from annotated_types import Ge, Le, MinLen
@@ -88,52 +89,65 @@ class Source:
     revision: str = ""
 
 
+@dataclass(frozen=True)
 class Sources:
     """Everything that config/sources.yaml describes, as `Source`s."""
 
-    def __init__(self, described: PublishedFiles):
-        self._described = described
-        self.files = {
+    described: PublishedFiles
+
+    @cached_property
+    def files(self) -> dict[str, Source]:
+        """The files at places on the web, by name."""
+        places = self.described.places
+        return {
             name: Source(
                 name,
                 file.path,
                 file.sha256,
-                tuple(f"{address}/{file.path}" for address in described.places[file.place]),
+                tuple(f"{address}/{file.path}" for address in places[file.place]),
             )
-            for name, file in described.files.items()
+            for name, file in self.described.files.items()
         }
-        self.perplexity = described.perplexity
-        self.eligible = described.eligible
+
+    @property
+    def perplexity(self) -> str:
+        """Name of the file with the texts of ME-PPL."""
+        return self.described.perplexity
+
+    @property
+    def eligible(self) -> dict[int, str]:
+        """Names of the authors' eligible sets, by their size."""
+        return self.described.eligible
 
     def records(self, name: str) -> int:
         """How many records the file `name` holds."""
-        return self._described.files[name].records
+        return self.described.files[name].records
 
     def trials(self, kind: str) -> tuple[str, ...]:
         """Names of the authors' trials of "counterfact" or "zsre", in order."""
-        return self._described.trials.get(kind, ())
+        return self.described.trials.get(kind, ())
 
     def whole(self, kind: str) -> str | None:
         """Name of the file with the whole of "counterfact", or None where none is known."""
-        return self._described.whole.get(kind)
+        return self.described.whole.get(kind)
 
     def has_statistics(self, model: str) -> bool:
         """Whether the authors published covariances of `model`."""
-        return model in self._described.statistics.models
+        return model in self.described.statistics.models
 
     def statistics(self, model: str, layer: int) -> Source:
         """The authors' covariance of one layer of `model`."""
-        place = self._described.statistics
+        place = self.described.statistics
         return _on_hub(place, place.models[model].format(layer=layer))
 
     @property
     def dump(self) -> str:
         """Name of the Wikipedia dump."""
-        return self._described.wikipedia.dump
+        return self.described.wikipedia.dump
 
     def shards(self) -> list[Source]:
         """The parts of the Wikipedia dump, in order."""
-        place = self._described.wikipedia
+        place = self.described.wikipedia
         n = place.shards
         return [_on_hub(place, f"{place.dump}/train-{i:05d}-of-{n:05d}.parquet") for i in range(n)]
 
@@ -144,12 +158,12 @@ class Sources:
     @property
     def statistics_provenance(self) -> str:
         """Repository and revision of the authors' covariances, for a record."""
-        return _provenance(self._described.statistics)
+        return _provenance(self.described.statistics)
 
     @property
     def wikipedia_provenance(self) -> str:
         """Repository, revision and dump of Wikipedia, for a record."""
-        return f"{_provenance(self._described.wikipedia)}/{self.dump}"
+        return f"{_provenance(self.described.wikipedia)}/{self.dump}"
 
 
 def _on_hub(place: Statistics | Wikipedia, path: str) -> Source:

@@ -20,6 +20,7 @@ Kind = Literal["geography", "counterfact", "zsre"]
 Preset = Literal["corrected", "published"]
 GREATEST_SEED = 2**63 - 1  # of numpy's and torch's generators
 SMALLEST_BUDGET = 16  # tokens at once
+MOST_ITERATIONS = 1000  # each is a job that has to be planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ class RunBlock(Checked):
         Doc("trials of these runs, instead of `trials.count`", "at most `trials.count`"),
     ] = None
     iterations: Annotated[
-        Annotated[int, Ge(1)] | None,
+        Annotated[int, Ge(1), Le(MOST_ITERATIONS)] | None,
         Doc("iterations of these runs, instead of both `stop.iterations` and `stop.extended`"),
     ] = None
 
@@ -153,10 +154,11 @@ class Stop(Checked):
     epsilon: Annotated[
         float, Gt(0), Doc("the rule: the first k with abs(dp) <= epsilon (SPEC C.4)")
     ]
-    iterations: Annotated[int, Ge(1), Doc("the paper's budget is 5")]
+    iterations: Annotated[int, Ge(1), Le(MOST_ITERATIONS), Doc("the paper's budget is 5")]
     extended: Annotated[
         int,
         Ge(1),
+        Le(MOST_ITERATIONS),
         Doc(
             "the budget while the rule is unmet; the paper's is 10",
             "at least `stop.iterations`",

@@ -6,7 +6,6 @@ pydantic does the checking; the lines name the place, the key, the value and wha
 import json
 from collections import defaultdict
 from dataclasses import fields, is_dataclass
-from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as _hints
@@ -14,11 +13,6 @@ from typing import get_type_hints as _hints
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter:
-    return TypeAdapter(kind)
 
 
 # What pydantic calls the problem: what we say, and the limit's name in its context.
@@ -67,7 +61,7 @@ def validate(kind: type[T], value: object, where: str, below: tuple[str, ...] = 
     """
     # As JSON the strict mode still takes a list for a tuple and a mapping for a dataclass.
     try:
-        return _adapter(kind).validate_json(json.dumps(value, default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(value, default=str))
     except ValidationError as error:
         found = error.errors(include_url=False)
     unknown: dict[tuple, list[str]] = defaultdict(list)

@@ -9,27 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from modeledit.data.requests import write_requests
 from modeledit.editing.covariance import factorize
-from modeledit.editing.iteration import edit_once, spread_settings
-from modeledit.editing.job import extend_chain, load_edited
+from modeledit.editing.iteration import Statistics, edit_once
+from modeledit.editing.job import Inputs, Link, extend_chain, load_edited
 from modeledit.editing.spread import NotFinite, new_weight, spread
 from modeledit.editing.state import pass_on
 from modeledit.evaluation.metrics import run_metrics
-from modeledit.io.files import read_json, write_json
+from modeledit.io.files import write_json
 from modeledit.io.matrices import write_matrices
+from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
+from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
-from tests.editing.test_golden import SWITCHES, Silent
+from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after
+from tests.presets import CORRECTED
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
 HYPER = tiny.HYPER
-CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
 TOKENIZER = tiny.tiny_tokenizer()
 CONTEXTS = tiny.tiny_contexts()
 METHOD_NAMES = ["MEMIT", "PMET", "ROME"]
@@ -53,7 +54,7 @@ def poisoned(dtype=torch.float32):
 def factors_of(model):
     return {
         layer: factorize(torch.eye(model.down_weight(0).shape[1], dtype=torch.float64), layer).lower
-        for layer in HYPER["layers"]
+        for layer in HYPER.layers
     }
 
 
@@ -71,8 +72,8 @@ def test_a_target_that_is_not_finite_is_named_and_nothing_is_written(name):
     model, requests, bad = poisoned()
     before = weights(model)
     targets, edits = edit_once(
-        model, TOKENIZER, requests, CONTEXTS, factors_of(model), METHODS[name], HYPER, SWITCHES,
-        400, Silent(),
+        model, TOKENIZER, requests, Statistics(CONTEXTS, factors_of(model)), settings_of(name),
+        Silent(),
     )  # fmt: skip
     assert_unchanged(model, before)
     assert [requests[i].id for i in targets.failure.requests] == [bad]
@@ -91,9 +92,9 @@ def test_a_target_that_is_not_finite_is_named_and_nothing_is_written(name):
 def test_a_prompt_that_is_not_finite_does_not_spoil_those_beside_it():
     """Rows that share a batch answer as they do alone."""
     model, requests, bad = poisoned()
-    together = score(model, TOKENIZER, requests, token_budget=4000).to_pandas()
+    together = score(model, TOKENIZER, requests, CORRECTED, token_budget=4000).to_pandas()
     for request in requests:
-        alone = score(model, TOKENIZER, [request], token_budget=4000).to_pandas()
+        alone = score(model, TOKENIZER, [request], CORRECTED, token_budget=4000).to_pandas()
         beside = together[together["request"] == request.id].reset_index(drop=True)
         assert len(alone) == len(beside)
         for a, b in zip(alone["logprobs"], beside["logprobs"], strict=True):
@@ -116,7 +117,7 @@ def test_an_update_that_cannot_be_solved_for_takes_back_the_layers_before_it():
     with pytest.raises(NotFinite, match="layer 2"):
         spread(
             model, spread_rows(model, requests), targets, factors,
-            spread_settings(METHODS["MEMIT"], HYPER), on_layer=lambda *step: done.append(step[0]),
+            settings_of("MEMIT", HYPER).spread, on_layer=lambda *step: done.append(step[0]),
         )  # fmt: skip
     assert done == [1]
     assert_unchanged(model, before)
@@ -136,7 +137,7 @@ def test_keys_that_a_written_layer_makes_infinite_take_it_back():
         spread(
             model, spread_rows(model, requests), targets,
             {layer: 1e-30 * factor for layer, factor in factors_of(model).items()},
-            spread_settings(METHODS["MEMIT"], HYPER),
+            settings_of("MEMIT", HYPER).spread,
         )  # fmt: skip
     assert_unchanged(model, before)
 
@@ -155,45 +156,41 @@ def run(tmp_path):
     write_json(tmp_path / "contexts.json", {"templates": sets})
     factors = {f"layer{layer}": f.numpy() for layer, f in factors_of(model).items()}
     write_matrices(tmp_path / "factors.safetensors", factors, {"base": "f00d"})
-    inputs = {name: tmp_path / f"{name}.jsonl" for name in ("requests", "texts")}
-    inputs |= {"model": base, "contexts": tmp_path / "contexts.json"}
-    inputs["factors"] = tmp_path / "factors.safetensors"
+    inputs = Inputs(
+        tmp_path / "requests.jsonl",
+        tmp_path / "texts.jsonl",
+        base,
+        tmp_path / "contexts.json",
+        tmp_path / "factors.safetensors",
+    )
 
     def extend(name, mode):
-        compute = {"device": "cpu", "precision": "float32", "token_budget": 400}
-        compute["deterministic"] = False
-        stop = {"mode": mode, "epsilon": 1.0, "iterations": 3, "extended": 5}
-        extend_chain(
-            1, name, inputs, outputs(tmp_path / name, 1), HYPER, CORRECTED, stop, compute, threads=1
-        )
+        stop = stop_after(3, mode, extended=5)
+        link = Link(1, METHODS[name], HYPER, CORRECTED.editing(), stop, compute_on())
+        extend_chain(link, inputs, IterationFiles.of(tmp_path / name, 1))
         return tmp_path / name / "iter1", model, requests, bad
 
     return extend
-
-
-def outputs(folder: Path, k: int) -> dict[str, Path]:
-    endings = {"state": "json", "edited": "safetensors", "targets": "safetensors"}
-    endings |= {"edits": "parquet", "scores": "parquet", "hardware": "json"}
-    return {name: folder / f"iter{k}" / f"{name}.{end}" for name, end in endings.items()}
 
 
 @pytest.mark.parametrize("mode", ["early", "full"])
 @pytest.mark.parametrize("name", METHOD_NAMES)
 def test_a_collapsed_iteration_keeps_the_state_before_it_and_ends_the_run(name, mode, run):
     folder, model, requests, bad = run(name, mode)
-    state = read_json(folder / "state.json")
-    assert state["collapsed"] == f"the target is not finite (request {bad})"
-    assert state["stopped"] and state["dp"] == math.inf == state["differences"][-1]
+    state = read_state(folder / "state.json")
+    assert state.collapsed == f"the target is not finite (request {bad})"
+    assert state.stopped and state.dp == math.inf == state.differences[-1]
     kept = EditableModel(tiny.tiny_llama())
     load_edited(kept, folder / "edited.safetensors", {"base": "f00d", "k": "1"})
-    for layer in HYPER["layers"]:
+    for layer in HYPER.layers:
         assert torch.equal(kept.down_weight(layer), model.down_weight(layer))
     # the jobs that follow pass it on: nothing is computed again, and the workflow goes on
-    pass_on(folder / "state.json", outputs(folder.parent, 2))
-    assert read_json(folder.parent / "iter2" / "state.json")["collapsed"] == state["collapsed"]
+    second = IterationFiles.of(folder.parent, 2)
+    pass_on(folder / "state.json", second)
+    assert read_state(second.state).collapsed == state.collapsed
     # and the metrics say infinity, whatever the other requests' numbers are
     edits = pd.read_parquet(folder / "edits.parquet")
-    scores = score(model, TOKENIZER, requests, ["Lyon is a city."]).to_pandas()
+    scores = score(model, TOKENIZER, requests, CORRECTED, ["Lyon is a city."]).to_pandas()
     rows = run_metrics(
         {0: scores, 1: scores}, {1: edits}, dataset="d", model="m", method=name, trial=1
     )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.editing.covariance import CovarianceError, factorize, second_moments
-from modeledit.editing.iteration import edit_once, spread_settings, target_settings, tokenization_of
+from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.optimization import optimize, perplexities
 from modeledit.editing.problem import build_problem
 from modeledit.editing.rome import edit_in_turn, rank_one_update
@@ -22,12 +22,13 @@ from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.lm.trees import Tree, pack, tree_groups
 from modeledit.study.methods import METHODS
-from tests.editing.test_golden import SWITCHES, Silent
+from tests.editing.tiny_edits import SWITCHES, Silent, settings_of
+from tests.presets import CORRECTED
 from tests.reference import models as tiny
 from tests.reference import plain
 
 MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
-HYPER = tiny.HYPER | {"steps": 25}
+HYPER = replace(tiny.HYPER, steps=25)
 PLAIN_AND_ONE = sorted(
     name for name, method in METHODS.items() if method.n_neighbors <= 1 and method.repeats == "both"
 )
@@ -56,19 +57,19 @@ def contexts():
 
 
 def plain_settings(method, switches, hyper=HYPER, legacy_space=True):
-    length = {"own": "own", "edit": "legacy"}[switches["neighbor_length"]]
+    length = {"own": "own", "edit": "legacy"}[switches.neighbor_length]
     return plain.Settings(
         method=method.algorithm,
-        layers=hyper["layers"][-1:] if method.algorithm == "ROME" else hyper["layers"],
-        lr=hyper["lr"],
-        steps=hyper["steps"],
-        clamp=hyper["clamp"],
-        weight_decay=hyper["weight_decay"],
-        kl_factor=hyper["kl_factor"],
-        covariance_weight=hyper["covariance_weight"],
-        neighbor_weight=switches["neighbor_weight"],
+        layers=list(hyper.layers[-1:] if method.algorithm == "ROME" else hyper.layers),
+        lr=hyper.lr,
+        steps=hyper.steps,
+        clamp=hyper.clamp,
+        weight_decay=hyper.weight_decay,
+        kl_factor=hyper.kl_factor,
+        covariance_weight=hyper.covariance_weight,
+        neighbor_weight=switches.neighbor_weight,
         neighbor_length=length,
-        target_tokenization=switches["target_tokenization"],
+        target_tokenization=switches.target_tokenization,
         legacy_space=legacy_space,
     )
 
@@ -76,7 +77,7 @@ def plain_settings(method, switches, hyper=HYPER, legacy_space=True):
 def compare_optimization(model, tokenizer, requests, contexts, name, switches, budget):
     """Optimise with both and assert that everything they report is the same."""
     method = METHODS[name]
-    neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
+    neighbor_contexts = method.neighbor_contexts(contexts, switches.nap_prefixes)
     usable = [r for r in requests if len(r.editing_neighbors) >= method.n_neighbors]
     assert usable
     problems = [
@@ -86,11 +87,11 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
             contexts,
             neighbor_contexts,
             method.n_neighbors,
-            tokenization_of(method, EditableModel(model), switches["target_tokenization"]),
+            settings_of(name, HYPER, switches).tokenization(EditableModel(model)),
         )
         for request in usable
     ]
-    settings = target_settings(method, HYPER, switches)
+    settings = settings_of(name, HYPER, switches).targets
     fast = optimize(EditableModel(model), problems, settings, budget)
     tolerance = tolerance_of(model)
     p_hat, p_hat_legacy = perplexities(EditableModel(model), problems, settings, budget)
@@ -109,7 +110,7 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
         for column, value in {
             "loss": slow.loss,
             "nll": slow.nll,
-            "kl": HYPER["kl_factor"] * slow.kl,
+            "kl": HYPER.kl_factor * slow.kl,
             "weight_decay": slow.weight_decay,
             "p_bar": slow.p_bar,
             "p_bar_legacy": slow.p_bar_legacy,
@@ -156,7 +157,7 @@ def test_targets_equal_the_plain_loop_in_float32(family, tokenizer, requests, co
 )
 def test_targets_equal_the_plain_loop_for_every_switch(switches, tokenizer, requests, contexts):
     model = tiny.tiny_llama(dtype=torch.float64)
-    merged = SWITCHES | switches
+    merged = replace(SWITCHES, **switches)
     for name in ("NAP_MEMIT", "NA_PMET"):
         compare_optimization(model, tokenizer, requests, contexts, name, merged, budget=400)
 
@@ -165,9 +166,9 @@ def test_targets_equal_the_plain_loop_for_every_switch(switches, tokenizer, requ
 def test_legacy_labels_in_front_of_the_subject_are_constants(name, requests, contexts):
     """I11: Llama's "▁" falls on the last prompt token but one, in front of a subject at the end."""
     model, tokenizer = tiny.tiny_llama(dtype=torch.float64), tiny.tiny_sentencepiece()
-    merged = SWITCHES | {"target_tokenization": "legacy"}
+    merged = replace(SWITCHES, target_tokenization="legacy")
     method = METHODS[name]
-    tokenization = tokenization_of(method, EditableModel(model), "legacy")
+    tokenization = settings_of(name, switches=merged).tokenization(EditableModel(model))
     ending = [r for r in requests if r.prompt.endswith("{}")][:1]
     chosen = [*ending, *(r for r in requests if not r.prompt.endswith("{}"))][:4]
     if method.algorithm != "PMET":  # which puts no space in front, but for a neighbor's object
@@ -187,7 +188,7 @@ def test_what_is_shaped_like_llama_is_edited_like_it(build, name, tokenizer, req
 def test_packing_does_not_change_targets(tokenizer, requests, contexts):
     model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
     problems = [build_problem(tokenizer, r, contexts) for r in requests]
-    settings = target_settings(METHODS["MEMIT"], HYPER, SWITCHES)
+    settings = settings_of("MEMIT", HYPER, SWITCHES).targets
     together = optimize(model, problems, settings, 10_000)
     alone = optimize(model, problems, settings, 1)
     reverse = optimize(model, problems[::-1], settings, 10_000)
@@ -203,7 +204,7 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     fast_model = EditableModel(deepcopy(slow_model))
     method = METHODS[name]
     texts = [r.text for r in requests] + contexts
-    moments, _ = second_moments(fast_model, tokenizer, texts, HYPER["layers"], 64)
+    moments, _ = second_moments(fast_model, tokenizer, texts, HYPER.layers, 64)
     moments = {layer: c + 0.1 * torch.eye(len(c)) for layer, c in moments.items()}
     factors = {layer: factorize(c, layer).lower for layer, c in moments.items()}
     settings = plain_settings(method, SWITCHES)
@@ -212,7 +213,7 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     key_rows = [
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
-    spread(fast_model, key_rows, torch.stack(targets), factors, spread_settings(method, HYPER), 60)
+    spread(fast_model, key_rows, torch.stack(targets), factors, settings_of(name, HYPER).spread, 60)
     plain.spread(slow_model, tokenizer, requests, targets, contexts, moments, settings)
     for layer in range(fast_model.depth):
         expected = plain.weight_out_in(plain.locate(slow_model).down[layer])
@@ -235,15 +236,15 @@ def test_several_neighbors_equal_the_plain_loop(family, weight, tokenizer, reque
     ]
     several.append(replace(requests[3], editing_neighbors=requests[0].neighbors * 2))
     for name, prefixes in (("NA3_MEMIT", "first"), ("NAP3_PMET", "all")):
-        switches = SWITCHES | {"neighbor_weight": weight, "nap_prefixes": prefixes}
+        switches = replace(SWITCHES, neighbor_weight=weight, nap_prefixes=prefixes)
         compare_optimization(model, tokenizer, several, contexts, name, switches, budget=400)
 
 
 def test_rome_with_a_neighbor_equals_the_plain_loop(tokenizer, requests, contexts):
     slow_model = tiny.tiny_gpt2(dtype=torch.float64)
     fast_model = EditableModel(deepcopy(slow_model))
-    hyper = HYPER | {"steps": 5}
-    settings = target_settings(METHODS["NA_ROME"], hyper, SWITCHES)
+    hyper = replace(HYPER, steps=5)
+    settings = settings_of("NA_ROME", hyper, SWITCHES).targets
     problems = [build_problem(tokenizer, r, contexts, ["{}"], 1) for r in requests]
     key_rows = [
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
@@ -263,10 +264,10 @@ def test_rome_equals_the_plain_loop(family, whiten, tokenizer, requests, context
     """One after another, each on the model that carries those before it (SPEC A.8)."""
     slow_model = MODELS[family](dtype=torch.float64)
     fast_model = EditableModel(deepcopy(slow_model))
-    hyper = HYPER | {"steps": 6}
+    hyper = replace(HYPER, steps=6)
     moments, _ = second_moments(fast_model, tokenizer, contexts, [2], 64)
     covariance = moments[2] + 0.1 * torch.eye(len(moments[2])) if whiten else None
-    settings = target_settings(METHODS["ROME"], hyper, SWITCHES)
+    settings = settings_of("ROME", hyper, SWITCHES).targets
     problems = [build_problem(tokenizer, r, contexts) for r in requests]
     key_rows = [
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
@@ -310,8 +311,8 @@ def test_zero_residual_changes_nothing(tokenizer, requests, contexts):
             for r in requests
         ]
     )
-    covariances = {layer: torch.eye(64, dtype=torch.float64) for layer in HYPER["layers"]}
-    spread(model, rows, now, covariances, spread_settings(METHODS["MEMIT"], HYPER))
+    covariances = {layer: torch.eye(64, dtype=torch.float64) for layer in HYPER.layers}
+    spread(model, rows, now, covariances, settings_of("MEMIT", HYPER).spread)
     for i, old in enumerate(before):
         torch.testing.assert_close(model.down_weight(i), old, rtol=0, atol=1e-12)
 
@@ -357,7 +358,7 @@ def test_second_moments_equal_the_plain_ones(tokenizer, contexts):
 def test_scores_equal_one_prompt_at_a_time(family, tokenizer, requests):
     hf_model = MODELS[family](dtype=torch.float64)
     texts = ["The river is long and the city is old.", "Lyon is in France."]
-    table = score(EditableModel(hf_model), tokenizer, requests, texts, 90).to_pylist()
+    table = score(EditableModel(hf_model), tokenizer, requests, CORRECTED, texts, 90).to_pylist()
     by_id = {r.id: r for r in requests}
     kinds = set()
     for row in table:
@@ -483,17 +484,16 @@ def test_rows_that_only_fill_the_head_are_not_answered(rows, tokenizer):
 def test_targets_are_float32_whatever_the_products_are(name, precision, tokenizer, contexts):
     """A target, its deltas and their moments; the products change it a little, and no more."""
     requests = tiny.tiny_requests()[:3]
-    method = METHODS[name]
-    hyper = HYPER | {"steps": 4}
+    hyper = replace(HYPER, steps=4)
 
     def edited(precision):
         model = EditableModel(tiny.tiny_llama())
         identity = torch.eye(model.down_weight(0).shape[1], dtype=torch.float64)
-        factors = dict.fromkeys(hyper["layers"], identity)
+        factors = dict.fromkeys(hyper.layers, identity)
         with moments() as kept:
             found, edits = edit_once(
-                model, tokenizer, requests, contexts, factors, method, hyper, SWITCHES, 400,
-                Silent(), precision,
+                model, tokenizer, requests, Statistics(contexts, factors),
+                settings_of(name, hyper, precision=precision), Silent(),
             )  # fmt: skip
         assert kept and set(kept) == {torch.float32}
         assert found.state.dtype == torch.float32
@@ -525,7 +525,7 @@ def moments():
 
 def test_a_solved_request_takes_part_with_its_keys(tokenizer, requests):
     """I36: it asks for nothing more, but the others have to leave its key alone."""
-    settings = spread_settings(METHODS["MEMIT"], HYPER | {"layers": [2]})
+    settings = settings_of("MEMIT", replace(HYPER, layers=[2])).spread
     identity = {2: torch.eye(64, dtype=torch.float64)}
 
     def written(chosen):

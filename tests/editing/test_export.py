@@ -10,7 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from modeledit.editing import export
 from modeledit.io.files import read_json, write_json
 from modeledit.io.matrices import StateError, write_matrices
+from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
+from tests.editing.tiny_edits import state_of
 from tests.reference import models as tiny
 
 MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}
@@ -31,8 +33,7 @@ def run(request, tmp_path):
         matrices = {} if passed_on else {editable.down_name(1): matrix}
         identity = {"base": "f00d", "method": "MEMIT", "k": str(k)}
         write_matrices(folder / "edited.safetensors", matrices, identity)
-        state = {"k": k, "held_by": 1, "passed_on": passed_on}
-        write_json(folder / "state.json", state)
+        write_state(folder / "state.json", state_of(k, held_by=1, passed_on=passed_on))
     return base, tmp_path / "MEMIT" / "trial1", matrix
 
 
@@ -72,7 +73,7 @@ def test_digests_compare_states_by_content(run, tmp_path, capsys):
     changed[0, 0] = np.nextafter(changed[0, 0], np.float32(9))
     name = next(iter(export.tensor_digests(folder / "iter1" / "edited.safetensors")))
     write_matrices(other / "edited.safetensors", {name: changed}, {"any": "thing"})
-    write_json(other / "state.json", {"k": 1, "held_by": 1, "passed_on": False})
+    write_state(other / "state.json", state_of(1))
     assert export.main([one, str(other)]) == 1
     assert f"different: {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit):

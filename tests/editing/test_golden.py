@@ -12,40 +12,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeledit.editing.iteration import edit_once
+from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.lm.model import EditableModel
+from modeledit.study.hyperparameters import SpreadHyperparameters
 from modeledit.study.methods import METHODS
+from tests.editing.tiny_edits import Silent, settings_of
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden.json")
-HYPER = {
-    "layers": [1, 2],
-    "lr": 0.5,
-    "steps": 8,
-    "clamp": 2.0,
-    "weight_decay": 0.01,
-    "kl_factor": 0.0625,
-    "covariance_weight": 20.0,
-}
-SWITCHES = {
-    "neighbor_weight": "sum",
-    "neighbor_length": "own",
-    "target_tokenization": "continuation",
-    "rome_covariance": False,
-    "perplexity": "edit_rows",
-    "nap_prefixes": "first",
-}
-
-
-class Silent:
-    """Progress that nobody looks at."""
-
-    def update(self, count):
-        pass
-
-    def set_postfix(self, **_):
-        pass
+HYPER = SpreadHyperparameters(
+    layers=(1, 2),
+    lr=0.5,
+    steps=8,
+    clamp=2.0,
+    weight_decay=0.01,
+    kl_factor=0.0625,
+    covariance_weight=20.0,
+)
 
 
 def engine_version() -> int:
@@ -58,19 +42,15 @@ def measured() -> dict[str, dict[str, float]]:
     numbers = {}
     for name in sorted(name for name, method in METHODS.items() if method.in_paper):
         model = EditableModel(tiny.tiny_gpt2(dtype=torch.float64))
-        before = {layer: model.down_weight(layer).clone() for layer in HYPER["layers"]}
+        before = {layer: model.down_weight(layer).clone() for layer in HYPER.layers}
         usable = [r for r in tiny.tiny_requests() if r.editing_neighbors]
-        factors = {layer: torch.eye(128, dtype=torch.float64) for layer in HYPER["layers"]}
+        factors = {layer: torch.eye(128, dtype=torch.float64) for layer in HYPER.layers}
         _, edits = edit_once(
             model,
             tiny.tiny_tokenizer(),
             usable,
-            tiny.tiny_contexts(),
-            factors,
-            METHODS[name],
-            HYPER,
-            SWITCHES,
-            500,
+            Statistics(tiny.tiny_contexts(), factors),
+            settings_of(name, HYPER, token_budget=500),
             Silent(),
         )
         numbers[name] = {

@@ -2,6 +2,7 @@
 
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,29 +11,27 @@ import torch
 
 from modeledit.data.requests import read_requests, write_requests
 from modeledit.editing.covariance import factorize, second_moments
-from modeledit.editing.iteration import edit_once
-from modeledit.editing.job import extend_chain
+from modeledit.editing.iteration import Statistics, edit_once
+from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.stages import stored_targets, targets_before
 from modeledit.io.files import write_json
 from modeledit.io.matrices import StateError, read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, load_model
+from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
 from tests.editing.test_engine import MODELS, plain_settings, tolerance_of
-from tests.editing.test_golden import SWITCHES, Silent
-from tests.editing.test_switches import CORRECTED
-from tests.io.test_files import files_of
+from tests.editing.tiny_edits import SWITCHES, Silent, compute_on, settings_of, stop_after
 from tests.reference import models as tiny
 from tests.reference import plain
 
-HYPER = {
-    "layers": [1, 2],
-    "lr": 0.7,
-    "steps": 6,
-    "clamp": 3.0,
-    "weight_decay": 0.01,
-    "kl_factor": 0.3,  # so large that P_0 of anything but the model itself would show
-    "covariance_weight": 5.0,
-}
+HYPER = replace(
+    tiny.HYPER,
+    lr=0.7,
+    steps=6,
+    clamp=3.0,
+    weight_decay=0.01,
+    kl_factor=0.3,  # so large that P_0 of anything but the model itself would show
+)
 ALONE = sorted(name for name, method in METHODS.items() if method.repeats != "both")
 CONTEXTS = tiny.tiny_contexts()
 IDENTITY = {"base": "f00d"}
@@ -43,7 +42,7 @@ def tiny_problem(family="gpt2", dtype=torch.float64):
     model = MODELS[family](dtype=dtype)
     tokenizer, requests = tiny.tiny_tokenizer(), tiny.tiny_requests()[:4]
     texts = [r.text for r in requests] + CONTEXTS
-    moments, _ = second_moments(EditableModel(model), tokenizer, texts, HYPER["layers"], 64)
+    moments, _ = second_moments(EditableModel(model), tokenizer, texts, HYPER.layers, 64)
     moments = {layer: c + 0.1 * torch.eye(len(c)) for layer, c in moments.items()}
     factors = {layer: factorize(c, layer).lower for layer, c in moments.items()}
     return model, tokenizer, requests, moments, factors
@@ -52,8 +51,8 @@ def tiny_problem(family="gpt2", dtype=torch.float64):
 def edit(model, tokenizer, requests, factors, name, before=None):
     """One iteration of the engine, on `model` in place."""
     return edit_once(
-        model, tokenizer, requests, CONTEXTS, factors, METHODS[name], HYPER, SWITCHES, 400,
-        Silent(), before=before,
+        model, tokenizer, requests, Statistics(CONTEXTS, factors), settings_of(name, HYPER),
+        Silent(), before,
     )  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def test_one_stage_alone_equals_the_plain_loop(family, name, tmp_path):
             assert (targets.state[i] - one.target).norm() / one.target.norm() < tolerance
             assert edits["p_bar"][i] == pytest.approx(one.p_bar, **close)
             assert edits["loss"][i] == pytest.approx(one.loss, **close)
-            assert edits["kl"][i] == pytest.approx(HYPER["kl_factor"] * one.kl, **close)
+            assert edits["kl"][i] == pytest.approx(HYPER.kl_factor * one.kl, **close)
             assert edits["weight_decay"][i] == pytest.approx(one.weight_decay, **close)
         assert edits["p_hat"].tolist() == pytest.approx(p_hat, **close)
         for layer in range(model.depth):
@@ -127,12 +126,12 @@ def test_one_stage_alone_equals_the_plain_loop(family, name, tmp_path):
 def test_a_target_that_is_good_enough_makes_one_step_and_stays():
     model, tokenizer, requests, _, factors = tiny_problem()
     name = "OPTIMIZATION_MEMIT"
-    easy = HYPER | {"lr": 1.0, "steps": 25, "clamp": 9.0, "weight_decay": 0.0, "kl_factor": 0.0}
+    easy = replace(HYPER, lr=1.0, steps=25, clamp=9.0, weight_decay=0.0, kl_factor=0.0)
     logs, before = [], None
     for _ in range(2):
         before, edits = edit_once(
-            EditableModel(deepcopy(model)), tokenizer, requests, CONTEXTS, factors,
-            METHODS[name], easy, SWITCHES, 400, Silent(), before=before,
+            EditableModel(deepcopy(model)), tokenizer, requests, Statistics(CONTEXTS, factors),
+            settings_of(name, easy), Silent(), before,
         )  # fmt: skip
         logs.append((before, edits))
     (first, one), (second, two) = logs
@@ -174,22 +173,21 @@ def prepared(tmp_path_factory):
 
 def link(prepared, folder, name, k):
     """Iteration k of a run in `folder`, as its rule runs it."""
-    inputs = {
-        "requests": prepared / "requests.jsonl",
-        "texts": prepared / "texts.jsonl",
-        "model": prepared / "model",
-        "contexts": prepared / "contexts.json",
-        "factors": prepared / "factors.safetensors",
-    }
+    inputs = Inputs(
+        prepared / "requests.jsonl",
+        prepared / "texts.jsonl",
+        prepared / "model",
+        prepared / "contexts.json",
+        prepared / "factors.safetensors",
+    )
     if k > 1:
-        held = files_of(folder / f"iter{k - 1}")
-        inputs |= {"previous": held["state"], "previous_targets": held["targets"]}
-        inputs |= {"previous_edits": held["edits"]}
-    stop = {"mode": "full", "epsilon": 1.0, "iterations": 3, "extended": 3}
-    compute = {"device": "cpu", "token_budget": 400, "precision": "float32"}
-    compute["deterministic"] = False
-    outputs = files_of(folder / f"iter{k}")
-    extend_chain(k, name, inputs, outputs, HYPER, CORRECTED | SWITCHES, stop, compute, 1)
+        held = IterationFiles.of(folder, k - 1)
+        inputs = replace(
+            inputs, previous=held.state, previous_targets=held.targets, previous_edits=held.edits
+        )
+    outputs = IterationFiles.of(folder, k)
+    chain = Link(k, METHODS[name], HYPER, SWITCHES.editing(), stop_after(3), compute_on())
+    extend_chain(chain, inputs, outputs)
     return outputs
 
 

@@ -2,34 +2,35 @@
 
 import math
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from tokenizers import AddedToken
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.editing.covariance import factorize
-from modeledit.editing.iteration import edit_once, target_settings
+from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem
 from modeledit.evaluation import metrics
 from modeledit.evaluation.aggregation import aggregate, at_stop, pick_table
 from modeledit.evaluation.significance import differences, intervals
 from modeledit.lm.model import EditableModel
-from modeledit.lm.scoring import ScoringSettings, object_row, own_objects, score, score_unedited
+from modeledit.lm.scoring import object_row, own_objects, score, score_unedited
 from modeledit.lm.tokens import PromptError, Tokenization, target_row
 from modeledit.paper.judging import Data
 from modeledit.presentation.report import run_rows
 from modeledit.presentation.tables import build
 from modeledit.study.methods import METHODS
 from modeledit.study.stopping import Rule
-from tests.editing.test_golden import Silent
+from modeledit.study.switches import Switches
+from tests.editing.tiny_edits import Silent, settings_of
 from tests.lm.test_tokens import small_tokenizer
+from tests.presets import CORRECTED
 from tests.reference import models as tiny
 from tests.reference.test_released_evaluation import spaceless_tokenizer
 
@@ -37,7 +38,6 @@ ROOT = Path(__file__).parents[2]
 TOKENIZER = tiny.tiny_tokenizer()
 CONTEXTS = tiny.tiny_contexts()
 HYPER = tiny.HYPER
-CORRECTED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["corrected"]
 
 
 def request_of(request_id):
@@ -49,27 +49,20 @@ def edited(name, requests, model=None, **switches):
     model = model or EditableModel(tiny.tiny_llama(dtype=torch.float64))
     width = model.down_weight(0).shape[1]
     skewed = torch.eye(width, dtype=torch.float64) + torch.ones(width, width)
-    factors = {layer: factorize(skewed, layer).lower for layer in HYPER["layers"]}
+    factors = {layer: factorize(skewed, layer).lower for layer in HYPER.layers}
     _, edits = edit_once(
         model,
         TOKENIZER,
         requests,
-        CONTEXTS,
-        factors,
-        METHODS[name],
-        HYPER,
-        CORRECTED | switches,
-        400,
+        Statistics(CONTEXTS, factors),
+        settings_of(name, switches=replace(CORRECTED, **switches)),
         Silent(),
     )
     return edits, model
 
 
 def test_every_switch_has_its_test():
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
-    switches = set(schema["properties"]["switches"]["properties"])
-    presets = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))
-    assert switches == set(presets["published"]) == set(presets["corrected"])
+    switches = {field.name for field in fields(Switches)}
     tested = {name.removeprefix("test_") for name in globals()}
     assert switches <= tested, switches - tested
 
@@ -125,8 +118,8 @@ def test_neighbor_weight():
     model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
     loss, nll = {}, {}
     for weight in ("sum", "row_mean"):
-        switches = CORRECTED | {"neighbor_weight": weight}
-        settings = target_settings(METHODS["NA_MEMIT"], HYPER | {"steps": 1}, switches)
+        switches = replace(CORRECTED, neighbor_weight=weight)
+        settings = settings_of("NA_MEMIT", replace(HYPER, steps=1), switches).targets
         numbers = optimize(model, [problem], settings).numbers
         loss[weight], nll[weight] = numbers["loss"][0], numbers["nll"][0]
     n, neighbor = len(CONTEXTS), loss["sum"] - nll["sum"]
@@ -143,8 +136,8 @@ def test_neighbor_length():
     model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
     terms = []
     for length in ("own", "edit"):
-        switches = CORRECTED | {"neighbor_length": length}
-        settings = target_settings(METHODS["NA_MEMIT"], HYPER | {"steps": 1}, switches)
+        switches = replace(CORRECTED, neighbor_length=length)
+        settings = settings_of("NA_MEMIT", replace(HYPER, steps=1), switches).targets
         numbers = optimize(model, [problem], settings).numbers
         terms.append(numbers["loss"][0] - numbers["nll"][0])
     assert terms[1] / terms[0] == pytest.approx(own / edit)
@@ -156,7 +149,7 @@ def test_nap_prefixes():
     first, every = (method.neighbor_contexts(CONTEXTS, name) for name in ("first", "all"))
     assert first == CONTEXTS[1:2] and every == CONTEXTS[1:]
     model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
-    settings = target_settings(method, HYPER | {"steps": 1}, CORRECTED)
+    settings = settings_of(method.name, replace(HYPER, steps=1), CORRECTED).targets
 
     def term(contexts):
         problem = build_problem(TOKENIZER, request_of(0), CONTEXTS, contexts, 1)
@@ -223,7 +216,7 @@ def test_perplexity():
 
 def scored(model, requests, **switches):
     table = score(
-        EditableModel(model), TOKENIZER, requests, settings=ScoringSettings(**switches)
+        EditableModel(model), TOKENIZER, requests, replace(CORRECTED, **switches)
     ).to_pandas()
     return table.set_index(["kind", "index", "object"])
 
@@ -290,11 +283,11 @@ def test_specificity_gt():
     changed = EditableModel(tiny.tiny_llama(seed=26))
     success, agreement = {}, {}
     for name in ("dataset", "model_output", "model_output_everywhere"):
-        settings = ScoringSettings(specificity_gt=name)
-        before = score_unedited(base, TOKENIZER, requests, [], 400, settings)
+        settings = replace(CORRECTED, specificity_gt=name)
+        before = score_unedited(base, TOKENIZER, requests, settings, [], 400)
         own = None if name == "dataset" else own_objects(before, TOKENIZER)
-        after = score(changed, TOKENIZER, requests, [], 400, settings, own)
-        same = score(base, TOKENIZER, requests, [], 400, settings, own)
+        after = score(changed, TOKENIZER, requests, settings, [], 400, own)
+        same = score(base, TOKENIZER, requests, settings, [], 400, own)
         for k, table in enumerate((before, after, same)):
             unedited = before.to_pandas() if k else None
             found = metrics.request_metrics(table.to_pandas(), unedited, success="mean")
@@ -318,7 +311,7 @@ def test_an_empty_answer_is_an_object_too():
     request = request_of(0)
     model = EditableModel(tiny.tiny_gpt2())
     own = {(0, 0): "", (0, 1): "France"}
-    table = score(model, TOKENIZER, [request], own=own).to_pandas()
+    table = score(model, TOKENIZER, [request], CORRECTED, own=own).to_pandas()
     rows = table[table["object"] == "own"].set_index("index")["token_ids"]
     assert rows.index.tolist() == [0, 1]
     assert TOKENIZER.decode(rows[0]) == " " and TOKENIZER.decode(rows[1]) == " France"
@@ -339,7 +332,9 @@ def test_an_object_of_pad_ids_alone_is_nothing_where_they_are_counted():
 def test_a_new_object_without_tokens_is_refused_by_name():
     request = replace(request_of(0), target_new=" ")
     with pytest.raises(PromptError, match="request 0: o\\* ' ' has no tokens of its own"):
-        score(EditableModel(tiny.tiny_llama()), spaceless_tokenizer([request]), [request])
+        score(
+            EditableModel(tiny.tiny_llama()), spaceless_tokenizer([request]), [request], CORRECTED
+        )
 
 
 def test_zsre_locality():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 
 import modeledit.editing.covariance
 import modeledit.editing.covariance_files
@@ -23,25 +22,29 @@ import modeledit.lm.model
 import modeledit.lm.trees
 from modeledit.data.requests import Neighbor, Request, write_requests
 from modeledit.editing.covariance_files import factors_of, gather
-from modeledit.editing.iteration import edit_once, target_settings
-from modeledit.editing.job import extend_chain
+from modeledit.editing.iteration import Statistics, edit_once
+from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem
 from modeledit.io.matrices import write_matrices
+from modeledit.io.state import read_state
 from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.eligibility import judge_neighbors
 from modeledit.lm.model import EditableModel, load_model
-from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.lm.scoring import own_objects, score, score_unedited
 from modeledit.lm.tokens import Row
+from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
+from modeledit.study.switches import Switches
 from tests.device_slips import planted, slips_of
-from tests.editing.test_golden import Silent
+from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after
+from tests.presets import CORRECTED, PUBLISHED
 from tests.reference import models as tiny
 from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
 
 ROOT = Path(__file__).parents[2]
-PRESETS = yaml.safe_load((ROOT / "config/presets.yaml").read_text(encoding="utf-8"))
+PRESETS = {"corrected": CORRECTED, "published": PUBLISHED}
 MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}
 SAME_SHAPE = {"mistral": tiny.tiny_mistral, "qwen2": tiny.tiny_qwen2}
 NAMES = ("ROME", "MEMIT", "PMET")
@@ -232,7 +235,7 @@ class Study:
     contexts: Sequence[str] = tuple(CONTEXTS)
 
     @property
-    def switches(self) -> dict:
+    def switches(self) -> Switches:
         return PRESETS[self.preset]
 
     def load(self, device: str = "cuda") -> EditableModel:
@@ -241,7 +244,7 @@ class Study:
     def factors(self, device: str = "cuda") -> dict[int, np.ndarray]:
         """Covariance of some texts, gathered with an interruption, and its factors."""
         model, partial = self.load(device), self.folder / f"{device}.safetensors"
-        layers, recipe = HYPER["layers"], {"source": "texts"}
+        layers, recipe = HYPER.layers, {"source": "texts"}
         for stop in (8, len(TEXTS)):
             sums = gather(
                 model, TOKENIZER, lambda n, stop=stop: TEXTS[n:stop], layers, 64, recipe, partial, 3
@@ -260,28 +263,23 @@ class Study:
             model,
             TOKENIZER,
             self.requests,
-            self.contexts,
-            factors,
-            METHODS[method],
-            HYPER,
-            self.switches,
-            BUDGET,
+            Statistics(self.contexts, factors),
+            settings_of(method, HYPER, self.switches, precision, BUDGET),
             Silent(),
-            precision,
         )
         assert np.isfinite(targets.state.numpy()).all()
-        written = {i: model.down_weight(i).contiguous().cpu().numpy() for i in HYPER["layers"]}
+        written = {i: model.down_weight(i).contiguous().cpu().numpy() for i in HYPER.layers}
         return edits, written
 
     def score(self, device: str = "cuda") -> list[dict]:
         """Scores with the unedited model's own answers."""
-        model, settings = self.load(device), ScoringSettings.of(self.switches)
-        before = score_unedited(model, TOKENIZER, REQUESTS, TEXTS[:3], BUDGET, settings)
+        model, settings = self.load(device), self.switches
+        before = score_unedited(model, TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET)
         own = own_objects(before, TOKENIZER)
-        return score(model, TOKENIZER, REQUESTS, TEXTS[:3], BUDGET, settings, own).to_pylist()
+        return score(model, TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET, own).to_pylist()
 
     def judge(self, device: str = "cuda") -> pd.DataFrame:
-        positions = self.switches["eval_positions"]
+        positions = self.switches.eval_positions
         return judge_neighbors(self.load(device), TOKENIZER, REQUESTS, BUDGET, positions)
 
     def generate(self, device: str = "cuda") -> list[str]:
@@ -296,43 +294,28 @@ class Study:
         (self.folder / "contexts.json").write_text(json.dumps({"templates": templates}))
         moments = {f"layer{i}": f for i, f in self.factors(device).items()}
         write_matrices(self.folder / "factors.safetensors", moments, base)
-        settings = ScoringSettings.of(self.switches)
+        settings = self.switches
         pq.write_table(
-            score_unedited(self.load(device), TOKENIZER, REQUESTS, TEXTS[:3], BUDGET, settings),
+            score_unedited(self.load(device), TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET),
             self.folder / "unedited.parquet",
         )
-        inputs = {
-            "requests": self.folder / "requests.jsonl",
-            "texts": self.folder / "texts.jsonl",
-            "model": self.folder / "model",
-            "contexts": self.folder / "contexts.json",
-            "factors": self.folder / "factors.safetensors",
-            "unedited": self.folder / "unedited.parquet",
-        }
+        inputs = Inputs(
+            self.folder / "requests.jsonl",
+            self.folder / "texts.jsonl",
+            self.folder / "model",
+            self.folder / "contexts.json",
+            self.folder / "factors.safetensors",
+            self.folder / "unedited.parquet",
+        )
         states = []
         for k in (1, 2):
-            place = run / f"iter{k}"
-            place.mkdir(parents=True, exist_ok=True)
-            endings = {"state": "json", "edited": "safetensors", "targets": "safetensors"}
-            endings |= {"edits": "parquet", "scores": "parquet", "hardware": "json"}
-            extend_chain(
-                k,
-                method,
-                inputs,
-                {name: place / f"{name}.{ending}" for name, ending in endings.items()},
-                HYPER,
-                self.switches,
-                {"mode": "full", "epsilon": 1.0, "iterations": 2, "extended": 2},
-                {
-                    "device": device,
-                    "precision": precision,
-                    "deterministic": False,
-                    "token_budget": BUDGET,
-                },
-                1,
-            )
-            inputs["previous"] = place / "state.json"
-            states.append(json.loads((place / "state.json").read_text(encoding="utf-8")))
+            outputs = IterationFiles.of(run, k)
+            compute = compute_on(device, precision, BUDGET)
+            switches = self.switches.editing()
+            link = Link(k, METHODS[method], HYPER, switches, stop_after(2), compute)
+            extend_chain(link, inputs, outputs)
+            inputs = replace(inputs, previous=outputs.state)
+            states.append(asdict(read_state(outputs.state)))
         return states
 
 
@@ -524,7 +507,7 @@ LEGAL = {
 
 def edit_and_score(work: Study) -> None:
     """Everything but statistics and files."""
-    factors = dict.fromkeys(HYPER["layers"], np.eye(128))
+    factors = dict.fromkeys(HYPER.layers, np.eye(128))
     replace(work, requests=[AT_THE_START], contexts=["{}"]).edit("MEMIT", factors)
     for method in ("NAP_PMET", "ROME"):
         work.edit(method, factors)
@@ -532,7 +515,7 @@ def edit_and_score(work: Study) -> None:
     # Two labels in front of the subject's last token, and a second round from what the first found.
     row = Row((5, 6, 7, 8), labels=(6, 7, 8, 9), subject=2)
     problems = [Problem((row, row), Row((5, 6, 7), subject=2))]
-    settings = target_settings(METHODS["MEMIT"], HYPER, work.switches)
+    settings = settings_of("MEMIT", HYPER, work.switches).targets
     found = optimize(work.load(), problems, settings)
     optimize(work.load(), problems, settings, start=found.deltas)
 
@@ -566,7 +549,7 @@ def test_a_model_is_loaded_where_it_is_asked_for(study):
 
 def test_bf16_on_the_wrong_device_changes_nothing(study, monkeypatch):
     """The slip that no operation refuses: autocast for another device than the model's."""
-    work, factors = study("llama"), dict.fromkeys(HYPER["layers"], np.eye(64))
+    work, factors = study("llama"), dict.fromkeys(HYPER.layers, np.eye(64))
     exact = work.edit("MEMIT", factors, "cpu")[0]
     monkeypatch.setattr(
         "modeledit.editing.optimization.matrix_precision",

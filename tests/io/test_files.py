@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,10 @@ from modeledit.io.files import (
     write_json,
 )
 from modeledit.io.matrices import LazyMatrices, StateError, read_matrices, write_matrices
+from modeledit.io.state import read_state, write_state
 from modeledit.lm.scoring import SCHEMA
+from modeledit.study.layout import IterationFiles
+from tests.editing.tiny_edits import state_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,55 +174,42 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     assert read_matrices(tmp_path / "bare.safetensors", {"held_by": "2"}) == {}
 
 
-FILES = {
-    "state": "state.json",
-    "edited": "edited.safetensors",
-    "targets": "targets.safetensors",
-    "edits": "edits.parquet",
-    "scores": "scores.parquet",
-    "hardware": "hardware.json",
-}
-
-
-def files_of(folder):
-    return {name: folder / file for name, file in FILES.items()}
-
-
 @pytest.fixture
 def stopped(tmp_path):
     """Iteration 2 of a run that has stopped there."""
-    files = files_of(tmp_path / "iter2")
-    state = {"k": 2, "held_by": 2, "passed_on": False, "stopped": True, "p_hat": 1.25, "dp": 0.5}
-    write_json(files["state"], state | {"differences": [3.0, 0.5]})
-    write_matrices(files["edited"], {"layer": np.ones((200, 300), np.float32)}, {"k": "2"})
-    write_matrices(files["targets"], {"targets": np.ones((200, 300), np.float32)}, {"k": "2"})
+    files = IterationFiles.of(tmp_path, 2)
+    write_state(files.state, state_of(2, stopped=True, differences=[3.0, 0.5]))
+    write_matrices(files.edited, {"layer": np.ones((200, 300), np.float32)}, {"k": "2"})
+    write_matrices(files.targets, {"targets": np.ones((200, 300), np.float32)}, {"k": "2"})
     edits = pd.DataFrame({"request": [4, 5], "stop_reason": ["loss", "max_steps"]})
-    edits.assign(loss=[0.04, 0.3]).to_parquet(files["edits"], index=False)
+    edits.assign(loss=[0.04, 0.3]).to_parquet(files.edits, index=False)
     row = [4, "edit", 0, "new", [1, 2], [-0.5, -1.0], [1, 3], [1, 9], [" a"], [-0.5]]
     columns = {field.name: [value] for field, value in zip(SCHEMA, row, strict=True)}
-    pq.write_table(pa.table(columns, schema=SCHEMA), files["scores"])
+    pq.write_table(pa.table(columns, schema=SCHEMA), files.scores)
     return tmp_path
 
 
 def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
-    held = files_of(stopped / "iter2")
-    previous = held["state"]
+    held = IterationFiles.of(stopped, 2)
+    previous = held.state
     for k in (3, 4, 5):
-        files = files_of(stopped / f"iter{k}")
+        files = IterationFiles.of(stopped, k)
         pass_on(previous, files)
-        assert sorted(p.name for p in (stopped / f"iter{k}").iterdir()) == sorted(FILES.values())
-        assert all(path.stat().st_size < 8000 for path in files.values())
+        assert sorted(p.name for p in (stopped / f"iter{k}").iterdir()) == sorted(
+            path.name for path in vars(files).values()
+        )
+        assert all(path.stat().st_size < 8000 for path in vars(files).values())
         changed = {"k": k, "passed_on": True}
-        assert read_json(files["state"]) == read_json(held["state"]) | changed
+        assert read_state(files.state) == replace(read_state(held.state), **changed)
         for name in ("edited", "targets"):
-            assert read_matrices(files[name], {"held_by": "2"}) == {}
+            assert read_matrices(getattr(files, name), {"held_by": "2"}) == {}
         for name in ("edits", "scores"):
-            assert pq.read_table(files[name]).num_rows == 0
-            schema = pq.read_schema(files[name])
-            assert schema.equals(pq.read_schema(held[name]), check_metadata=True)
-            found, expected = pd.read_parquet(files[name]), pd.read_parquet(held[name])
-            pd.testing.assert_frame_equal(found, expected.iloc[:0])
-        previous = files["state"]
+            assert pq.read_table(getattr(files, name)).num_rows == 0
+            schema = pq.read_schema(getattr(files, name))
+            assert schema.equals(pq.read_schema(getattr(held, name)), check_metadata=True)
+            expected = pd.read_parquet(getattr(held, name))
+            pd.testing.assert_frame_equal(pd.read_parquet(getattr(files, name)), expected.iloc[:0])
+        previous = files.state
 
 
 def test_passing_on_needs_no_torch():

@@ -3,18 +3,18 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from modeledit.editing.iteration import target_settings
 from modeledit.editing.optimization import _optimize_chunk, optimize
 from modeledit.editing.problem import build_problem
 from modeledit.lm.batching import in_batches, ran_out_of_memory
 from modeledit.lm.model import EditableModel
-from modeledit.study.methods import METHODS
-from tests.editing.test_engine import HYPER, SWITCHES
+from tests.editing.test_engine import HYPER
+from tests.editing.tiny_edits import settings_of
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +123,7 @@ def test_targets_are_the_same_when_memory_runs_out(monkeypatch):
     model = EditableModel(tiny.tiny_llama(dtype=torch.float64))
     tokenizer, contexts = tiny.tiny_tokenizer(), tiny.tiny_contexts()
     problems = [build_problem(tokenizer, r, contexts) for r in tiny.tiny_requests()]
-    settings = target_settings(METHODS["MEMIT"], HYPER | {"steps": 4}, SWITCHES)
+    settings = settings_of("MEMIT", replace(HYPER, steps=4)).targets
     expected = optimize(model, problems, settings, 10_000)
     sizes = []
 

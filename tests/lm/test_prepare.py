@@ -11,20 +11,19 @@ from threading import Thread
 
 import pytest
 import torch
-import yaml
 from huggingface_hub import constants
-from jsonschema import Draft202012Validator
 
 from modeledit.fetch.hub import HubError, fetch_model
 from modeledit.io.files import file_digest, read_json
 from modeledit.lm.model import ModelError, load_model
 from modeledit.lm.prepare import prepare_folder, weights_digest
+from modeledit.study.checks import check_model
+from modeledit.study.config import described_model
 from tests.reference.models import tiny_gpt2, tiny_gptj, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/model.schema.yaml").read_text("utf-8"))
 MODELS = {
-    path.stem: yaml.safe_load(path.read_text("utf-8"))
+    path.stem: described_model(path.stem, ROOT)
     for path in sorted((ROOT / "config" / "models").glob("*.yaml"))
 }
 SPEC = (ROOT / "docs" / "SPEC.md").read_text("utf-8")
@@ -34,11 +33,8 @@ SPEC = (ROOT / "docs" / "SPEC.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_passes_its_schema(name):
-    description = MODELS[name]
-    assert list(Draft202012Validator(SCHEMA).iter_errors(description)) == []
-    for hyper in description["algorithms"].values():
-        assert max(hyper["layers"]) < description["depth"]
+def test_every_model_has_the_layers_that_it_edits(name):
+    assert list(check_model(name, MODELS[name])) == []
 
 
 PAPER = ["gpt2-xl", "gpt-j-6b", "llama-2-7b", "llama-3-8b"]
@@ -68,7 +64,7 @@ def specified(section, model):
 def number(row, cell):
     if row in ("layers", "layer"):
         first, _, last = cell.partition("-")
-        return list(range(int(first), int(last or first) + 1))
+        return tuple(range(int(first), int(last or first) + 1))
     return float(cell)
 
 
@@ -77,15 +73,15 @@ def number(row, cell):
 def test_hyperparameters_are_the_specified_ones(algorithm, model):
     cells = specified(SECTIONS[algorithm], model)
     expected = {KEYS[row]: number(row, cell) for row, cell in cells.items() if row in KEYS}
-    assert MODELS[model]["algorithms"][algorithm] == expected
-    assert MODELS[model]["depth"] - 1 == int(cells["v_loss_layer"])  # the loss is the last block's
+    assert vars(MODELS[model].hyperparameters(algorithm)) == {"nll_factor": 1.0} | expected
+    assert MODELS[model].depth - 1 == int(cells["v_loss_layer"])  # the loss is the last block's
 
 
 def test_sizes_are_the_specified_ones():
     (line,) = re.findall(r"^- Sizes: .*$", SPEC, re.MULTILINE)
     sizes = [tuple(map(int, size)) for size in re.findall(r"(\d+)/(\d+) \((\d+)", line)]
     described = [MODELS[name] for name in PAPER]
-    assert [(d["width"], d["mlp_width"], d["depth"]) for d in described] == sizes
+    assert [(d.width, d.mlp_width, d.depth) for d in described] == sizes
 
 
 # Preparation

@@ -15,10 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from modeledit.editing.covariance import factorize
-from modeledit.editing.optimization import TargetSettings, optimize
+from modeledit.editing.iteration import EditSettings
+from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem
 from modeledit.editing.spread import SpreadSettings, spread
 from modeledit.io.files import write_json
+from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.planning import costs, memory, survey
@@ -27,7 +29,12 @@ from modeledit.planning.plan import steps as expected_steps
 from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing, peaks
 from modeledit.study.config import load_settings
+from modeledit.study.hyperparameters import SpreadHyperparameters
 from modeledit.study.methods import METHODS
+from modeledit.study.models import Algorithms, FolderSource, Model
+from modeledit.study.settings import Stop
+from tests.editing.tiny_edits import state_of
+from tests.presets import CORRECTED
 
 ROOT = Path(__file__).parents[2]
 SPEED = costs.Speed("CPU", 1e11, 1e11, 5e10, 5e-6)
@@ -72,7 +79,7 @@ def chains_of(study, requests=None, **state):
     return [
         Chain(
             run,
-            study.stop(run.dataset, run.model, run.method)["extended"],
+            study.stop(run.dataset, run.model, run.method).extended,
             requests=requests or study.most_requests(run.dataset, run.model),
             **nothing | state,
         )
@@ -103,15 +110,34 @@ def planned(study, chains=None, here=False, measured=(), picks=None, speeds=True
 
 def text_of(study, plan, machine=MACHINE, speeds=True, lacking=()):
     known = dict.fromkeys(study.models, SPEED) if speeds else {}
-    return describe(plan, machine, study.config["compute"], known, lacking)
+    return describe(plan, machine, study.config.compute, known, lacking)
 
 
 # --------------------------------------------------------------------------------------------------
 # Operations
 
-DESCRIBED = {"family": "llama", "depth": 6, "width": 128, "mlp_width": 320, "vocabulary": 800}
-DESCRIBED["tied"] = False
-HYPER = {"layers": [1, 2, 3], "steps": 6}
+HYPER = SpreadHyperparameters(
+    layers=(1, 2, 3),
+    lr=1e-6,
+    steps=6,
+    clamp=4.0,
+    weight_decay=0.0,
+    kl_factor=0.0625,
+    covariance_weight=1.0,
+)
+DESCRIBED = Model(
+    title="tiny",
+    comparable=False,
+    license="none",
+    source=FolderSource(kind="folder", path="nowhere"),
+    family="llama",
+    depth=6,
+    width=128,
+    mlp_width=320,
+    vocabulary=800,
+    tied=False,
+    algorithms=Algorithms(MEMIT=HYPER),
+)
 SHAPE = costs.Shape(before=4, suffix=3, labels=1, scored=0, answers=0)
 
 
@@ -119,10 +145,10 @@ SHAPE = costs.Shape(before=4, suffix=3, labels=1, scored=0, answers=0)
 def engine():
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=DESCRIBED["vocabulary"],
-        hidden_size=DESCRIBED["width"],
-        intermediate_size=DESCRIBED["mlp_width"],
-        num_hidden_layers=DESCRIBED["depth"],
+        vocab_size=DESCRIBED.vocabulary,
+        hidden_size=DESCRIBED.width,
+        intermediate_size=DESCRIBED.mlp_width,
+        num_hidden_layers=DESCRIBED.depth,
         num_attention_heads=4,
         num_key_value_heads=4,
     )
@@ -162,9 +188,9 @@ def edit_jobs(method, requests=None, **changes):
 def test_optimization_makes_as_many_operations_as_counted(engine, method, neighbors):
     generator = torch.Generator().manual_seed(1)
     problems = [problem(generator, neighbors) for _ in range(8)]
-    how = TargetSettings(3, ("block",), 1e-6, HYPER["steps"], 4.0, 0.0, 0.0625)
+    how = EditSettings(METHODS["MEMIT"], HYPER, CORRECTED, "float32", 512).targets
     found = counted(lambda: optimize(engine, problems, how, 512))
-    work = edit_jobs(method).optimization(8, HYPER["steps"])
+    work = edit_jobs(method).optimization(8, HYPER.steps)
     assert work.optimization + work.forward == pytest.approx(found, rel=0.15)
 
 
@@ -186,7 +212,7 @@ def test_the_count_agrees_with_the_measured_benchmark():
     """README and benchmarks: 48 requests of MEMIT took 5440 GFLOP, in 18 to 19 steps."""
     study = default()
     shape, described = costs.SHAPES["geography"], study.models[MODEL]
-    hyper = described["algorithms"]["MEMIT"]
+    hyper = described.hyperparameters("MEMIT")
     jobs = costs.Edit(described, METHODS["MEMIT"], hyper, shape, 1, 1024, 50, True)
     work = jobs.optimization(48, 18.5)
     assert (work.optimization + work.forward) / 1e9 == pytest.approx(5440, rel=0.2)
@@ -216,7 +242,7 @@ def test_a_job_grows_with_requests_and_steps(counts, method, steps):
 
 
 def test_the_probe_is_quick_and_measures_every_model():
-    models = {"a": DESCRIBED, "b": DESCRIBED | {"mlp_width": 640}}
+    models = {"a": DESCRIBED, "b": replace(DESCRIBED, mlp_width=640)}
     start = time.perf_counter()
     speeds = costs.probe(models, "cpu", torch.get_num_threads(), "float32", 256, seconds=0.2)
     assert time.perf_counter() - start < 5
@@ -271,7 +297,8 @@ def test_what_the_paper_does_not_say_is_a_range():
 
 @given(st.integers(1, 12), st.integers(0, 6), st.one_of(st.none(), st.integers(1, 14)))
 def test_early_never_edits_more_than_full(base, more, met):
-    stop, key = {"iterations": base, "extended": base + more}, ("d", "m", "a")
+    stop = Stop(mode="early", epsilon=1.0, iterations=base, extended=base + more)
+    key = ("d", "m", "a")
     early, full = (span(stop, mode, {key: met}, key) for mode in ("early", "full"))
     assert early[0] == early[1] and full[0] == full[1]  # known is no range
     assert 1 <= early[0] <= full[0] <= base + more and full[0] >= base
@@ -320,7 +347,7 @@ def test_earlier_jobs_scale_the_times_of_their_method_on_their_device():
     jobs = costs.Edit(
         study.models[MODEL],
         METHODS["MEMIT"],
-        study.models[MODEL]["algorithms"]["MEMIT"],
+        study.models[MODEL].hyperparameters("MEMIT"),
         costs.SHAPES["geography"],
         1,
         1024,
@@ -418,7 +445,7 @@ def test_on_a_cpu_host_memory_holds_what_the_device_would():
 
 def test_the_folder_of_a_model_must_be_there():
     study = default()
-    study.models[MODEL]["source"] = {"kind": "folder", "path": "nowhere"}
+    study.models[MODEL] = replace(study.models[MODEL], source=DESCRIBED.source)
     (line,) = lacking(study, folders={MODEL: False})
     assert "source.path = 'nowhere': no such folder" in line
     assert lacking(study, folders={MODEL: True}) == []
@@ -442,10 +469,10 @@ def test_a_chain_is_read_from_its_states(tmp_path):
     requests = tmp_path / "trial1.jsonl"
     assert survey.chain_of(run, requests, states, 24) == Chain(run, 5, 0, 0, False, 24)
     requests.write_text("{}\n{}\n{}\n")
-    write_json(states[0], {"passed_on": False, "stopped": False})
+    write_state(states[0], state_of(1))
     assert survey.chain_of(run, requests, states, 24) == Chain(run, 5, 1, 1, False, 3)
-    write_json(states[1], {"passed_on": False, "stopped": True})
-    write_json(states[2], {"passed_on": True, "stopped": True})
+    write_state(states[1], state_of(2, stopped=True))
+    write_state(states[2], state_of(3, stopped=True, passed_on=True))
     assert survey.chain_of(run, requests, states, 24) == Chain(run, 5, 3, 2, True, 3)
 
 

@@ -26,17 +26,19 @@ from transformers import (
     Qwen2Config,
 )
 
+from modeledit.study.hyperparameters import SpreadHyperparameters
+
 EOS = "<|endoftext|>"
 BOS = "<s>"
-HYPER = {  # for a tiny model, in few steps
-    "layers": [1, 2],
-    "lr": 1.0,
-    "steps": 4,
-    "clamp": 4.0,
-    "weight_decay": 0.001,
-    "kl_factor": 0.001,
-    "covariance_weight": 5.0,
-}
+HYPER = SpreadHyperparameters(  # for a tiny model, in few steps
+    layers=(1, 2),
+    lr=1.0,
+    steps=4,
+    clamp=4.0,
+    weight_decay=0.001,
+    kl_factor=0.001,
+    covariance_weight=5.0,
+)
 
 TEXT = """\
 Lyon is a city in the country of France. Paris is the capital of France. France is in Europe.

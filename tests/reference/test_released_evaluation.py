@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-import yaml
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -17,13 +16,13 @@ from transformers import PreTrainedTokenizerFast
 from modeledit.data.readers import read_counterfact, read_me_ppl, read_zsre
 from modeledit.evaluation import metrics
 from modeledit.lm.model import EditableModel
-from modeledit.lm.scoring import ScoringSettings, own_objects, score, score_unedited
+from modeledit.lm.scoring import own_objects, score, score_unedited
+from tests.presets import CORRECTED, PUBLISHED
 from tests.reference import models as tiny
 from tests.reference import released_evaluation as released
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))
-PUBLISHED = yaml.safe_load((ROOT / "config/presets.yaml").read_text("utf-8"))["published"]
 READERS = {
     "counterfact": (read_counterfact, "counterfact/random_subset_1.json"),
     "zsre": (read_zsre, "zsre/random_subset_0.json"),
@@ -82,23 +81,23 @@ def perturb(model, size, seed=0):
 def compare(model, tokenizer, requests, texts, size=0.3, budget=4000) -> Compared:
     """Evaluate before and after an edit with both, and demand equal metrics of every request."""
     hf = model.model
-    settings = ScoringSettings.of(PUBLISHED)
+    settings = PUBLISHED.scoring()
     oracle = released.Evaluation(tokenizer, requests)
     theirs = [oracle.before(hf)]
     ceiling = oracle.after(hf)  # the unedited model on its own answers
     perplexities = [released.me_perplexity(hf, tokenizer, texts)]
-    tables = [score_unedited(model, tokenizer, requests, texts, budget, settings)]
+    tables = [score_unedited(model, tokenizer, requests, settings, texts, budget)]
     own = own_objects(tables[0], tokenizer)
     assert own == {(r.id, j): text for r in requests for j, text in enumerate(oracle.own[r.id])}
     perturb(model, size)
     theirs.append(oracle.after(hf))
     perplexities.append(released.me_perplexity(hf, tokenizer, texts))
-    tables.append(score(model, tokenizer, requests, texts, budget, settings, own))
+    tables.append(score(model, tokenizer, requests, settings, texts, budget, own))
 
     frames = [table.to_pandas() for table in tables]
     found = {
         k: metrics.request_metrics(
-            frame, frames[0] if k else None, PUBLISHED["accuracy"], PUBLISHED["success"]
+            frame, frames[0] if k else None, PUBLISHED.accuracy, PUBLISHED.success
         )
         for k, frame in enumerate(frames)
     }
@@ -113,9 +112,9 @@ def compare(model, tokenizer, requests, texts, size=0.3, budget=4000) -> Compare
         dict(enumerate(frames)),
         {1: edits},
         found,
-        zeros=PUBLISHED["score_zeros"],
-        round_specificity=PUBLISHED["round_per_trial"],
-        perplexity=PUBLISHED["perplexity"],
+        zeros=PUBLISHED.score_zeros,
+        round_specificity=PUBLISHED.round_per_trial,
+        perplexity=PUBLISHED.perplexity,
         **RUN,
     )
     rows = pd.DataFrame([released.summary(values) for values in theirs])
@@ -173,6 +172,6 @@ def test_an_answer_without_any_token_is_scored_as_released():
     found = compare(model, tokenizer, requests, ["The river is in the city", "Lyon is in"])
     empty = [key for key, text in found.own.items() if not text]
     assert 0 < len(empty) < len(found.own)
-    table = score(model, tokenizer, requests, own=found.own).to_pandas()
+    table = score(model, tokenizer, requests, CORRECTED, own=found.own).to_pandas()
     rows = table[table["object"] == "own"].set_index(["request", "index"]).loc[empty]
     assert (rows[["token_ids", "logprobs", "argmax", "ranks", "top"]].map(len) == 0).all(axis=None)

@@ -1,27 +1,30 @@
 """The configuration is checked whole, and says everything that is wrong with it at once."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.config import GEOGRAPHY_REQUESTS, ConfigError, dataset_name, load_settings
+from modeledit.study.checks import GEOGRAPHY_REQUESTS, dataset_name
+from modeledit.study.config import ConfigError, load_settings
 from modeledit.study.layout import Run
+from modeledit.study.models import FolderSource, HubSource
+from modeledit.study.settings import Configuration, RunBlock
+from modeledit.study.switches import Switches
+from modeledit.study.validation import validate
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 PRESETS = yaml.safe_load((ROOT / "config" / "presets.yaml").read_text(encoding="utf-8"))
-SCHEMAS = {
-    name: yaml.safe_load((ROOT / "workflow/schemas" / f"{name}.schema.yaml").read_text("utf-8"))
-    for name in ("config", "model")
-}
 MODELS = sorted((ROOT / "config" / "models").glob("*.yaml"))
 MODEL = "smollm2-135m"
 
@@ -33,6 +36,13 @@ def changed(**parts):
         merge = isinstance(value, dict) and isinstance(config.get(name), dict)
         config[name] = config[name] | value if merge else value
     return config
+
+
+def merged(below, above):
+    """A configuration laid over another, as Snakemake does it."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {name: merged(below.get(name), value) for name, value in above.items()}
 
 
 def without(*names):
@@ -54,8 +64,7 @@ def problems_of(config, root=ROOT):
 @pytest.fixture
 def root(tmp_path):
     """A copy of what is checked, to put other models and data into."""
-    for part in ("config", "workflow/schemas"):
-        shutil.copytree(ROOT / part, tmp_path / part)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
     return tmp_path
 
 
@@ -69,9 +78,13 @@ def edit_model(root, change):
 def test_the_default_configuration():
     before = deepcopy(CONFIG)
     settings = load_settings(CONFIG, ROOT)
-    assert settings.config == CONFIG == before
+    assert CONFIG == before
+    # What is written beside the results says the same, and what was left out.
+    written = json.loads(json.dumps(asdict(settings.config)))
+    assert merged(written, without("runs")) == written
+    assert load_settings(written, ROOT) == settings
     assert settings.models.keys() == {m for entry in CONFIG["runs"] for m in entry["models"]}
-    assert settings.switches == PRESETS[CONFIG["preset"]] | CONFIG["switches"]
+    assert vars(settings.switches) == PRESETS[CONFIG["preset"]] | CONFIG["switches"]
 
 
 def test_every_combination_is_a_run():
@@ -111,23 +124,19 @@ def test_layers_are_those_of_all_methods(root):
 
 @pytest.mark.parametrize("preset", ["published", "corrected"])
 def test_a_switch_overrides_its_preset_alone(preset):
-    assert load_settings(changed(preset=preset), ROOT).switches == PRESETS[preset]
+    assert vars(load_settings(changed(preset=preset), ROOT).switches) == PRESETS[preset]
     config = changed(preset=preset, switches={"accuracy": "token", "round_per_trial": 3})
     expected = PRESETS[preset] | {"accuracy": "token", "round_per_trial": 3}
-    assert load_settings(config, ROOT).switches == expected
-    assert load_settings(without("switches"), ROOT).switches == PRESETS["corrected"]
+    assert vars(load_settings(config, ROOT).switches) == expected
+    left_out = load_settings(without("switches"), ROOT).switches
+    assert vars(left_out) == PRESETS["corrected"]
 
 
 def test_presets_settle_every_switch():
-    switches = SCHEMAS["config"]["properties"]["switches"]
-    for preset in SCHEMAS["config"]["properties"]["preset"]["enum"]:
-        assert PRESETS[preset].keys() == switches["properties"].keys()
-        assert list(Draft202012Validator(switches).iter_errors(PRESETS[preset])) == []
-
-
-@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-def test_schemas_are_schemas(schema):
-    Draft202012Validator.check_schema(schema)
+    presets = get_args(get_type_hints(Configuration)["preset"])
+    assert sorted(PRESETS) == sorted(presets)
+    for preset in presets:
+        assert vars(validate(Switches, PRESETS[preset], preset)) == PRESETS[preset]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +174,25 @@ def test_schemas_are_schemas(schema):
             changed(runs=[block(), block(requests="some")]),
             "config: runs.1.requests = 'some': allowed: all, eligible",
         ),
-        (changed(runs=[]), "config: runs: "),
+        (changed(runs=[]), "config: runs = []: must have at least 1 entry"),
+        (changed(datasets=[]), "config: datasets = []: must be of type mapping"),
+        (changed(stop={"epsilon": math.nan}), "config: stop.epsilon = nan: must be a finite num"),
+        (changed(stop={"epsilon": math.inf}), "config: stop.epsilon = inf: must be a finite num"),
+        (changed(seed=2**63), "config: seed = 9223372036854775808: must be at most "),
+        (changed(name="a\nb"), "config: name = 'a\\nb': must be matching "),
+        (changed(name="a\n"), "config: name = 'a\\n': must be matching "),
+        (changed(stop={"extended": 10**9}), "config: stop.extended = 1000000000: must be at most "),
+        (changed(trials={"count": True}), "config: trials.count = True: must be of type integer"),
+        (changed(trials={1: 2}), "config: trials: unknown key 1; allowed: count, size"),
+        (changed(stop={"mode": None}), "config: stop.mode = None: allowed: early, full"),
+        (
+            changed(runs=[block(methods=["MEMIT", "MEMIT"])]),
+            "config: runs.0.methods = ['MEMIT', 'MEMIT']: names something twice; keep one of them",
+        ),
+        (
+            changed(datasets={"Own": {"source": "geography"}}),
+            "config: datasets.Own = 'Own': must be matching ",
+        ),
         (changed(datasets={"other": {"source": "counterfact"}}), "config: datasets.other: miss"),
         (
             changed(datasets={"geography": {"source": "geography", "path": "x.json"}}),
@@ -294,6 +321,7 @@ HUB = {"kind": "hub", "repo": "some/model", "revision": "0" * 40}
         ({"kind": "hub"}, "source: missing repo, revision"),
         ({"kind": "folder"}, "source: missing path"),
         ({"kind": "web"}, "source.kind = 'web': allowed: wheel, folder, hub"),
+        ("x", "source = 'x': must be of type mapping"),
         ({"path": "x"}, "source: missing kind"),
     ],
 )
@@ -304,11 +332,20 @@ def test_a_source_out_of_its_schema_is_named(root, source, line):
 
 
 @pytest.mark.parametrize(
-    "source", [HUB, HUB | {"gated": True}, {"kind": "folder", "path": "x", "weights": "torch"}]
+    ("source", "expected"),
+    [
+        (HUB, HubSource(**HUB)),
+        (HUB | {"gated": True}, HubSource(**HUB, gated=True)),
+        ({"kind": "folder", "path": "x"}, FolderSource(kind="folder", path="x")),
+        (
+            {"kind": "folder", "path": "x", "weights": "torch"},
+            FolderSource(kind="folder", path="x", weights="torch"),
+        ),
+    ],
 )
-def test_a_source_may_be_the_hub_or_a_folder(root, source):
+def test_a_source_may_be_the_hub_or_a_folder(root, source, expected):
     edit_model(root, lambda d: d.update(source=source))
-    assert load_settings(CONFIG, root).models[MODEL]["source"] == source
+    assert load_settings(CONFIG, root).models[MODEL].source == expected
 
 
 def test_zsre_with_neighbors_is_refused_with_the_reason(root):
@@ -372,9 +409,9 @@ def test_runs_may_have_their_own_trials_and_iterations():
     ]
     assert settings.trials("geography", MODEL, "MEMIT") == 3
     assert settings.trials("geography", MODEL, "ROME") == 1
-    assert settings.stop("geography", MODEL, "MEMIT") == CONFIG["stop"]
+    assert vars(settings.stop("geography", MODEL, "MEMIT")) == CONFIG["stop"]
     budget = {"iterations": 7, "extended": 7}
-    assert settings.stop("geography", MODEL, "ROME") == CONFIG["stop"] | budget
+    assert vars(settings.stop("geography", MODEL, "ROME")) == CONFIG["stop"] | budget
 
 
 def test_the_authors_data_is_planned_before_it_is_there(root):
@@ -482,8 +519,8 @@ def test_a_source_without_its_digest_is_refused(root):
 
 
 def test_names_of_datasets():
-    assert dataset_name(block()) == "geography"
-    assert dataset_name(block(requests="eligible")) == "geography-eligible"
+    assert dataset_name(RunBlock(**block())) == "geography"
+    assert dataset_name(RunBlock(**block(requests="eligible"))) == "geography-eligible"
     assert describe_dataset("counterfact") == "CounterFact"
     assert describe_dataset("counterfact-eligible") == "CounterFact (eligible)"
     assert describe_dataset("zsre") == "zsRE"

@@ -7,24 +7,43 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from modeledit.data.readers import READERS, read_me_ppl
 from modeledit.io.files import file_digest
-from modeledit.study.published_files import Sources
+from modeledit.study.checks import check_published
+from modeledit.study.published_files import PublishedFiles, Sources
+from modeledit.study.validation import Invalid, validate
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = yaml.safe_load((ROOT / "config" / "sources.yaml").read_text("utf-8"))
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/sources.schema.yaml").read_text("utf-8"))
-SOURCES = Sources(DESCRIPTION)
+SOURCES = Sources(validate(PublishedFiles, DESCRIPTION, "config/sources.yaml"))
 SPEC = (ROOT / "docs" / "SPEC.md").read_text("utf-8")
 ORIGINAL = ROOT.parent / "shared" / "data"
 KINDS = {"counterfact": "counterfact", "zsre": "zsre", "neighbors": "eligible"}
 
 
-def test_the_description_passes_its_schema():
-    Draft202012Validator.check_schema(SCHEMA)
-    assert list(Draft202012Validator(SCHEMA).iter_errors(DESCRIPTION)) == []
+def changed(**parts):
+    """The description with some of its parts replaced."""
+    return DESCRIPTION | parts
+
+
+@pytest.mark.parametrize("name", ["../x.json", "a/../../x", "/etc/x", "a//b", "a b", "", ".."])
+def test_a_file_stays_below_the_downloads(name):
+    described = changed(files=DESCRIPTION["files"] | {name: DESCRIPTION["files"]["ME-PPL_50.json"]})
+    with pytest.raises(Invalid, match=r"files\..* = .*: must be matching "):
+        validate(PublishedFiles, described, "sources")
+
+
+def test_what_is_named_must_be_described():
+    files = {name: dict(file) for name, file in DESCRIPTION["files"].items()}
+    files["ME-PPL_50.json"]["place"] = "moon"
+    described = changed(files=files, trials={"zsre": ["gone.json"]}, perplexity="none.json")
+    lines = list(check_published(validate(PublishedFiles, described, "sources")))
+    assert lines == [
+        "config/sources.yaml: files.ME-PPL_50.json.place = 'moon': allowed: authors, memit",
+        "config/sources.yaml: trials.zsre = 'gone.json': not described below files",
+        "config/sources.yaml: perplexity = 'none.json': not described below files",
+    ]
 
 
 def test_what_is_named_is_described():
@@ -43,7 +62,7 @@ def test_the_authors_trials_are_the_specified_ones():
         assert found == subsets
     for size, name in SOURCES.eligible.items():
         assert SOURCES.records(name) == size and f"_{size}." in name
-    assert SOURCES.trials("geography") == [] and SOURCES.whole("zsre") is None
+    assert SOURCES.trials("geography") == () and SOURCES.whole("zsre") is None
 
 
 def test_only_what_nobody_published_a_digest_of_is_without_one():

@@ -1,0 +1,70 @@
+"""How the tests edit tiny models: settings, and the files that one iteration of a run reads."""
+
+from dataclasses import replace
+
+from modeledit.editing.iteration import EditSettings
+from modeledit.io.state import State
+from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.methods import METHODS
+from modeledit.study.settings import Compute, Precision, Stop
+from modeledit.study.switches import EditingSwitches
+from tests.presets import CORRECTED
+from tests.reference.models import HYPER
+
+SWITCHES = replace(CORRECTED, rome_covariance=False)
+
+
+class Silent:
+    """Progress that nobody looks at."""
+
+    def update(self, n: int) -> None:
+        pass
+
+    def set_postfix(self, **_: object) -> None:
+        pass
+
+
+def settings_of(
+    name: str,
+    hyper: Hyperparameters = HYPER,
+    switches: EditingSwitches = SWITCHES,
+    precision: Precision = "float32",
+    token_budget: int = 400,
+) -> EditSettings:
+    """How the method `name` edits a tiny model."""
+    return EditSettings(METHODS[name], hyper, switches, precision, token_budget)
+
+
+def compute_on(
+    device: str = "cpu", precision: Precision = "float32", token_budget: int = 400
+) -> Compute:
+    """One thread, nothing deterministic."""
+    return Compute(
+        device=device,
+        precision=precision,
+        deterministic=False,
+        threads=1,
+        token_budget=token_budget,
+    )
+
+
+def stop_after(iterations: int, mode: str = "full", extended: int | None = None) -> Stop:
+    """The rule with epsilon 1 and this budget."""
+    return Stop(mode=mode, epsilon=1.0, iterations=iterations, extended=extended or iterations)
+
+
+def state_of(k: int, **changed: object) -> State:
+    """The state of an iteration that edited and goes on."""
+    state = State(
+        k=k,
+        held_by=k,
+        passed_on=False,
+        stopped=False,
+        collapsed=None,
+        p_bar=1.0,
+        p_hat=3.0,
+        dp=2.0,
+        precision="float32",
+        differences=[2.0] * k,
+    )
+    return replace(state, **changed)
