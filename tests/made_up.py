@@ -152,8 +152,8 @@ def make_results(folder: Path, top: bool = True) -> Sources:
                 request_metrics(found[k], found[0] if k else None).assign(k=k)
                 for k in range(ITERATIONS)
             ]
-            pd.concat(values).to_parquet(run / "requests.parquet")
-            runs.append(RunFiles(run, known, contexts, unedited))
+            pd.concat(values).to_parquet(run / "request_metrics.parquet")
+            runs.append(RunFiles(run / "request_metrics.parquet", known, contexts, unedited))
     pd.concat(metrics).to_csv(folder / "metrics.csv", index=False)
     return Sources(
         config=folder / "config.yaml",

@@ -421,13 +421,13 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
         "unedited.parquet": scores,
         "iter1/scores.parquet": scores,
         "iter1/edits.parquet": pd.DataFrame({"request": [3]} | {name: [1] for name in D.LOG}),
-        "requests.parquet": request_metrics(scores, scores).assign(k=1),
+        "request_metrics.parquet": request_metrics(scores, scores).assign(k=1),
     }.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(path / name)
     (tmp_path / "contexts.json").write_text(json.dumps({"templates": {"10x1": ["{}"]}}))
     files = [tmp_path / name for name in ("requests.jsonl", "contexts.json")]
-    run = D.RunFiles(path, *files, path / "unedited.parquet")
+    run = D.RunFiles(path / "request_metrics.parquet", *files, path / "unedited.parquet")
     _, blocks = D.build([run], SWITCHES | {"zsre_locality": "pieces"}, {})
     facts = blocks["facts-0"]
     texts = [facts["texts"][where] for where, _ in facts["requests"]["3"][5]]
