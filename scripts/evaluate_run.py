@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from modeledit.evaluation.metrics import Scoring, read_scores, request_metrics, run_metrics
-from modeledit.io.frames import write_csv, write_parquet
+from modeledit.evaluation.schemas import EDITS, REQUEST_VALUES
+from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
@@ -36,7 +37,7 @@ def evaluate_run(
     }
     rows = run_metrics(
         scores,
-        {k: pd.read_parquet(path) for k, path in enumerate(inputs.edits, start=1)},
+        {k: EDITS.read(path) for k, path in enumerate(inputs.edits, start=1)},
         values,
         run=run,
         scoring=scoring,
@@ -44,7 +45,7 @@ def evaluate_run(
     )
     write_csv(metrics, rows)
     every = [rows.assign(k=k) for k, rows in values.items()]
-    write_parquet(requests, pd.concat(every, ignore_index=True))
+    REQUEST_VALUES.write(requests, pd.concat(every, ignore_index=True))
 
 
 if __name__ == "__main__":

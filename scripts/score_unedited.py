@@ -4,10 +4,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from modeledit.data.requests import read_requests
-from modeledit.io.files import finished, read_texts
+from modeledit.io.files import read_texts
+from modeledit.io.frames import write_parquet
 from modeledit.io.log import journal
 from modeledit.lm import scoring
 from modeledit.lm.device import prepare_device
@@ -34,8 +33,7 @@ def score_unedited(
     model, tokenizer = load_model(inputs.model, device)
     table = scoring.score_unedited(model, tokenizer, requests, switches, texts, token_budget)
     log.info("%d rows of scores", table.num_rows)
-    with finished(output) as path:
-        pq.write_table(table, path)
+    write_parquet(output, table)
 
 
 if __name__ == "__main__":

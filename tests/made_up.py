@@ -154,7 +154,7 @@ def make_results(folder: Path, top: bool = True) -> Sources:
                 for k in range(ITERATIONS)
             ]
             pd.concat(values).to_parquet(run / "request_metrics.parquet")
-            runs.append(RunFiles(run, known, contexts, unedited))
+            runs.append(RunFiles(run / "request_metrics.parquet", known, contexts, unedited))
     pd.concat(metrics).to_csv(folder / "metrics.csv", index=False)
     return Sources(
         config=folder / "config.yaml",

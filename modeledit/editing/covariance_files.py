@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
+from modeledit.editing.matrix_names import layer_name, layer_of
 from modeledit.io.files import read_texts
 from modeledit.io.log import progress
 from modeledit.io.matrices import read_matrices, write_matrices
@@ -64,7 +65,7 @@ def gather(
 
 def save(sums: KeySums, path: Path, recipe: Mapping[str, str]) -> None:
     """Write partial sums with their recipe and position, atomically."""
-    totals = {f"layer{layer}": total.cpu().numpy() for layer, total in sums.totals.items()}
+    totals = {layer_name(layer): total.cpu().numpy() for layer, total in sums.totals.items()}
     position = {"position": np.array([sums.texts, sums.tokens])}
     write_matrices(path, totals | position, recipe)
 
@@ -77,7 +78,7 @@ def resume(
         return None
     arrays = read_matrices(path, recipe)
     sums = KeySums(layers)
-    sums.totals = {i: torch.from_numpy(arrays[f"layer{i}"]).to(device) for i in sums.layers}
+    sums.totals = {i: torch.from_numpy(arrays[layer_name(i)]).to(device) for i in sums.layers}
     sums.texts, sums.tokens = arrays["position"].tolist()
     log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
     return sums
@@ -93,7 +94,7 @@ def factors_of(
     """
     factors, ridges = {}, {}
     for name, matrix in covariances.items():
-        layer = int(name.removeprefix("layer"))
+        layer = layer_of(name)
         lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
         factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
         log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
@@ -138,7 +139,7 @@ def covariance_of(
         len(texts),
     )
     log.info("%d tokens of %d texts", sums.tokens, sums.texts)
-    matrices = {f"layer{layer}": matrix.numpy() for layer, matrix in sums.moments().items()}
+    matrices = {layer_name(layer): matrix.numpy() for layer, matrix in sums.moments().items()}
     return matrices, {**recipe, "tokens": str(sums.tokens)}
 
 
@@ -152,7 +153,7 @@ def published_covariance(
     """
     matrices, counts = {}, {}
     for layer, path in paths.items():
-        matrices[f"layer{layer}"], counts[layer] = read_published(path, width)
+        matrices[layer_name(layer)], counts[layer] = read_published(path, width)
         log.info("layer %d: %d tokens", layer, counts[layer])
     if len(set(counts.values())) != 1:
         raise CovarianceError(

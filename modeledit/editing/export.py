@@ -16,8 +16,9 @@ from safetensors import safe_open
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.editing.job import load_edited
-from modeledit.io.files import digest, read_json, write_json
+from modeledit.io.files import digest, write_json
 from modeledit.io.matrices import StateError
+from modeledit.io.prepared import read_prepared
 from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.layout import IterationFiles
@@ -40,7 +41,7 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
     """
     held = held_state(state)
     k = read_state(held).k
-    weights = read_json(base / "prepared.json")["weights_sha256"]
+    weights = read_prepared(base).weights_sha256
     model, tokenizer = load_model(base)
     expected = {"base": weights, "method": method, "k": str(k)}
     load_edited(model, IterationFiles.below(held.parent).edited, expected)

@@ -8,25 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
 from modeledit.data.requests import Request, read_requests
+from modeledit.editing import matrix_names
 from modeledit.editing.iteration import EditSettings, Statistics, edit_once
 from modeledit.editing.link import Inputs, Link
 from modeledit.editing.optimization import Failure
 from modeledit.editing.stages import stored_targets, targets_before
 from modeledit.evaluation.metrics import distance, mean_perplexity
-from modeledit.io.files import (
-    digest,
-    file_digest,
-    finished,
-    read_json,
-    read_texts,
-    write_json,
-)
+from modeledit.evaluation.schemas import EDITS, RAW_SCORES
+from modeledit.io.files import digest, file_digest, read_json, read_texts
+from modeledit.io.frames import write_parquet
+from modeledit.io.hardware import write_hardware
 from modeledit.io.log import progress
 from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
+from modeledit.io.prepared import read_prepared
 from modeledit.io.state import State, read_state, write_state
 from modeledit.lm.device import prepare_device
 from modeledit.lm.meter import Meter
@@ -64,7 +61,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     meter = Meter(device)
     requests = read_requests(inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
-    base = read_json(inputs.model / "prepared.json")["weights_sha256"]
+    base = read_prepared(inputs.model).weights_sha256
     contexts = read_json(inputs.contexts)["templates"][method.context_set]
     identity = {
         "base": base,
@@ -87,7 +84,9 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     factors: Mapping[int, torch.Tensor] = {}
     if inputs.factors:
         width = model.down_weight(hyper.layers[0]).shape[1]
-        factors = LazyMatrices(inputs.factors, {"base": base}, "layer", hyper.layers, width)
+        factors = LazyMatrices(
+            inputs.factors, {"base": base}, matrix_names.LAYER, hyper.layers, width
+        )
     with progress(len(requests), "request", f"{method.name}, iteration {k}") as bar:
         targets, edits = edit_once(
             model,
@@ -113,7 +112,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
 
     own = None
     if inputs.unedited:
-        own = own_objects(pq.read_table(inputs.unedited), tokenizer)
+        own = own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
     texts, budget = read_texts(inputs.texts), compute.token_budget
     scores = score(model, tokenizer, requests, link.switches.scoring(), texts, budget, own)
     identity["k"] = str(k)
@@ -124,11 +123,9 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     write_matrices(outputs.edited, matrices, identity)
     arrays = {name: a.numpy() for name, a in stored_targets(targets, method.repeats).items()}
     write_matrices(outputs.targets, arrays, identity)
-    with finished(outputs.edits) as path:
-        edits.to_parquet(path, index=False)
-    with finished(outputs.scores) as path:
-        pq.write_table(scores, path)
-    write_json(outputs.hardware, meter.record())
+    EDITS.write(outputs.edits, edits)
+    write_parquet(outputs.scores, scores)
+    write_hardware(outputs.hardware, meter.record())
     write_state(
         outputs.state,
         State(

@@ -15,15 +15,15 @@ that was killed goes on to the same bytes.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from modeledit.data.requests import Request
+from modeledit.editing.matrix_names import TARGETS, delta_name, site_of
 from modeledit.editing.optimization import Targets
+from modeledit.evaluation.schemas import EDITS
 from modeledit.io.matrices import StateError, read_matrices
 
 _NOT_NUMBERS = ("request", "n_target_tokens", "stop_reason", "p_hat", "p_hat_legacy", "neighbors")
-_DELTA = "delta."  # in front of a site, in targets.safetensors
 
 
 def stored_targets(targets: Targets, repeats: str) -> dict[str, torch.Tensor]:
@@ -32,7 +32,7 @@ def stored_targets(targets: Targets, repeats: str) -> dict[str, torch.Tensor]:
     Of PMET the attention's delta is among them, which no target state holds.
     """
     deltas = targets.deltas if repeats == "optimization" else {}
-    return {"targets": targets.state} | {_DELTA + site: delta for site, delta in deltas.items()}
+    return {TARGETS: targets.state} | {delta_name(site): delta for site, delta in deltas.items()}
 
 
 def targets_before(
@@ -47,7 +47,7 @@ def targets_before(
     another run or to other requests.
     """
     arrays = {name: torch.from_numpy(a) for name, a in read_matrices(path, expected).items()}
-    edits = pd.read_parquet(log)
+    edits = EDITS.read(log)
     ids = [request.id for request in requests]
     if (found := edits["request"].tolist()) != ids:
         raise StateError(
@@ -60,6 +60,6 @@ def targets_before(
         "p_init": edits["p_hat"].tolist(),
         "p_init_legacy": edits["p_hat_legacy"].tolist(),
     }
-    state = arrays.pop("targets")
-    deltas = {name.removeprefix(_DELTA): array for name, array in arrays.items()}
+    state = arrays.pop(TARGETS)
+    deltas = {site_of(name): array for name, array in arrays.items()}
     return Targets(state, numbers, ["kept"] * len(ids), deltas)

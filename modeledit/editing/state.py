@@ -6,9 +6,9 @@ No torch is imported here, so that passing on costs milliseconds.
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from modeledit.io.files import finished, write_json
+from modeledit.evaluation.schemas import EDITS, RAW_SCORES
+from modeledit.io.frames import write_parquet
+from modeledit.io.hardware import write_hardware
 from modeledit.io.matrices import write_matrices
 from modeledit.io.state import read_state, write_state
 from modeledit.study.layout import IterationFiles
@@ -22,9 +22,7 @@ def pass_on(previous: Path, outputs: IterationFiles) -> None:
     before = read_state(previous)
     for path in (outputs.edited, outputs.targets):
         write_matrices(path, {}, {"held_by": str(before.held_by)})
-    held = IterationFiles.below(previous.parent)
-    for path, full in ((outputs.edits, held.edits), (outputs.scores, held.scores)):
-        with finished(path) as temporary:
-            pq.write_table(pq.read_schema(full).empty_table(), temporary)
-    write_json(outputs.hardware, {})
+    for path, schema in ((outputs.edits, EDITS), (outputs.scores, RAW_SCORES)):
+        write_parquet(path, schema.columns.empty_table())
+    write_hardware(outputs.hardware, None)
     write_state(outputs.state, replace(before, k=before.k + 1, passed_on=True))

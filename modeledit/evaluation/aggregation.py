@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from modeledit.evaluation.metrics import (
-    COLUMNS,
     FRACTIONS,
     METRICS,
     RUN,
@@ -24,7 +23,8 @@ from modeledit.evaluation.metrics import (
     distance,
     harmonic_mean,
 )
-from modeledit.io.frames import read_csv, require_choice, require_columns
+from modeledit.evaluation.schemas import RUN_METRICS
+from modeledit.io.frames import require_choice
 from modeledit.study import stopping
 from modeledit.study.layout import RunKey
 from modeledit.study.switches import Switches
@@ -93,18 +93,12 @@ class Pick:
 def read_metrics(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     """Read one or more metrics.csv files into one frame; raises ValueError on a bad one."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    text = {"dataset": str, "model": str, "method": str}
-    frames = []
-    for path in paths:
-        frame = read_csv(path, text)
-        require_columns(frame, COLUMNS, str(path))
-        frames.append(frame[list(COLUMNS)])
-    metrics = pd.concat(frames, ignore_index=True)
+    metrics = pd.concat([RUN_METRICS.read_csv(path) for path in paths], ignore_index=True)
     repeated = metrics[metrics.duplicated([*RUN, "k"])]
     if not repeated.empty:
         first = repeated.iloc[0][[*RUN, "k"]].to_dict()
         raise ValueError(f"metrics: the row {first} occurs twice in {[str(p) for p in paths]}")
-    return metrics.astype({name: float for name in METRICS} | {"trial": int, "k": int})
+    return metrics
 
 
 def by_cell(metrics: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:

@@ -22,8 +22,8 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
+from modeledit.evaluation.schemas import RAW_SCORES, REQUEST_VALUES, RUN_METRICS
 from modeledit.io.frames import require_choice, require_columns
 from modeledit.study.layout import RunKey
 from modeledit.study.switches import Switches
@@ -95,8 +95,8 @@ METRICS: dict[str, Metric] = {
     "dp2": Metric("", "Δp_2", "perplexity", "lower", "SPEC C.4"),
 }
 RUN = ("dataset", "model", "method", "trial")
-COLUMNS = (*RUN, "k", "n_requests", *METRICS)
-REQUEST_METRICS = ("eff_acc", "eff_succ", "gen_acc", "gen_succ", "spec_acc", "spec_succ")
+COLUMNS = RUN_METRICS.names
+REQUEST_METRICS = tuple(name for name in REQUEST_VALUES.names if name in METRICS)
 FRACTIONS = tuple(name for name, metric in METRICS.items() if metric.unit == "fraction")
 SCORES = {
     "score_acc": ("eff_acc", "gen_acc", "spec_acc"),
@@ -133,11 +133,9 @@ def defined(metric: str, k: int) -> bool:
 def read_scores(path: str | Path) -> pd.DataFrame:
     """Read a `scores.parquet`; the columns token_ids, logprobs and argmax hold ragged arrays.
 
-    Raises ValueError when a column is missing.
+    Raises SchemaError when a column is missing.
     """
-    frame = pq.read_table(path).to_pandas()
-    require_columns(frame, SCORE_COLUMNS, str(path))
-    return frame[list(SCORE_COLUMNS)]
+    return RAW_SCORES.read(path, SCORE_COLUMNS)
 
 
 def request_metrics(

@@ -9,7 +9,7 @@ from modeledit.evaluation.metrics import (
     REQUEST_METRICS,
     RUN,
 )
-from modeledit.io.frames import require_columns
+from modeledit.evaluation.schemas import EDITS, REQUEST_VALUES
 from modeledit.study.layout import RunKey, iteration_of
 
 ByIteration = dict[int, pd.DataFrame]
@@ -23,7 +23,7 @@ def values_by_trial(paths: Sequence[Path]) -> dict[int, ByIteration]:
     """
     found = {}
     for path in paths:
-        frame = pd.read_parquet(path)
+        frame = REQUEST_VALUES.read(path)
         found[RunKey.of(path).trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
     return found
 
@@ -36,7 +36,7 @@ def logs_by_trial(paths: Sequence[Path]) -> dict[int, ByIteration]:
     found: dict[int, ByIteration] = {}
     for path in paths:
         run, k = iteration_of(path)
-        frame = pd.read_parquet(path)
+        frame = EDITS.read(path)
         if not frame.empty:
             found.setdefault(run.trial, {})[k] = frame
     return found
@@ -51,9 +51,8 @@ def read_requests(paths: Sequence[str | Path], edits: Sequence[str | Path] = ())
     """
     frames = []
     for path in map(Path, paths):
-        frame = pd.read_parquet(path)
-        require_columns(frame, ("request", "k", *REQUEST_METRICS), str(path))
-        frames.append(frame.assign(**RunKey.of(path.parent)._asdict()))
+        values = REQUEST_VALUES.read(path)
+        frames.append(values.assign(**RunKey.of(path.parent)._asdict()))
     columns = [*RUN, "k", "request", *REQUEST_METRICS]
     requests = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     if not edits:
@@ -61,10 +60,8 @@ def read_requests(paths: Sequence[str | Path], edits: Sequence[str | Path] = ())
     logs = []
     for path in map(Path, edits):
         run, k = iteration_of(path.parent)
-        frame = pd.read_parquet(path)
-        if not frame.empty:  # a run that had stopped leaves empty logs
-            require_columns(frame, ("request", "p_bar", "p_hat"), str(path))
-            values = frame[["request", "p_bar", "p_hat"]]
+        values = EDITS.read(path, ("request", "p_bar", "p_hat"))
+        if not values.empty:  # a run that had stopped leaves empty logs
             logs.append(values.assign(**run._asdict(), k=k))
     keys = [*RUN, "k", "request"]
     log = pd.concat(logs) if logs else pd.DataFrame(columns=[*keys, "p_bar", "p_hat"])

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from modeledit.io.files import finished
 
@@ -24,10 +26,13 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False)
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame without its index, atomically."""
+def write_parquet(path: Path, table: pd.DataFrame | pa.Table) -> None:
+    """Write a table, or a frame without its index, atomically."""
     with finished(path) as temporary:
-        frame.to_parquet(temporary, index=False)
+        if isinstance(table, pd.DataFrame):
+            table.to_parquet(temporary, index=False)
+        else:
+            pq.write_table(table, temporary)
 
 
 def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:

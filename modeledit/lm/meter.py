@@ -6,8 +6,9 @@ Only what it measures needs torch, and imports it when it is used.
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from modeledit.io.hardware import Hardware
 from modeledit.io.provenance import processor
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(self.device)
         self._joules = _joules(self.device)
 
-    def record(self) -> dict[str, Any]:
-        """Device name, seconds, peak memory in GB (10^9 bytes), energy in kWh; None: not known."""
+    def record(self) -> Hardware:
+        """What was used since the making."""
         peak = None
         if self.device.type == "cuda":
             import torch
@@ -37,13 +38,13 @@ class Meter:
         energy = None if used is None or self._joules is None else (used - self._joules) / 3.6e6
         # macOS counts bytes, Linux kilobytes.
         host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {
-            "device": device_name(self.device),
-            "seconds": round(time.monotonic() - self._start, 2),
-            "peak_device_gb": peak,
-            "peak_host_gb": host / (1e9 if sys.platform == "darwin" else 1e6),
-            "energy_kwh": energy,
-        }
+        return Hardware(
+            device=device_name(self.device),
+            seconds=round(time.monotonic() - self._start, 2),
+            peak_device_gb=peak,
+            peak_host_gb=host / (1e9 if sys.platform == "darwin" else 1e6),
+            energy_kwh=energy,
+        )
 
 
 def device_name(device: "torch.device") -> str:

@@ -6,28 +6,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
+from modeledit.evaluation.schemas import RAW_SCORES
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import PromptError, Row, continuation, encode
 from modeledit.lm.trees import label_outputs
 from modeledit.study.switches import ScoringSwitches
 
-SCHEMA = pa.schema(
-    [
-        ("request", pa.int64()),
-        # edit, paraphrase, neighbor, text; self: a neighbor of which only the agreement of the
-        # unedited model with its own answers is asked (I19)
-        ("kind", pa.string()),
-        ("index", pa.int16()),
-        # new (o*), true (o, or the neighbor's own), own (what the unedited model said); "" for text
-        ("object", pa.string()),
-        ("token_ids", pa.list_(pa.int32())),  # empty where the object has no tokens of its own
-        ("logprobs", pa.list_(pa.float32())),
-        ("argmax", pa.list_(pa.int32())),
-        ("ranks", pa.list_(pa.int32())),  # of each object token, from 1
-        ("top", pa.list_(pa.string())),  # the likeliest tokens where the object begins
-        ("top_logprobs", pa.list_(pa.float32())),
-    ]
-)
 TOP = 5
 
 
@@ -126,9 +110,9 @@ class _Batches:
         self.add(request.id, kind, "own", answers)
 
     def run(self, token_budget: int) -> pa.Table:
-        """What the model says of all rows, as SCHEMA."""
+        """What the model says of all rows, as RAW_SCORES."""
         results = label_outputs(self.model, self.rows, token_budget, TOP)
-        columns: dict[str, list] = {name: [] for name in SCHEMA.names}
+        columns: dict[str, list] = {name: [] for name in RAW_SCORES.names}
         for entry, row, said in zip(self.entries, self.rows, results, strict=True):
             values = (
                 *entry,
@@ -141,9 +125,9 @@ class _Batches:
             )
             if entry[1] == "text":  # whole: N ids, N - 1 log-probabilities, and no more
                 values = (*entry, [row.ids[0], *row.labels], said.log_p.tolist(), [], [], [], [])
-            for name, value in zip(SCHEMA.names, values, strict=True):
+            for name, value in zip(RAW_SCORES.names, values, strict=True):
                 columns[name].append(value)
-        return pa.table(columns, schema=SCHEMA)
+        return pa.table(columns, schema=RAW_SCORES.columns)
 
 
 def score(

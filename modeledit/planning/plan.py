@@ -373,15 +373,14 @@ def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
     return [pair for lengths in sets.values() for pair in lengths]
 
 
-def needed_downloads(study: Inventory) -> dict[str, float]:
+def needed_downloads(settings: Settings) -> dict[str, float]:
     """{name: bytes} of the published files that the runs need; those that are small count 0."""
-    settings = study.settings
     large: dict[str, float] = {shard.name: SHARD_BYTES for shard in settings.sources.shards()}
     if settings.config.covariance.source == "authors":
         for model, described in settings.models.items():
             for layer in settings.layers(model):
                 large[settings.sources.statistics(model, layer).name] = 4 * described.mlp_width**2
-    return {name: large.get(name, 0) for name in study.needed_downloads()}
+    return {name: large.get(name, 0) for name in Inventory(settings).needed_downloads()}
 
 
 def disk(
@@ -391,7 +390,7 @@ def disk(
     lines: Sequence[Line],
 ) -> tuple[dict[str, float], float]:
     """Bytes still to be written: at most, by what they are, and all that are expected."""
-    sizes = needed_downloads(Inventory(settings))
+    sizes = needed_downloads(settings)
     fetched = there.get("download", {})
     parts = {
         "downloads": sum(size for name, size in sizes.items() if not fetched.get((name,))),

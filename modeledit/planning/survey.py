@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from huggingface_hub import get_token
 
 from modeledit.evaluation.aggregation import picks
+from modeledit.evaluation.schemas import EDITS
 from modeledit.fetch.download import offline_folder
-from modeledit.io.files import read_json
+from modeledit.io.hardware import read_hardware
 from modeledit.io.state import read_state
 from modeledit.paper.published import as_metrics
 from modeledit.planning.costs import probe
@@ -22,7 +22,7 @@ from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing
 from modeledit.study.config import Settings
 from modeledit.study.inventory import Inventory
-from modeledit.study.layout import ITERATION, Run, iteration_of
+from modeledit.study.layout import ITERATION, IterationFiles, Run, iteration_of
 from modeledit.study.models import FolderSource
 from modeledit.study.stopping import Rule
 
@@ -127,12 +127,10 @@ def earlier_jobs(results: Path) -> list[Measured]:
     """The edit jobs of all studies below `results`, but those that only passed a stop on."""
     jobs = []
     for path in sorted(results.glob(f"*/{ANY_ITERATION}/hardware.json")):
-        if used := read_json(path):
+        if used := read_hardware(path):
             run = iteration_of(path)[0][:3]  # dataset, model, method
-            steps = pd.read_parquet(path.with_name("edits.parquet"), columns=["steps"])["steps"]
-            jobs.append(
-                Measured(*run, used["device"], used["seconds"], len(steps), float(steps.mean()))
-            )
+            steps = EDITS.read(IterationFiles.below(path.parent).edits, ["steps"])["steps"]
+            jobs.append(Measured(*run, used.device, used.seconds, len(steps), float(steps.mean())))
     return jobs
 
 

@@ -1,12 +1,13 @@
 """What jobs ran on: device, wall time, peak memory, energy; and Table 5 (paper, appendix C)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pandas as pd
 
-from modeledit.io.files import read_json
-from modeledit.study.layout import iteration_of
+from modeledit.io.hardware import Hardware, read_hardware
+from modeledit.study.layout import RunKey, iteration_of
 
 CAPTION = (
     "Hardware: what the iteration jobs of each run used, summed over trials and iterations. Min/job"
@@ -14,18 +15,7 @@ CAPTION = (
     " paper names."
 )
 NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
-COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "trial",
-    "k",
-    "device",
-    "seconds",
-    "peak_device_gb",
-    "peak_host_gb",
-    "energy_kwh",
-)
+COLUMNS = (*RunKey._fields, "k", *(field.name for field in fields(Hardware)))  # hardware.csv
 
 
 def gather(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -35,11 +25,9 @@ def gather(paths: Sequence[str | Path]) -> pd.DataFrame:
     """
     rows = []
     for path in map(Path, paths):
-        used = read_json(path)
-        if not used:
-            continue
-        run, k = iteration_of(path)
-        rows.append(run._asdict() | {"k": k} | used)
+        if used := read_hardware(path):
+            run, k = iteration_of(path)
+            rows.append(run._asdict() | {"k": k} | asdict(used))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

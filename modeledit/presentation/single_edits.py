@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests
 from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, underedit
+from modeledit.evaluation.schemas import EDITS, RAW_SCORES, REQUEST_VALUES
 from modeledit.io.files import read_json
-from modeledit.io.frames import require_columns
 from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
 from modeledit.study.switches import Switches
@@ -95,7 +95,7 @@ def build(
     trials: dict[tuple[str, str, int], list[_Shown]] = {}
     index: list[dict[str, Any]] = []
     for i, run in enumerate(runs):
-        values = pd.read_parquet(run.values)
+        values = REQUEST_VALUES.read(run.values)
         stop = stops.get(run.key)
         ks = sorted(int(k) for k in values["k"].unique() if k > 0)
         flags = flag(values, stop or ks[-1])
@@ -169,12 +169,11 @@ def contexts_of(run: RunFiles, switches: Switches) -> dict[str, list[str]]:
 def read_prompts(path: Path, requests: Sequence[int]) -> pd.DataFrame:
     """The prompt rows of some requests in a `scores.parquet`, with ranks and top where it has them.
 
-    Raises ValueError when a column of metrics.SCORE_COLUMNS is missing.
+    Raises SchemaError when a column of metrics.SCORE_COLUMNS is missing.
     """
     wanted = [("request", "in", list(requests)), ("kind", "in", list(KINDS))]
-    frame = pq.read_table(path, filters=wanted).to_pandas()
-    require_columns(frame, SCORE_COLUMNS, str(path))
-    return frame
+    more = [name for name in ("ranks", "top", "top_logprobs") if name in pq.read_schema(path).names]
+    return RAW_SCORES.read(path, (*SCORE_COLUMNS, *more), wanted)
 
 
 def cells(
@@ -314,8 +313,7 @@ def _run(shown: _Shown, before: pd.DataFrame, switches: Switches) -> dict[str, A
     }
     for k in shown.entry["iterations"]:
         path = IterationFiles.of(run.folder, k).edits
-        log = pq.read_table(path, filters=[("request", "in", list(ids))]).to_pandas()
-        require_columns(log, ("request", *LOG), str(path))
+        log = EDITS.read(path, ("request", *LOG), [("request", "in", list(ids))])
         for row in log.to_dict("records"):
             line = [row["steps"], reasons[row["stop_reason"]], *(number(row[c]) for c in LOG[2:])]
             edits[str(row["request"])]["log"].append(line)

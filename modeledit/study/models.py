@@ -30,6 +30,7 @@ class WheelSource(Checked):
 
     revision = ""
     gated = False
+    weights = "safetensors"  # once the GGUF file is converted
 
 
 @dataclass(frozen=True, kw_only=True)

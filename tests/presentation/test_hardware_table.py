@@ -35,9 +35,9 @@ def test_a_job_measures_itself():
     meter = Meter(torch.device("cpu"))
     ballast = torch.ones(50_000_000)  # 200 MB
     found = meter.record()
-    assert found["seconds"] >= 0 and found["device"]
-    assert found["peak_host_gb"] > ballast.numel() * 4 / 1e9
-    assert found["peak_device_gb"] is None and found["energy_kwh"] is None
+    assert found.seconds >= 0 and found.device
+    assert found.peak_host_gb > ballast.numel() * 4 / 1e9
+    assert found.peak_device_gb is None and found.energy_kwh is None
 
 
 def test_only_iterations_that_edited_are_gathered(tmp_path):

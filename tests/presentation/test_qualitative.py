@@ -298,7 +298,7 @@ def test_metrics_of_another_run_are_refused(chain):
 def test_older_scores_name_the_file_and_the_way_out(tmp_path):
     path = tmp_path / "scores.parquet"
     scores([request()]).drop(columns=["top", "top_logprobs"]).to_parquet(path)
-    with pytest.raises(ValueError, match=r"scores\.parquet: no column 'top'.*remove the file"):
+    with pytest.raises(ValueError, match=r"scores\.parquet: missing columns \['top',.*delete"):
         P.read_answers(path)
 
 
@@ -336,7 +336,7 @@ def test_the_script_draws_what_the_rule_gives_it(tmp_path, chain, assisted):
         wildcards=Named(dataset="geography", model="tiny", algorithm="MEMIT"),
         log=[str(tmp_path / "log.txt")],
     )
-    runpy.run_path("scripts/draw_panel.py", init_globals={"snakemake": snakemake})
+    runpy.run_path("scripts/draw_panel.py", {"snakemake": snakemake}, "__main__")
     record = json.loads(figure.with_suffix(".json").read_text(encoding="utf-8"))
     last = ["NA_MEMIT\nk = 2, stop"] if assisted else []
     assert record["stages"][1:] == ["MEMIT\nafter one iteration", "MEMIT\nk = 3, stop", *last]

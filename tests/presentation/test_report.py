@@ -432,7 +432,7 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
         frame.to_parquet(path / name)
     (tmp_path / "contexts.json").write_text(json.dumps({"templates": {"10x1": ["{}"]}}))
     files = [tmp_path / name for name in ("requests.jsonl", "contexts.json")]
-    run = D.RunFiles(path, *files, path / "unedited.parquet")
+    run = D.RunFiles(path / "request_metrics.parquet", *files, path / "unedited.parquet")
     _, blocks = D.build([run], replace(SWITCHES, zsre_locality="pieces"), {})
     facts = blocks["facts-0"]
     texts = [facts["texts"][where] for where, _ in facts["requests"]["3"][5]]

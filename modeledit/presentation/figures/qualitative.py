@@ -14,13 +14,13 @@ from typing import Any
 
 import matplotlib.style
 import pandas as pd
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from modeledit.data.requests import Request
 from modeledit.evaluation.aggregation import picks
 from modeledit.evaluation.metrics import RUN
+from modeledit.evaluation.schemas import RAW_SCORES
 from modeledit.presentation.figures.style import (
     COLOURS,
     GREY,
@@ -108,15 +108,9 @@ class Panel:
 def read_answers(path: str | Path) -> pd.DataFrame:
     """Read those columns of a `scores.parquet` that say what the model would say: COLUMNS.
 
-    Raises ValueError when the scores were made without them.
+    Raises SchemaError when the scores were made without them.
     """
-    missing = [name for name in COLUMNS if name not in pq.read_schema(path).names]
-    if missing:
-        raise ValueError(
-            f"{path}: no column {missing[0]!r}: these scores do not hold the model's likeliest"
-            " tokens; remove the file and run the workflow again, which scores again"
-        )
-    return pq.read_table(path, columns=list(COLUMNS)).to_pandas()
+    return RAW_SCORES.read(path, COLUMNS)
 
 
 def run_stages(

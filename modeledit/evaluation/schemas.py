@@ -1,0 +1,200 @@
+"""The tables that jobs leave for others: columns, their types, and reading what has to be in them.
+
+What a column of metrics.csv means is said in `metrics.METRICS`. No torch is needed to read any.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modeledit.io.frames import read_csv, write_parquet
+
+AGAIN = "delete the file to compute it again"
+Filters = list[tuple[str, str, Any]]
+"""Rows that are wanted, as pyarrow takes them: [(column, "in", values), ...]."""
+
+
+class SchemaError(ValueError):
+    """A table without a column, or with values of another kind, than whoever reads it needs."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a file, in order, with the types in which they are written.
+
+    A reader takes a wider or narrower type of the same kind: whole numbers, numbers, text, lists.
+    """
+
+    file: str
+    columns: pa.Schema
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(self.columns.names)
+
+    def check(self, found: pa.Schema, where: str | Path, names: Sequence[str] = ()) -> None:
+        """Raise SchemaError, with all that is wrong, unless `found` has `names` (default: all)."""
+        names = names or self.names
+        if missing := [name for name in names if name not in found.names]:
+            has = ", ".join(found.names) or "none"
+            raise SchemaError(
+                f"{where}: missing columns {missing} of {self.file}, it has {has}; {AGAIN}"
+            )
+        wrong = [
+            f"{name} is {found.field(name).type}, not {self.columns.field(name).type}"
+            for name in names
+            if not _fits(found.field(name).type, self.columns.field(name).type)
+        ]
+        if wrong:
+            raise SchemaError(f"{where}: {'; '.join(wrong)}; {AGAIN}")
+
+    def table(self, frame: pd.DataFrame) -> pa.Table:
+        """`frame` in the types of the columns; SchemaError unless it has these and no others."""
+        if unknown := [str(name) for name in frame.columns if name not in self.names]:
+            raise SchemaError(f"{self.file}: unknown columns {unknown}")
+        self.check(pa.Schema.from_pandas(frame, preserve_index=False), self.file)
+        return pa.Table.from_pandas(frame, schema=self.columns, preserve_index=False)
+
+    def write(self, path: Path, frame: pd.DataFrame) -> None:
+        """Write a frame as a parquet file, atomically."""
+        write_parquet(path, self.table(frame))
+
+    def read_table(
+        self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None
+    ) -> pa.Table:
+        """The columns `names` (default: all) of a parquet file, in that order.
+
+        Raises SchemaError as `check` does.
+        """
+        names = names or self.names
+        self.check(pq.read_schema(path), path, names)
+        return pq.read_table(path, columns=list(names), filters=filters)
+
+    def read(
+        self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None
+    ) -> pd.DataFrame:
+        """As `read_table`, as a frame."""
+        return self.read_table(path, names, filters).to_pandas()
+
+    def read_csv(self, path: str | Path) -> pd.DataFrame:
+        """The columns of a CSV file in their types; SchemaError where one is missing or is none."""
+        text = [field.name for field in self.columns if pa.types.is_string(field.type)]
+        frame = read_csv(path, dict.fromkeys(text, str))
+        self.check(pa.Schema.from_pandas(frame, preserve_index=False), path)
+        return self.table(frame[list(self.names)]).to_pandas()
+
+
+def _fits(found: pa.DataType, stated: pa.DataType) -> bool:
+    """Whether two types are of one kind; a column of nothing but missing values is of any."""
+    if pa.types.is_null(found):
+        return True
+    if pa.types.is_list(stated):
+        lists = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return lists and _fits(found.value_type, stated.value_type)
+    if pa.types.is_string(stated):
+        return pa.types.is_string(found) or pa.types.is_large_string(found)
+    if pa.types.is_integer(stated):
+        return pa.types.is_integer(found)
+    return pa.types.is_floating(found) or pa.types.is_integer(found)
+
+
+RAW_SCORES = Schema(
+    "scores.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),
+            # edit, paraphrase, neighbor, text; self: a neighbor of which only the agreement of the
+            # unedited model with its own answers is asked (I19)
+            ("kind", pa.string()),
+            ("index", pa.int16()),
+            # new (o*), true (o, or the neighbor's own), own (what the unedited model said); "" for
+            # text
+            ("object", pa.string()),
+            ("token_ids", pa.list_(pa.int32())),  # empty where the object has no tokens of its own
+            ("logprobs", pa.list_(pa.float32())),
+            ("argmax", pa.list_(pa.int32())),
+            ("ranks", pa.list_(pa.int32())),  # of each object token, from 1
+            ("top", pa.list_(pa.string())),  # the likeliest tokens where the object begins
+            ("top_logprobs", pa.list_(pa.float32())),
+        ]
+    ),
+)
+"""What a model says of each prompt and object, and of each text (SPEC F.1)."""
+
+EDITS = Schema(
+    "edits.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),
+            ("n_target_tokens", pa.int64()),
+            # loss, argmax_kl, max_steps; not_finite, not_reached, kept (see `stages`)
+            ("stop_reason", pa.string()),
+            ("loss", pa.float64()),  # of the last step, as are its parts
+            ("nll", pa.float64()),
+            ("kl", pa.float64()),
+            ("weight_decay", pa.float64()),
+            ("p_init", pa.float64()),
+            ("p_bar", pa.float64()),
+            ("p_init_legacy", pa.float64()),  # the released code's (I5-I8), as all _legacy
+            ("p_bar_legacy", pa.float64()),
+            ("steps", pa.int64()),
+            ("init_norm", pa.float64()),
+            ("delta_norm", pa.float64()),
+            ("p_hat", pa.float64()),
+            ("p_hat_legacy", pa.float64()),
+            ("neighbors", pa.string()),  # prompts of those in the loss, joined by " | "
+        ]
+    ),
+)
+"""How OPTIMIZATION ended for each request of an iteration, and p-hat after SPREAD (SPEC J.1)."""
+
+REQUEST_VALUES = Schema(
+    "request_metrics.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),
+            ("eff_acc", pa.float64()),
+            ("eff_succ", pa.float64()),
+            ("gen_acc", pa.float64()),
+            ("gen_succ", pa.float64()),
+            ("spec_acc", pa.float64()),
+            ("spec_succ", pa.float64()),
+            ("k", pa.int64()),
+        ]
+    ),
+)
+"""Metrics of each request of a run after each iteration (SPEC F.1)."""
+
+RUN_METRICS = Schema(
+    "metrics.csv",
+    pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("model", pa.string()),
+            ("method", pa.string()),
+            ("trial", pa.int64()),
+            ("k", pa.int64()),
+            ("n_requests", pa.int64()),
+            ("eff_acc", pa.float64()),
+            ("eff_succ", pa.float64()),
+            ("gen_acc", pa.float64()),
+            ("gen_succ", pa.float64()),
+            ("spec_acc", pa.float64()),
+            ("spec_succ", pa.float64()),
+            ("score_acc", pa.float64()),
+            ("score_succ", pa.float64()),
+            ("me_ppl", pa.float64()),
+            ("p_bar", pa.float64()),
+            ("p_hat", pa.float64()),
+            ("dp", pa.float64()),
+            ("dp2", pa.float64()),
+        ]
+    ),
+)
+"""Metrics of a run, or of all runs, after each iteration."""
