@@ -47,8 +47,7 @@ def target_settings(
 
 def tokenization_of(method: Method, model: EditableModel, kind: str) -> Tokenization:
     """How a method's targets become labels on a model (SPEC A.4)."""
-    gpt = model.family.startswith("gpt")
-    space = method.legacy_space == "always" or gpt
+    space = method.legacy_space == "always" or model.architecture.legacy_space
     return Tokenization(kind, space=space, drops=method.legacy_drop)
 
 

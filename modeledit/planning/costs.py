@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modeledit.planning.memory import parameters
-from modeledit.study.architectures import GATED
+from modeledit.study.architectures import ARCHITECTURES
 from modeledit.study.methods import Method
 
 # Of the speed of plain products, on a CPU with two threads (README): OPTIMIZATION, and passes
@@ -95,7 +95,7 @@ class Work:
 def _block(model: Mapping, seen: float) -> float:
     """Operations of one token in one block, which sees `seen` tokens."""
     width = model["width"]
-    matrices = 3 if model["family"] in GATED else 2
+    matrices = 3 if ARCHITECTURES[model["family"]].gated else 2
     return 2 * (4 * width**2 + matrices * width * model["mlp_width"]) + 4 * seen * width
 
 

@@ -8,7 +8,7 @@ hold it against the peaks of real jobs.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modeledit.study.architectures import GATED
+from modeledit.study.architectures import ARCHITECTURES
 
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
@@ -31,7 +31,7 @@ class Peak:
 def parameters(model: Mapping) -> int:
     """Number of parameters of a described model, grouped heads counted as full ones."""
     width, mlp = model["width"], model["mlp_width"]
-    matrices = 3 if model["family"] in GATED else 2
+    matrices = 3 if ARCHITECTURES[model["family"]].gated else 2
     heads = 1 if model["tied"] else 2
     block = 4 * width**2 + matrices * width * mlp
     return model["depth"] * block + heads * model["vocabulary"] * width

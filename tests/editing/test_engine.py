@@ -27,6 +27,7 @@ from tests.reference import models as tiny
 from tests.reference import plain
 
 MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj}
+EVERY = MODELS | tiny.FURTHER
 HYPER = tiny.HYPER | {"steps": 25}
 PLAIN_AND_ONE = sorted(
     name for name, method in METHODS.items() if method.n_neighbors <= 1 and method.repeats == "both"
@@ -73,7 +74,7 @@ def plain_settings(method, switches, hyper=HYPER, legacy_space=True):
     )
 
 
-def compare_optimization(model, tokenizer, requests, contexts, name, switches, budget):
+def compare_optimization(model, tokenizer, requests, contexts, name, switches, budget, hyper=HYPER):
     """Optimise with both and assert that everything they report is the same."""
     method = METHODS[name]
     neighbor_contexts = method.neighbor_contexts(contexts, switches["nap_prefixes"])
@@ -90,15 +91,14 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
         )
         for request in usable
     ]
-    settings = target_settings(method, HYPER, switches)
+    settings = target_settings(method, hyper, switches)
     fast = optimize(EditableModel(model), problems, settings, budget)
     tolerance = tolerance_of(model)
     p_hat, p_hat_legacy = perplexities(EditableModel(model), problems, settings, budget)
     for i, request in enumerate(usable):
         neighbors = request.editing_neighbors[: method.n_neighbors]
-        gpt = model.config.model_type.startswith("gpt")
-        space = method.algorithm != "PMET" or gpt
-        slow_settings = plain_settings(method, switches, legacy_space=space)
+        space = method.algorithm != "PMET" or model.config.model_type.startswith("gpt")
+        slow_settings = plain_settings(method, switches, hyper, space)
         slow = plain.optimize(
             model, tokenizer, request, contexts, slow_settings, neighbors, neighbor_contexts
         )
@@ -109,7 +109,7 @@ def compare_optimization(model, tokenizer, requests, contexts, name, switches, b
         for column, value in {
             "loss": slow.loss,
             "nll": slow.nll,
-            "kl": HYPER["kl_factor"] * slow.kl,
+            "kl": hyper["kl_factor"] * slow.kl,
             "weight_decay": slow.weight_decay,
             "p_bar": slow.p_bar,
             "p_bar_legacy": slow.p_bar_legacy,
@@ -177,11 +177,14 @@ def test_legacy_labels_in_front_of_the_subject_are_constants(name, requests, con
     compare_optimization(model, tokenizer, chosen, contexts, name, merged, budget=400)
 
 
-@pytest.mark.parametrize("name", ["MEMIT", "NA_PMET"])
-@pytest.mark.parametrize("build", [tiny.tiny_mistral, tiny.tiny_qwen2])
-def test_what_is_shaped_like_llama_is_edited_like_it(build, name, tokenizer, requests, contexts):
-    model = build(dtype=torch.float64)
-    compare_optimization(model, tokenizer, requests[:4], contexts, name, SWITCHES, budget=400)
+@pytest.mark.parametrize("name", ["MEMIT", "NA_PMET", "ROME"])
+@pytest.mark.parametrize("family", sorted(tiny.FURTHER))
+def test_targets_of_further_families_equal_the_plain_loop(
+    family, name, tokenizer, requests, contexts
+):
+    """Windows that are shorter than the prompts, caps, norms behind the MLP: all in the loss."""
+    model, few = tiny.FURTHER[family](dtype=torch.float64), HYPER | {"steps": 6}
+    compare_optimization(model, tokenizer, requests[1:4], contexts, name, SWITCHES, 400, few)
 
 
 def test_packing_does_not_change_targets(tokenizer, requests, contexts):
@@ -197,9 +200,9 @@ def test_packing_does_not_change_targets(tokenizer, requests, contexts):
 
 
 @pytest.mark.parametrize("name", ["MEMIT", "PMET"])
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERY))
 def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, contexts):
-    slow_model = MODELS[family](dtype=torch.float64)
+    slow_model = EVERY[family](dtype=torch.float64)
     fast_model = EditableModel(deepcopy(slow_model))
     method = METHODS[name]
     texts = [r.text for r in requests] + contexts
@@ -218,7 +221,7 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
         expected = plain.weight_out_in(plain.locate(slow_model).down[layer])
         error = (fast_model.down_weight(layer) - expected).norm() / expected.norm()
         assert error < tolerance_of(slow_model)
-    untouched = MODELS[family](dtype=torch.float64)
+    untouched = EVERY[family](dtype=torch.float64)
     changed = plain.weight_out_in(plain.locate(untouched).down[2])
     assert not torch.allclose(fast_model.down_weight(2), changed)
 
@@ -353,9 +356,9 @@ def test_second_moments_equal_the_plain_ones(tokenizer, contexts):
         torch.testing.assert_close(moments[layer], total / tokens, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", sorted(MODELS))
+@pytest.mark.parametrize("family", sorted(EVERY))
 def test_scores_equal_one_prompt_at_a_time(family, tokenizer, requests):
-    hf_model = MODELS[family](dtype=torch.float64)
+    hf_model = EVERY[family](dtype=torch.float64)
     texts = ["The river is long and the city is old.", "Lyon is in France."]
     table = score(EditableModel(hf_model), tokenizer, requests, texts, 90).to_pylist()
     by_id = {r.id: r for r in requests}
