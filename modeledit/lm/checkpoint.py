@@ -11,12 +11,18 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from modeledit.lm.model import ModelError, unsupported
 from modeledit.study.architectures import ARCHITECTURES
@@ -43,21 +49,25 @@ def check_files(folder: Path, weights: str) -> None:
     Raises ModelError, with all that is wrong, where one is absent, cut off or a Git LFS pointer,
     where the weights are of the other format or quantised, and for a family that is not supported.
     """
-    raise_for(folder, [*_config_problems(folder), *_weight_problems(folder, weights)])
+    if problems := [*_config_problems(folder), *_weight_problems(folder, weights)]:
+        raise refusal(folder, problems)
 
 
-def check_gguf(path: Path) -> None:
-    """Raise ModelError unless `path` begins as a GGUF file does."""
+def refusal(where: Path, problems: Iterable[str]) -> ModelError:
+    """The error with all `problems` of the model at `where`."""
+    return ModelError(f"{where}: {'; '.join(problems)}")
+
+
+def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a GGUF file. Raises ModelError for a file that is not one, or not whole."""
     with path.open("rb") as stream:
         start = stream.read(4)
     if start != b"GGUF":
-        raise ModelError(f"{path}: {_pointer_problem(path) or 'not a GGUF file'}")
-
-
-def raise_for(where: Path, problems: Iterable[str]) -> None:
-    """Raise ModelError with all `problems` of the model at `where`, if there are any."""
-    if problems := list(problems):
-        raise ModelError(f"{where}: {'; '.join(problems)}")
+        raise refusal(path, [_pointer_problem(path) or "not a GGUF file"])
+    with _refusing(path):
+        return AutoTokenizer.from_pretrained(
+            path.parent, trust_remote_code=False, gguf_file=path.name
+        )
 
 
 def _pointer_problem(path: Path) -> str | None:
@@ -158,7 +168,7 @@ def load_checkpoint(origin: Path, weights: str) -> tuple[PreTrainedModel, list[s
     source, place = origin, {"use_safetensors": weights == "safetensors"}
     if origin.suffix == ".gguf":
         source, place = origin.parent, {"gguf_file": origin.name}
-    try:
+    with _refusing(origin):
         model, found = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
@@ -167,24 +177,28 @@ def load_checkpoint(origin: Path, weights: str) -> tuple[PreTrainedModel, list[s
             ignore_mismatched_sizes=True,  # they are among what was found
             **place,
         )
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{origin}: {WHOLE[weights]} is not whole, or holds more than tensors (read weights "
-            f"only, so that no code runs: {_first_line(error)})"
-        ) from error
-    except Exception as error:  # whatever comes of files that a loader did not expect
-        raise ModelError(
-            f"{origin}: transformers cannot load it: {type(error).__name__}: {_first_line(error)}"
-        ) from error
     if origin.suffix == ".gguf":
         return model, [*_name_problems(found, {}), *_infinite(model, {})]
     held = _held_by(weight_files(origin, weights)[0], weights)
     return model, [*_name_problems(found, held), *_infinite(model, held)]
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no reason given"
+@contextmanager
+def _refusing(origin: Path) -> Iterator[None]:
+    """Turn what comes of files that a loader did not expect into a refusal of one line."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except pickle.UnpicklingError as error:
+        why = (
+            "its weights are not whole, or hold more than tensors, which is not read (weights only)"
+        )
+        raise refusal(origin, [why]) from error
+    except Exception as error:
+        first = (str(error).strip().splitlines() or ["no reason given"])[0]
+        why = f"transformers cannot load it: {type(error).__name__}: {first}"
+        raise refusal(origin, [why]) from error
 
 
 def _held_by(files: Iterable[Path], weights: str) -> dict[str, str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
 )
@@ -20,12 +19,12 @@ from modeledit.io.files import file_digest, write_json
 from modeledit.lm.agreement import by_transformers, compare, probe_rows
 from modeledit.lm.checkpoint import (
     check_files,
-    check_gguf,
+    gguf_tokenizer,
     load_checkpoint,
-    raise_for,
+    refusal,
     vocabulary_problems,
 )
-from modeledit.lm.model import EditableModel, load_model
+from modeledit.lm.model import EditableModel, ModelError, load_model
 from modeledit.lm.prepared import CHECKED, RECORD, file_digests, weights_digest
 from modeledit.lm.tokenizer import FILE, check_answers, load_tokenizer
 
@@ -48,19 +47,20 @@ def prepare_folder(
     written tokenizer answers like the origin's file (like the conversion of a GGUF file's).
     """
     if origin.suffix == ".gguf":
-        check_gguf(origin)
-        tokenizer = AutoTokenizer.from_pretrained(
-            origin.parent, trust_remote_code=False, gguf_file=origin.name
-        )
+        tokenizer = gguf_tokenizer(origin)
     else:
         check_files(origin, weights)
         tokenizer = load_tokenizer(origin)
     model, problems = load_checkpoint(origin, weights)
-    editable = EditableModel(model)  # refuses what the engine cannot edit
+    try:
+        editable = EditableModel(model)
+    except ModelError as error:  # the engine cannot edit it
+        raise refusal(origin, [str(error), *problems]) from error
     if expected is not None:
         problems = [*_differences(editable, expected), *problems]
-    rowless = editable.architecture.rowless_marks
-    raise_for(origin, [*problems, *vocabulary_problems(model, tokenizer, rowless)])
+    problems += vocabulary_problems(model, tokenizer, editable.architecture.rowless_marks)
+    if problems:
+        raise refusal(origin, problems)
     rows = probe_rows(tokenizer, editable.limit)
     answers = by_transformers(model, rows)
     model = _plain(model)

@@ -174,19 +174,19 @@ def _llama_like(
     **options: object,
 ) -> PreTrainedModel:
     """Grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
-    ids = _special_ids()
-    config = kind(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.25,
-        tie_word_embeddings=tied,
-        **ids | ({"vocab_size": vocabulary} if vocabulary else {}) | options,
-    )
-    return _build(config, seed, dtype)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.25,
+        "tie_word_embeddings": tied,
+    }
+    if vocabulary:
+        options |= {"vocab_size": vocabulary}
+    return _build(kind(**sizes | _special_ids() | options), seed, dtype)
 
 
 def tiny_llama(
@@ -194,9 +194,10 @@ def tiny_llama(
     dtype: torch.dtype = torch.float32,
     layers: int = 5,
     vocabulary: int | None = None,
+    **options: object,
 ) -> PreTrainedModel:
     """Llama (RMSNorm, gated MLP, rotary) with a head of its own; `vocabulary` defaults to ours."""
-    return _llama_like(LlamaConfig, seed, dtype, layers, tied=False, vocabulary=vocabulary)
+    return _llama_like(LlamaConfig, seed, dtype, layers, False, vocabulary, **options)
 
 
 def tiny_mistral(
