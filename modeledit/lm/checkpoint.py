@@ -241,6 +241,8 @@ def _name_problems(found: Mapping[str, Any], held: Mapping[str, str]) -> Iterato
         yield f"tensors of another shape: {_named(shapes, {k: v for k, v in shapes.items() if v})}"
     for message in found.get("error_msgs") or ():
         yield message.strip().splitlines()[0]
+    if missing or unexpected or mismatched:
+        yield "bring the checkpoint as save_pretrained of the whole model writes it"
 
 
 def _infinite(model: PreTrainedModel, held: Mapping[str, str]) -> Iterator[str]:
@@ -250,7 +252,7 @@ def _infinite(model: PreTrainedModel, held: Mapping[str, str]) -> Iterator[str]:
         if not torch.isfinite(tensor).all()
     ]
     if bad:
-        yield f"tensors with values that are not finite: {_named(bad, held)}"
+        yield f"tensors with values that are not finite: {_named(bad, held)}; take another copy"
 
 
 def vocabulary_problems(

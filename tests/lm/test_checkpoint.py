@@ -81,7 +81,8 @@ def test_every_problem_of_the_tensors_is_in_the_line(origin):
         "tensors that the checkpoint lacks: model.layers.0.mlp.up_proj.weight; "
         "tensors that the model has no place for: model.layers.9.extra (in model.safetensors); "
         "tensors of another shape: model.norm.weight (7,), not (32,) (in model.safetensors); "
-        f"tensors with values that are not finite: {DOWN} (in model.safetensors)"
+        "bring the checkpoint as save_pretrained of the whole model writes it; "
+        f"tensors with values that are not finite: {DOWN} (in model.safetensors); take another copy"
     )
 
 

@@ -20,6 +20,7 @@ from modeledit.io.files import file_digest, read_json
 from modeledit.lm.model import ModelError, load_model
 from modeledit.lm.prepare import prepare_folder
 from modeledit.lm.prepared import file_digests, weights_digest
+from modeledit.study.architectures import ARCHITECTURES
 from tests.reference.models import tiny_gpt2, tiny_gptj, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,10 @@ def test_every_model_passes_its_schema(name):
     assert list(Draft202012Validator(SCHEMA).iter_errors(description)) == []
     for hyper in description["algorithms"].values():
         assert max(hyper["layers"]) < description["depth"]
+
+
+def test_every_described_family_is_one_that_the_schema_allows():
+    assert SCHEMA["properties"]["family"]["enum"] == sorted(ARCHITECTURES)
 
 
 PAPER = ["gpt2-xl", "gpt-j-6b", "llama-2-7b", "llama-3-8b"]
