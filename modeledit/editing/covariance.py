@@ -151,7 +151,7 @@ class KeySums:
             with leave_before(down) if last else record(down, "input") as keys:
                 hidden = model.run(hidden, start, layer + 1, positions, mask)
             start = layer + 1
-            x = keys[0][0]
+            x = keys[0].flatten(0, -2)
             # One text's product in the model's precision, the sum over texts in float64.
             gram = (x.T @ x).double()
             total = self.totals.get(layer)

@@ -60,9 +60,12 @@ class Tree:
         self.paths = [torch.tensor(path, device=device) for path in paths]
 
     def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
-        """(rows, width) values of a (1, nodes, width) tensor at token `where[r]` of each row."""
+        """(rows, width) values of a tensor at token `where[r]` of each row.
+
+        The tensor is (1, nodes, width), or (nodes, width) as in the MLPs of OPT.
+        """
         nodes = torch.stack([path[i] for path, i in zip(self.paths, where, strict=True)])
-        return tensor[0, nodes]
+        return tensor.flatten(0, -2)[nodes]
 
 
 def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

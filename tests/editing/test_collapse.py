@@ -25,7 +25,7 @@ from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
-from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after
+from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
 from tests.presets import CORRECTED, CORRECTED_SCORING
 from tests.reference import models as tiny
 
@@ -149,7 +149,7 @@ def run(tmp_path):
     base = tmp_path / "model"
     model.model.save_pretrained(base)
     TOKENIZER.save_pretrained(base)
-    write_json(base / "prepared.json", {"weights_sha256": "f00d"})
+    write_record(base, "f00d")
     write_requests(tmp_path / "requests.jsonl", requests)
     (tmp_path / "texts.jsonl").write_text(json.dumps("Lyon is a city.") + "\n")
     sets = {METHODS[name].context_set: list(CONTEXTS) for name in METHOD_NAMES}

@@ -21,7 +21,14 @@ from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
 from tests.editing.test_engine import MODELS, plain_settings, tolerance_of
-from tests.editing.tiny_edits import SWITCHES, Silent, compute_on, settings_of, stop_after
+from tests.editing.tiny_edits import (
+    SWITCHES,
+    Silent,
+    compute_on,
+    settings_of,
+    stop_after,
+    write_record,
+)
 from tests.reference import models as tiny
 from tests.reference import plain
 
@@ -171,7 +178,7 @@ def prepared(tmp_path_factory):
     model, tokenizer, requests, _, factors = tiny_problem(dtype=torch.float32)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
-    write_json(folder / "model/prepared.json", IDENTITY | {"weights_sha256": "f00d"})
+    write_record(folder / "model", "f00d")
     write_requests(folder / "requests.jsonl", requests)
     (folder / "texts.jsonl").write_text('"The river is long."\n')
     write_json(folder / "contexts.json", {"templates": {"10x1": CONTEXTS}})
