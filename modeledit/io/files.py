@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class FileError(ValueError):
+    """A file that is not what it should be; the message names it, what is wrong and the way out."""
+
+
 @contextmanager
 def finished(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it into place once the block has ended well."""
