@@ -48,8 +48,10 @@ _EDGES = _INVISIBLE + _BLANK
 _INSIDE = re.compile(f"[{_INVISIBLE}]")
 
 # Scripts that put no space between words, by how Unicode's names of their letters begin.
-_UNSPACED = ("CJK ", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO ", "KHMER", "MYANMAR")
-_UNSPACED += ("TIBETAN", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH KATAKANA")
+_UNSPACED = (
+    *("CJK ", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO ", "KHMER", "MYANMAR", "TIBETAN"),
+    *("IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH KATAKANA"),
+)
 _BETWEEN = frozenset(["", *" \n,.;:?!'\"()-"])  # what often stands before or behind a subject
 _GLUED = (*_UNSPACED, "HANGUL")  # Korean has spaces, but its endings follow a noun directly
 

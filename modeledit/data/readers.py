@@ -89,7 +89,8 @@ def load_requests(
     path = Path(path)
     entries = read_entries(path)
     parse = _parser(path, kind, entries)
-    problems, notes = [], {}
+    problems: list[Problem] = []
+    notes: dict[str, list[int]] = {}
     made: list[tuple[Entry, Request]] = []
     for position, entry in enumerate(entries):
         try:
@@ -111,9 +112,10 @@ def load_requests(
         made, repeated = _without_same_facts(made)
         problems += repeated
     kept = {request.id for _, request in made}
+    of_kept = {note: [i for i in ids if i in kept] for note, ids in sorted(notes.items())}
     return Loaded(
         [request for _, request in made],
-        {note: [i for i in ids if i in kept] for note, ids in sorted(notes.items())},
+        {note: ids for note, ids in of_kept.items() if ids},
         problems,
     )
 

@@ -82,17 +82,18 @@ def read_entries(path: Path) -> list[Entry]:
 
 
 def _text(path: Path, data: bytes) -> str:
-    if not data.strip(b"\0 \t\r\n"):
-        raise RequestError(f"{path}: the file is empty; fetch or write it again")
     encoding = json.detect_encoding(data)  # by a BOM, or by where the zero bytes are
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise RequestError(
             f"{path}, line {line}: byte {data[error.start]:#04x} is not {encoding.upper()} "
             "(is the file in Latin-1 or of another kind?); save it as UTF-8"
         ) from error
+    if not text.strip("\0").strip():
+        raise RequestError(f"{path}: the file is empty; fetch or write it again")
+    return text
 
 
 def _entries_of_text(path: Path, text: str) -> list[Entry]:
@@ -188,7 +189,7 @@ def _csv(path: Path, text: str) -> list[Entry]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
-    entries = []
+    entries: list[Entry] = []
     while True:
         try:
             cells = next(rows)

@@ -27,7 +27,7 @@ from modeledit.data.records import (
     shown,
     text_list,
 )
-from modeledit.io.files import finished
+from modeledit.io.files import finished, read_json_lines
 
 SLOT = "{}"
 LARGEST_ID = 2**63 - 1
@@ -142,24 +142,19 @@ def write_requests(path: Path | str, requests: Iterable[Request]) -> None:
 def read_requests(path: Path | str) -> list[Request]:
     """Read what `write_requests` wrote, validating every line.
 
-    Raises `RequestError` on a line that is not JSON, a missing, unknown or bad field, or an id
-    that occurs twice.
+    Raises `FileError` on a file that is cut off or a line that is not JSON, and its `RequestError`
+    on a missing, unknown or bad field, or an id that occurs twice.
     """
     path = Path(path)
     requests = []
     seen: set[int] = set()
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            with located(path, number):
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise RequestError(f"not JSON: {error}; line starts {shown(line)}") from error
-                request = _request_from_record(record)
-                if request.id in seen:
-                    raise RequestError(f"field 'id': {request.id} occurs twice")
-                seen.add(request.id)
-                requests.append(request)
+    for number, record in enumerate(read_json_lines(path), start=1):
+        with located(path, number):
+            request = _request_from_record(record)
+            if request.id in seen:
+                raise RequestError(f"field 'id': {request.id} occurs twice")
+            seen.add(request.id)
+            requests.append(request)
     return requests
 
 

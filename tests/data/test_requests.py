@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from modeledit.data.readers import read_counterfact, read_eligible, read_me_ppl, read_zsre
 from modeledit.data.records import RequestError
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests, write_requests
+from modeledit.io.files import FileError
 from modeledit.lm.scoring import locality_pieces
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,7 +226,7 @@ def test_a_bad_line_is_named(tmp_path, damage, message):
 def test_a_line_that_is_not_json_and_an_id_twice_are_named(tmp_path):
     path = tmp_path / "requests.jsonl"
     path.write_text("{'id': 1}\n", encoding="utf-8")
-    with pytest.raises(RequestError, match="record 1: not JSON"):
+    with pytest.raises(FileError, match="record 1: not JSON"):
         read_requests(path)
     write_requests(path, [EXAMPLE])
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
