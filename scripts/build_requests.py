@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from modeledit.data.geography import build_requests
-from modeledit.data.readers import READERS
+from modeledit.data.readers import load_requests
 from modeledit.data.requests import write_requests
 from modeledit.io.log import journal
 
@@ -11,6 +11,9 @@ with journal(snakemake.log[0]) as log:
     if snakemake.params.dataset["source"] == "geography":
         requests = build_requests(snakemake.params.seed)
     else:
-        requests = READERS[snakemake.params.dataset["source"]](Path(snakemake.input[0]))
+        loaded = load_requests(Path(snakemake.input[0]), snakemake.params.dataset["source"])
+        requests = loaded.requests
+        for line in loaded.lines():
+            log.warning("%s", line)
     log.info("%d requests", len(requests))
     write_requests(Path(snakemake.output[0]), requests)

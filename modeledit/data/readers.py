@@ -53,12 +53,12 @@ class Loaded:
         Of many, the first ten are named.
         """
         said = [
-            f"{kind}: in {len(ids)} requests, {', '.join(map(str, ids[:NAMED]))}"
-            + (", …" if len(ids) > NAMED else "")
+            f"{kind}: in {_counted(len(ids), 'request')}, "
+            + ", ".join([*map(str, ids[:NAMED]), *(["…"] if len(ids) > NAMED else [])])
             for kind, ids in self.notes.items()
         ]
         if self.left_out:
-            said.append(f"{len(self.left_out)} records left out:")
+            said.append(f"{_counted(len(self.left_out), 'record')} left out:")
             said += _first(self.left_out)
         return said
 
@@ -421,3 +421,7 @@ def _first(problems: Sequence[Problem]) -> list[str]:
         *(f"  {problem}" for problem in problems[:NAMED]),
         *([f"  and {rest} more"] if rest > 0 else []),
     ]
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

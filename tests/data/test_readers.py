@@ -260,7 +260,7 @@ def test_copies_of_neighbors_stay_as_published_only(tmp_path):
     assert len(read_counterfact(path)[0].neighbors) == 2
     loaded = load_requests(path, "counterfact")
     assert len(loaded.requests[0].neighbors) == 1
-    assert loaded.lines() == [f"{rules.COPIES}: in 1 requests, 1"]
+    assert loaded.lines() == [f"{rules.COPIES}: in 1 request, 1"]
 
 
 def test_more_neighbors_than_can_be_scored_are_one_line(tmp_path):
