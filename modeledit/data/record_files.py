@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modeledit.data.records import RequestError, shown
+from modeledit.io.files import one_line
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 
@@ -236,8 +237,7 @@ def _parquet(path: Path, data: bytes) -> list[Entry]:
         rows = pq.read_table(io.BytesIO(data)).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise RequestError(
-            f"{path}: parquet, but cut off or damaged ({' '.join(str(error).split())}); fetch or "
-            "write it again"
+            f"{path}: parquet, but cut off or damaged ({one_line(error)}); fetch or write it again"
         ) from error
     # A null is a field that is not there.
     return [

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from gensim.corpora import wikicorpus
 
-from modeledit.io.files import FileError
+from modeledit.io.files import FileError, one_line
 
 _EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
@@ -188,7 +188,8 @@ def read_sample(shards: Sequence[Path], places: Iterable[tuple[int, int]]) -> It
                 texts = file.read_row_group(group, columns=["text"])["text"]
             except (OSError, pa.ArrowException) as error:
                 raise FileError(
-                    f"{shards[shard]}: damaged in its group of rows {group}: {error}; remove it"
+                    f"{shards[shard]}: damaged in its group of rows {group}: {one_line(error)}; "
+                    "remove it"
                 ) from error
             held = shard, group
         yield texts[row - starts[group]].as_py()
@@ -200,7 +201,7 @@ def _parquet(path: Path) -> tuple[pq.ParquetFile, list[int]]:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise FileError(f"{path}: not a parquet file: {error}; remove it") from error
+        raise FileError(f"{path}: not a parquet file: {one_line(error)}; remove it") from error
     if "text" not in file.schema_arrow.names:
         raise FileError(
             f"{path}: no column 'text', only {', '.join(file.schema_arrow.names)}; is it another "

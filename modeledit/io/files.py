@@ -23,6 +23,11 @@ class FileError(ValueError):
     """A file that is not what it should be; the message names it, what is wrong and the way out."""
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def finished(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it into place once the block has ended well.

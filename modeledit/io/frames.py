@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modeledit.io.files import AGAIN, FileError, finished
+from modeledit.io.files import AGAIN, FileError, finished, one_line
 
 
 def read_csv(path: str | Path, dtype: Any = None, way_out: str = AGAIN) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def read_csv(path: str | Path, dtype: Any = None, way_out: str = AGAIN) -> pd.Da
         with open(path, encoding="utf-8", newline="") as stream:
             wrong = _wrong_line(csv.reader(stream))
     except (ValueError, csv.Error) as error:  # pandas' own errors among them
-        raise FileError(f"{path}: not CSV: {_one_line(error)}; {way_out}") from error
+        raise FileError(f"{path}: not CSV: {one_line(error)}; {way_out}") from error
     if wrong:
         raise FileError(f"{path}, {wrong}; {way_out}")
     return frame
@@ -81,7 +81,7 @@ def _whole_parquet(path: str | Path, way_out: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileError(
-            f"{path}: not a whole parquet file: {_one_line(error)}; {way_out}"
+            f"{path}: not a whole parquet file: {one_line(error)}; {way_out}"
         ) from error
 
 
@@ -94,7 +94,3 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], where: str) -> 
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise ValueError(f"{where}: missing columns {missing}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

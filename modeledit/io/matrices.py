@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from modeledit.io.files import AGAIN, FileError, finished
+from modeledit.io.files import AGAIN, FileError, finished, one_line
 
 DIGEST = "sha256 "  # metadata's name for a matrix's digest, before the matrix's own name
 
@@ -86,7 +86,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="numpy") as stream:
             yield stream
     except SafetensorError as error:
-        raise StateError(f"{path}: not a whole safetensors file: {error}; {AGAIN}") from error
+        raise StateError(
+            f"{path}: not a whole safetensors file: {one_line(error)}; {AGAIN}"
+        ) from error
 
 
 def _digest(array: np.ndarray) -> str:
