@@ -53,8 +53,8 @@ class Loaded:
         Of many, the first ten are named.
         """
         said = [
-            f"{kind}: in {_counted(len(ids), 'request')}, "
-            + ", ".join([*map(str, ids[:NAMED]), *(["…"] if len(ids) > NAMED else [])])
+            f"{kind}: {_counted(len(ids), 'request')} "
+            f"({', '.join([*map(str, ids[:NAMED]), *(['…'] if len(ids) > NAMED else [])])})"
             for kind, ids in self.notes.items()
         ]
         if self.left_out:
@@ -167,7 +167,7 @@ def read_me_ppl(path: Path | str) -> list[str]:
         except RequestError as error:
             problems.append(Problem(entry.place, "", str(error)))
     if problems:
-        raise RequestError(_message(path, problems, len(entries)))
+        raise RequestError(_message(path, problems, len(entries), way_out=""))
     return texts
 
 
@@ -407,12 +407,17 @@ def _without_same_facts(
     return kept, problems
 
 
-def _message(path: Path, problems: Sequence[Problem], total: int) -> str:
+def _message(
+    path: Path,
+    problems: Sequence[Problem],
+    total: int,
+    way_out: str = " (skip_bad would leave them out)",
+) -> str:
     """All that is wrong with a file: in one line where it is one record, else a line each."""
     if len(problems) == 1:
         return f"{path}, {problems[0]}"
     head = f"{path}: {len(problems)} of {total} records cannot be used"
-    return "\n".join([f"{head} (skip_bad would leave them out):", *_first(problems)])
+    return "\n".join([f"{head}{way_out}:", *_first(problems)])
 
 
 def _first(problems: Sequence[Problem]) -> list[str]:

@@ -12,7 +12,7 @@ from modeledit.data import normalisation as rules
 from modeledit.data.readers import READERS, load_requests, read_counterfact, read_me_ppl
 from modeledit.data.records import RequestError
 from modeledit.data.requests import Neighbor, read_requests, write_requests
-from tests.data.test_requests import counterfact_record, dump, eligible_record, zsre_record
+from tests.data.forms import counterfact_record, dump, eligible_record, zsre_record
 
 
 def fact(id, subject="Lyon", new="Japan", true="France", prompt="{} is in", **changes):
@@ -260,7 +260,7 @@ def test_copies_of_neighbors_stay_as_published_only(tmp_path):
     assert len(read_counterfact(path)[0].neighbors) == 2
     loaded = load_requests(path, "counterfact")
     assert len(loaded.requests[0].neighbors) == 1
-    assert loaded.lines() == [f"{rules.COPIES}: in 1 request, 1"]
+    assert loaded.lines() == [f"{rules.COPIES}: 1 request (1)"]
 
 
 def test_more_neighbors_than_can_be_scored_are_one_line(tmp_path):
@@ -276,7 +276,7 @@ def test_more_neighbors_than_can_be_scored_are_one_line(tmp_path):
 
 def test_bad_utterances_are_all_named(tmp_path):
     path = dump(tmp_path / "t.json", [{"Text": "a"}, {"Corpus": "C4"}, {"Text": " "}, 5])
-    with pytest.raises(RequestError, match="(?s)3 of 4 records.*record 2.*record 3.*record 4"):
+    with pytest.raises(RequestError, match="(?s)3 of 4 records cannot be used:.*2.*3.*record 4"):
         read_me_ppl(path)
 
 
