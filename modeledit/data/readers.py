@@ -247,7 +247,7 @@ def _zsre(record: dict[str, Any], position: int) -> Draft:
             "field 'answers': missing; o* is its first entry (as in MEMIT; EasyEdit edits `alt`): "
             "add it or drop the record"
         )
-    answers = text_list(record, "answers")
+    answers = _texts(record, "answers")
     if not answers:
         raise RequestError(
             "field 'answers': empty list; o* is its first entry: add it or drop the record"

@@ -184,10 +184,17 @@ def _why(error: Exception) -> str:
 
 
 def _csv(path: Path, text: str) -> list[Entry]:
+    # The module refuses cells of more than 131,072 characters; a list of prompts may be longer.
+    limit = csv.field_size_limit(len(text))
+    try:
+        return _csv_entries(path, text)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_entries(path: Path, text: str) -> list[Entry]:
     header = text.lstrip().split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=header.count)
-    # The module refuses cells of more than 131,072 characters; an object may be longer than that.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
     entries: list[Entry] = []

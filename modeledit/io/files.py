@@ -41,10 +41,26 @@ def finished(path: Path) -> Iterator[Path]:
     mode = _mode_of_new_files(temporary)
     try:
         yield temporary
-        os.chmod(temporary, mode)
+        _permit(temporary, mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def share(folder: Path) -> None:
+    """Give the files in `folder` the permissions of new files there.
+
+    For files that a library wrote without `finished`: safetensors makes its files private.
+    """
+    mode = _mode_of_new_files(folder / f".{_host()}-{os.getpid()}.part")
+    for path in folder.iterdir():
+        if path.is_file() and not path.is_symlink():
+            _permit(path, mode)
+
+
+def _permit(path: Path, mode: int) -> None:
+    if path.stat().st_mode & 0o777 != mode:
+        path.chmod(mode)
 
 
 def _mode_of_new_files(name: Path) -> int:
@@ -69,7 +85,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _host() -> str:
-    return re.sub(r"[^\w.-]", "_", socket.gethostname())[:64]
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())[:32]
 
 
 def _runs(pid: int) -> bool:

@@ -240,6 +240,13 @@ def test_zsre_without_answers_says_whose_it_is(tmp_path):
         load_requests(dump(tmp_path / "mine.json", [record]), "zsre")
 
 
+def test_zsre_may_have_its_one_answer_as_a_text(tmp_path):
+    header, row = zip(*zsre_record(answers="Daniel Libeskind").items(), strict=True)
+    (tmp_path / "mine.tsv").write_text("\n".join(["\t".join(header), "\t".join(row)]))
+    (request,) = load_requests(tmp_path / "mine.tsv", "zsre").requests
+    assert request.target_new == "Daniel Libeskind"
+
+
 def test_zsre_answers_with_blanks_are_mended_for_users_and_kept_as_published(tmp_path):
     path = dump(tmp_path / "mine.json", [zsre_record(answers=[" Daniel Libeskind"])])
     loaded = load_requests(path, "zsre")

@@ -1,6 +1,7 @@
 """Files of records: formats told by content, encodings, and what is wrong said in one line."""
 
 import bz2
+import csv
 import gzip
 import json
 import re
@@ -88,6 +89,13 @@ def test_csv_is_read_with_its_separator(tmp_path, separator, encoding):
         ),
         Entry("line 4", {"case_id": "2", "prompt": "[not json", "rephrase_prompt": "one text"}),
     ]
+
+
+def test_a_cell_may_be_longer_than_the_library_allows(tmp_path):
+    long = "x" * (csv.field_size_limit() + 1)
+    before = csv.field_size_limit()
+    assert values(written(tmp_path / "d.csv", f"a,b\n1,{long}\n")) == [{"a": "1", "b": long}]
+    assert csv.field_size_limit() == before
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -181,6 +182,35 @@ def test_a_line_that_is_not_json_and_an_id_twice_are_named(tmp_path):
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     with pytest.raises(RequestError, match="record 2: field 'id': 7 occurs twice"):
         read_requests(path)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([*Request.__dataclass_fields__, "color"]),
+            st.recursive(
+                st.none() | st.integers() | st.text(max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=2)
+                    | st.dictionaries(st.sampled_from(["prompt", "subject", "target"]), inner)
+                ),
+                max_leaves=3,
+            ),
+        )
+        | st.integers(),
+        max_size=2,
+    ),
+    st.binary(max_size=5),
+)
+def test_any_lines_are_requests_or_refused_by_name(tmp_path_factory, records, more):
+    sound = json.loads(json.dumps(asdict(EXAMPLE)))
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    lines = [sound, *(sound | r if isinstance(r, dict) else r for r in records)]
+    path.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode() + more)
+    try:
+        assert read_requests(path)[0] == EXAMPLE
+    except FileError as error:
+        assert str(path) in str(error)
 
 
 # --- CounterFact -------------------------------------------------------------------------------

@@ -286,6 +286,26 @@ def test_files_have_the_permissions_of_the_umask(tmp_path, umask):
     assert len(modes) == 4 and set(modes.values()) == {0o666 & ~umask}
 
 
+def test_a_folder_that_a_library_wrote_can_be_shared(tmp_path):
+    save_file(MATRICES, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "run.sh").write_text("x")
+    (tmp_path / "run.sh").chmod(0o755)
+    (tmp_path / "inside").mkdir(mode=0o700)
+    before = os.umask(0o027)
+    try:
+        files.share(tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {
+        "model.safetensors": 0o640,
+        "config.json": 0o640,
+        "run.sh": 0o640,
+        "inside": 0o700,
+    }
+
+
 def dead_process() -> int:
     """The number of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
