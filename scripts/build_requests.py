@@ -13,7 +13,7 @@ from modeledit.study.settings import Kind
 log = logging.getLogger("modeledit")
 
 
-def build_requests(kind: Kind, file: Path | None, seed: int, output: Path) -> None:
+def build_requests(kind: Kind, file: Path | None, skip_bad: bool, seed: int, output: Path) -> None:
     """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones.
 
     What was mended in a file, and which records were left out, is logged.
@@ -21,7 +21,7 @@ def build_requests(kind: Kind, file: Path | None, seed: int, output: Path) -> No
     if file is None:
         requests = geography.build_requests(seed)
     else:
-        loaded = load_requests(file, kind)
+        loaded = load_requests(file, kind, skip_bad)
         requests = loaded.requests
         for line in loaded.lines():
             log.warning("%s", line)
@@ -34,6 +34,7 @@ if __name__ == "__main__":
         build_requests(
             snakemake.params.kind,
             optional_path(snakemake.input.get("file")),
+            snakemake.params.skip_bad,
             snakemake.params.seed,
             Path(snakemake.output[0]),
         )

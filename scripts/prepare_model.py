@@ -32,7 +32,7 @@ if __name__ == "__main__":
     with journal(snakemake.log[0]):
         prepare_model(
             source_of(snakemake.params.source),
-            optional_path(snakemake.input.get("source")),
+            optional_path(snakemake.params.path),
             ModelShape(**snakemake.params.expected),
             Path(snakemake.output.folder),
         )

@@ -82,6 +82,11 @@ def read_entries(path: Path) -> list[Entry]:
     return entries
 
 
+def count_records(path: Path) -> int:
+    """How many records `path` has, right or wrong. Raises RequestError as `read_entries` does."""
+    return len(read_entries(path))
+
+
 def _text(path: Path, data: bytes) -> str:
     encoding = json.detect_encoding(data)  # by a BOM, or by where the zero bytes are
     try:

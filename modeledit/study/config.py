@@ -4,7 +4,7 @@ Types say what a single value may be (`settings`, `models`, `switches`), `checks
 together. All problems are reported at once. No torch is imported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,8 +97,10 @@ def read_yaml(path: Path, where: str) -> object:
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def load_settings(config: dict, root: Path) -> Settings:
+def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Settings:
     """Check `config` against its types, the files below `root`, and itself.
+
+    `count` counts the records of a file of the user.
 
     Raises ConfigError with one line per problem.
     """
@@ -111,7 +113,7 @@ def load_settings(config: dict, root: Path) -> Settings:
         raise ConfigError(str(error)) from error
     known = sorted(path.stem for path in (root / "config" / "models").glob("*.yaml"))
     models, found = _models(checked, known, root)
-    around = checks.Surroundings(root, known, models, sources)
+    around = checks.Surroundings(root, known, models, sources, count)
     _raise([*found, *checks.problems(checked, around)])
     settings = Settings(checked, switches, models, planned_runs(checked), sources)
     _raise(_covariance_problems(settings))

@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors import safe_open
 
+from modeledit.data.record_files import count_records
 from modeledit.data.requests import read_requests
 from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
@@ -291,7 +292,7 @@ def test_killed_run_resumes_to_the_same_bytes(smoke):
 def smoke_settings(smoke):
     """The settings that the smoke run wrote beside its results."""
     written = yaml.safe_load((smoke.folder / OUT / "config.yaml").read_text(encoding="utf-8"))
-    return load_settings(written["config"], smoke.folder)
+    return load_settings(written["config"], smoke.folder, count_records)
 
 
 def measured_peaks(folder, pattern):
