@@ -164,7 +164,8 @@ def utterances(
     while len(drawn) < count and pools:
         for pool in pools[: count - len(drawn)]:
             wanted = _MEAN_WORDS * (len(drawn) + 1) - words
-            sentence = min(pool[-2:], key=lambda s, w=wanted: abs(len(s.split()) - w))
+            off = [abs(len(sentence.split()) - wanted) for sentence in pool[-2:]]
+            sentence = pool[-2:][off.index(min(off))]
             pool.remove(sentence)
             if sentence not in seen:
                 seen.add(sentence)

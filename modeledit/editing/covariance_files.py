@@ -103,7 +103,7 @@ def factors_of(
 
 def covariance_of(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     paths: Sequence[Path],
     layers: Sequence[int],
     recipe: Mapping[str, str],

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -165,11 +165,12 @@ def load_checkpoint(origin: Path, weights: str) -> tuple[PreTrainedModel, list[s
     go into the model, in its shape, and all numbers have to be finite. Raises ModelError where
     transformers cannot load it at all.
     """
-    source, place = origin, {"use_safetensors": weights == "safetensors"}
+    source = origin
+    place: dict[str, Any] = {"use_safetensors": weights == "safetensors"}
     if origin.suffix == ".gguf":
         source, place = origin.parent, {"gguf_file": origin.name}
     with _refusing(origin):
-        model, found = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
             trust_remote_code=False,
@@ -177,6 +178,7 @@ def load_checkpoint(origin: Path, weights: str) -> tuple[PreTrainedModel, list[s
             ignore_mismatched_sizes=True,  # they are among what was found
             **place,
         )
+        model, found = loaded  # a pair, with the loading info
     if origin.suffix == ".gguf":
         return model, [*_name_problems(found, {}), *_infinite(model, {})]
     held = _held_by(weight_files(origin, weights)[0], weights)
@@ -203,7 +205,7 @@ def _refusing(origin: Path) -> Iterator[None]:
 
 def _held_by(files: Iterable[Path], weights: str) -> dict[str, str]:
     """Names of the tensors of safetensors files, each with its file's; of others nothing."""
-    held = {}
+    held: dict[str, str] = {}
     for path in files if weights == "safetensors" else ():
         with safe_open(path, framework="pt") as stream:
             held |= dict.fromkeys(stream.keys(), path.name)
@@ -259,7 +261,7 @@ def vocabulary_problems(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rowless: tuple[str, ...]
 ) -> Iterator[str]:
     """Tokens whose ids the embedding has no row for, but for the marks named `rowless`."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
     vocabulary = tokenizer.get_vocab()
     beyond = [t for t, i in vocabulary.items() if i >= rows and t not in rowless]
     if beyond:

@@ -6,7 +6,7 @@ families of `modeledit.study.architectures` (SPEC B has GPT-2, GPT-J and Llama).
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -125,9 +125,9 @@ class EditableModel:
         self.family = config.model_type
         self.model = model.eval().requires_grad_(False)
         self.inner = model.get_submodule(self.architecture.inner)
-        self.blocks = self.inner.get_submodule(self.architecture.blocks)
+        self.blocks = cast(nn.ModuleList, self.inner.get_submodule(self.architecture.blocks))
         self.norm = self.inner.get_submodule(self.architecture.norm)
-        self.embedding = self.inner.get_submodule(self.architecture.embedding)
+        self.embedding = cast(nn.Embedding, self.inner.get_submodule(self.architecture.embedding))
         self.parallel = self.architecture.is_parallel(config.to_dict())
         self.windows = _windows(self.architecture, config)
         self.limit = self._limit()
@@ -164,8 +164,9 @@ class EditableModel:
         return min(limits, default=None)
 
     @property
-    def _position_embedding(self) -> nn.Module:
-        return self.inner.get_submodule(self.architecture.position_embedding)
+    def _position_embedding(self) -> nn.Embedding:
+        found = self.inner.get_submodule(self.architecture.position_embedding)
+        return cast(nn.Embedding, found)
 
     @property
     def depth(self) -> int:
@@ -206,7 +207,8 @@ class EditableModel:
     def down_weight(self, layer: int) -> torch.Tensor:
         """The editable matrix as (d, d_mlp), a view: GPT-2's Conv1D stores the transpose."""
         module = self.part(layer, "down")
-        return module.weight.T if isinstance(module, Conv1D) else module.weight
+        weight = cast(torch.Tensor, module.weight)
+        return weight.T if isinstance(module, Conv1D) else weight
 
     @torch.no_grad()
     def write_down_weight(self, layer: int, matrix: torch.Tensor) -> None:
@@ -272,7 +274,8 @@ class EditableModel:
                 kind = self._rotary_kind(layer)
                 if kind not in rotations:
                     named = {"layer_type": kind} if kind else {}
-                    rotations[kind] = self.inner.rotary_emb(hidden, position_ids=positions, **named)
+                    rotary = self.inner.get_submodule("rotary_emb")
+                    rotations[kind] = rotary(hidden, position_ids=positions, **named)
                 extra["position_embeddings"] = rotations[kind]
             hidden = first_tensor(self.blocks[layer](hidden, attention_mask=masks[window], **extra))
         return hidden
@@ -291,7 +294,7 @@ class EditableModel:
         n = len(hidden)
         if n < FEWEST_ROWS:
             hidden = torch.cat([hidden, hidden.new_zeros(FEWEST_ROWS - n, hidden.shape[1])])
-        head = self.model.get_output_embeddings()
+        head = cast(nn.Module, self.model.get_output_embeddings())
         logits = head(self.norm(hidden))
         if self.logit_cap is not None:
             logits = self.logit_cap * torch.tanh(logits / self.logit_cap)
@@ -310,7 +313,7 @@ class EditableModel:
         unless a norm lies between the two (OLMo-2, Gemma). One on the attention's output also
         passes through the MLP, except in a parallel block, GPT-J's (SPEC A.2).
         """
-        arch, block = self.architecture, self.blocks[layer]
+        arch, block = self.architecture, self.part(layer, "block")
         normed = arch.mlp_post_norm and "mlp" in deltas
         if self.parallel or not ("attention_out" in deltas or normed):
             return parts["block"] + sum(deltas.values())
@@ -363,4 +366,5 @@ def load_model(
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
-    return EditableModel(model.to(device)), load_tokenizer(folder)
+    cast(nn.Module, model).to(device)
+    return EditableModel(model), load_tokenizer(folder)

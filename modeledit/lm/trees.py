@@ -75,7 +75,9 @@ def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     )
 
 
-def run_tree(model: EditableModel, tree: Tree, start: int, stop: int, hidden=None) -> torch.Tensor:
+def run_tree(
+    model: EditableModel, tree: Tree, start: int, stop: int, hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     """Run blocks start..stop-1 on all nodes; `hidden` (1, nodes, d) defaults to the embeddings."""
     if hidden is None:
         hidden = model.embed(tree.ids, tree.positions)
@@ -286,7 +288,7 @@ def run_prefixes(
     positions = tree.positions[:, nodes]
     outputs = model.run(hidden[:, nodes], start, model.depth, positions, mask, cache)[0]
     layers = {
-        layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
-        for layer, pair in cache.layers.items()
+        layer: (keys[0][:, columns].transpose(0, 1), values[0][:, columns].transpose(0, 1))
+        for layer, (keys, values) in cache.layers.items()
     }
     return Prefixes(layers, seen, outputs, columns)

@@ -357,8 +357,8 @@ def test_a_source_may_be_the_hub_or_a_folder(root, source, expected):
 def test_the_folder_of_a_model_must_be_there(root):
     edit_model(root, lambda d: d.update(source={"kind": "folder", "path": "gone"}))
     assert problems_of(CONFIG, root) == [
-        f"config/models/{MODEL}.yaml: source.path = 'gone': no such folder; give a path relative to "
-        "the project or an absolute one"
+        f"config/models/{MODEL}.yaml: source.path = 'gone': no such folder; give a path relative "
+        "to the project or an absolute one"
     ]
     # Results that are there are shown without it.
     assert load_settings(changed(partial=True), root, count_records).config.partial
