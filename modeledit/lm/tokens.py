@@ -1,5 +1,6 @@
 """From texts to token rows: teacher forcing, and where the subject's last token is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
