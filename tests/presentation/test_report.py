@@ -22,6 +22,7 @@ from modeledit.study.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
 
 SWITCHES = {"accuracy": "exact", "success": "sum"}
+SWITCHES |= {"nap_prefixes": "first", "zsre_locality": "whole"}
 
 
 class Page(HTMLParser):
