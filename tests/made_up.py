@@ -115,6 +115,7 @@ def make_results(folder: Path, top: bool = True) -> Sources:
             "accuracy": "exact",
             "success": "sum",
             "nap_prefixes": "first",
+            "zsre_locality": "whole",
             "stop_row": "trial",
         },
         "models": {"tiny": {"title": "Tiny <1M>", "comparable": False}},
