@@ -141,7 +141,7 @@ def test_targets_equal_the_plain_loop(family, name, tokenizer, requests, context
     hyper = HYPER if family == "gpt2" else SHORT
     fast = compare_optimization(model, tokenizer, requests, contexts, name, SWITCHES, hyper)
     norms = zip(fast.numbers["delta_norm"], fast.numbers["init_norm"], strict=True)
-    clamped = [delta == pytest.approx(hyper["clamp"] * initial) for delta, initial in norms]
+    clamped = [delta == pytest.approx(hyper.clamp * initial) for delta, initial in norms]
     assert any(clamped), "the clamp must act on some request"
     # A random neighbor's NLL never gets low enough to stop.
     if family == "gpt2" and not METHODS[name].neighbor_assisted:
