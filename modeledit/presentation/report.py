@@ -30,6 +30,7 @@ from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.config import dataset_name
 from modeledit.study.layout import RunKey
+from modeledit.study.settings import RunBlock
 from modeledit.study.stopping import CRITERIA, Rule
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
@@ -101,7 +102,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
                 sorted(model["title"] for model in models.values() if not model["comparable"])
             ),
             sections=SECTIONS,
-            plan=config["runs"],
+            plan=_blocks(config),
             runs=runs,
             rule=rule,
             claims=_claims(sources.claims),
@@ -224,11 +225,15 @@ def caption(record: Mapping[str, Any]) -> str:
 # Parts of the page
 
 
+def _blocks(config: Mapping[str, Any]) -> list[RunBlock]:
+    return [RunBlock(**block) for block in config["runs"]]
+
+
 def _planned(config: Mapping[str, Any]) -> Iterator[RunKey]:
-    for block in config["runs"]:
-        trials = block.get("trials") or config["trials"]["count"]
-        for model in block["models"]:
-            for method in block["methods"]:
+    for block in _blocks(config):
+        trials = block.trials or config["trials"]["count"]
+        for model in block.models:
+            for method in block.methods:
                 for trial in range(1, trials + 1):
                     yield RunKey(dataset_name(block), model, method, trial)
 
