@@ -5,7 +5,7 @@ WORKERS ?= logical
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check unlock clean
+.PHONY: demo test test-all coverage check unlock clean
 
 demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
@@ -16,9 +16,13 @@ test: $(VENV)/.development  ## run the tests, but for the slow lane
 test-all: $(VENV)/.development  ## run all tests: kills and resumes, the real model, a browser, Slurm too
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-check: $(VENV)/.development  ## formatters and linters
+coverage: $(VENV)/.development  ## run the tests, but for the slow lane, and list the lines that they leave out
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" --cov
+
+check: $(VENV)/.development  ## formatters, linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/lint-imports

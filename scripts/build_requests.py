@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from modeledit.data import geography
-from modeledit.data.readers import READERS
+from modeledit.data.readers import load_requests
 from modeledit.data.requests import write_requests
 from modeledit.io.files import optional_path
 from modeledit.io.log import journal
@@ -13,9 +13,18 @@ from modeledit.study.settings import Kind
 log = logging.getLogger("modeledit")
 
 
-def build_requests(kind: Kind, file: Path | None, seed: int, output: Path) -> None:
-    """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones."""
-    requests = geography.build_requests(seed) if file is None else READERS[kind](file)
+def build_requests(kind: Kind, file: Path | None, skip_bad: bool, seed: int, output: Path) -> None:
+    """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones.
+
+    What was mended in a file, and which records were left out, is logged.
+    """
+    if file is None:
+        requests = geography.build_requests(seed)
+    else:
+        loaded = load_requests(file, kind, skip_bad)
+        requests = loaded.requests
+        for line in loaded.lines():
+            log.warning("%s", line)
     log.info("%d requests", len(requests))
     write_requests(output, requests)
 
@@ -25,6 +34,7 @@ if __name__ == "__main__":
         build_requests(
             snakemake.params.kind,
             optional_path(snakemake.input.get("file")),
+            snakemake.params.skip_bad,
             snakemake.params.seed,
             Path(snakemake.output[0]),
         )

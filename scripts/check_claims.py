@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.evaluation.request_values import read_requests
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.paper import claims
 from modeledit.paper.published import as_metrics, read_tables
-from modeledit.study.stopping import Rule
 from modeledit.study.switches import Switches
 
 log = logging.getLogger("modeledit")
@@ -42,11 +41,8 @@ def check_claims(
         read_requests(inputs.requests, inputs.edits),
         small=small,
         printed=as_metrics(TREND_TABLES, read_tables(inputs.published)),
-        rule=Rule(switches.stop_row, epsilon),
+        averaging=Averaging.of(switches, epsilon),
         names=titles,
-        trial_agg=switches.trial_score,
-        round_per_trial=switches.round_per_trial,
-        zeros=switches.score_zeros,
     )
     log.info("%s", found.groupby(["scope", "verdict"]).size().to_string())
     write_csv(output, found)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.frames import read_csv, write_csv
 from modeledit.io.log import journal
 from modeledit.paper import comparison, published
@@ -37,12 +37,9 @@ def compare(
         published.read_tables(inputs.published),
         published.read_suspects(inputs.published),
         comparable=comparable,
+        averaging=Averaging.of(switches, epsilon),
         sources=sources,
         intervals=read_csv(inputs.intervals),
-        epsilon=epsilon,
-        trial_agg=switches.trial_score,
-        round_per_trial=switches.round_per_trial,
-        zeros=switches.score_zeros,
     )
     log.info("\n%s", comparison.summary(found).to_string(index=False))
     write_csv(output, found)

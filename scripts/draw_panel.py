@@ -16,6 +16,7 @@ from modeledit.presentation.figures.qualitative import (
 )
 from modeledit.presentation.figures.subject import Subject
 from modeledit.presentation.wording import small_model_note
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 
 log = logging.getLogger("modeledit")
@@ -43,10 +44,10 @@ def draw_panel(
     metrics = read_metrics(inputs.metrics)
     stages = [Stage("Unedited", read_answers(inputs.unedited))]
     if inputs.plain:
-        run = (subject.dataset, subject.model, subject.name, 1)
+        run = RunKey(subject.dataset, subject.model, subject.name, 1)
         stages += run_stages(metrics, run, inputs.plain, rule)
     if inputs.neighbor and assisted:
-        run = (subject.dataset, subject.model, assisted, 1)
+        run = RunKey(subject.dataset, subject.model, assisted, 1)
         stages += run_stages(metrics, run, inputs.neighbor, rule)[-1:]
     record = figure_qualitative(
         read_requests(inputs.requests), stages, figure, title=subject.place, note=subject.note

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-from modeledit.evaluation.aggregation import at_stop, read_metrics
+from modeledit.evaluation.aggregation import Averaging, at_stop, read_metrics
 from modeledit.io.log import journal
 from modeledit.presentation.figures.neighbor_count import figure_neighbor_count
 from modeledit.presentation.figures.stages import figure_stages, study
 from modeledit.presentation.figures.subject import Subject
 from modeledit.presentation.wording import small_model_note
-from modeledit.study.stopping import Rule
 from modeledit.study.switches import Switches
 
 
@@ -22,17 +21,12 @@ def draw_study(
     figure: Path,
 ) -> None:
     """Draw the study of the subject's algorithm, with PDF and record beside `figure`."""
-    rows, rule = subject.rows(read_metrics(metrics)), Rule(switches.stop_row, epsilon)
-    means = {
-        "trial_agg": switches.trial_score,
-        "round_per_trial": switches.round_per_trial,
-        "zeros": switches.score_zeros,
-    }
+    rows, averaging = subject.rows(read_metrics(metrics)), Averaging.of(switches, epsilon)
     words = {"algorithm": subject.name, "title": subject.title, "note": subject.note}
     if kind == "stages":
-        figure_stages(study(rows, subject.name, rule, **means), figure, **words)
+        figure_stages(study(rows, subject.name, averaging), figure, **words)
     else:
-        figure_neighbor_count(at_stop(rows, rule, **means), figure, **words)
+        figure_neighbor_count(at_stop(rows, averaging), figure, **words)
 
 
 if __name__ == "__main__":

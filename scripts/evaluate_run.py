@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
+from modeledit.evaluation.metrics import Scoring, read_scores, request_metrics, run_metrics
 from modeledit.evaluation.schemas import EDITS, REQUEST_VALUES
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
@@ -28,9 +28,10 @@ def evaluate_run(
     run: RunKey, inputs: Inputs, switches: Switches, metrics: Path, requests: Path
 ) -> None:
     """Write the metrics of a run by iteration, and those of each of its requests."""
+    scoring = Scoring.of(switches)
     scores = {k: read_scores(path) for k, path in enumerate([inputs.unedited, *inputs.scores])}
     values = {
-        k: request_metrics(frame, scores[0] if k else None, switches.accuracy, switches.success)
+        k: request_metrics(frame, scores[0] if k else None, scoring.accuracy, scoring.success)
         for k, frame in scores.items()
         if not frame.empty
     }
@@ -38,12 +39,8 @@ def evaluate_run(
         scores,
         {k: EDITS.read(path) for k, path in enumerate(inputs.edits, start=1)},
         values,
-        **run._asdict(),
-        accuracy=switches.accuracy,
-        success=switches.success,
-        zeros=switches.score_zeros,
-        round_specificity=switches.round_per_trial,
-        perplexity=switches.perplexity,
+        run=run,
+        scoring=scoring,
         sequential=METHODS[run.method].write == "rank_one",
     )
     write_csv(metrics, rows)

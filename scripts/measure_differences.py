@@ -8,6 +8,7 @@ from modeledit.evaluation import significance
 from modeledit.evaluation.aggregation import read_metrics
 from modeledit.evaluation.metrics import Zeros
 from modeledit.evaluation.request_values import read_requests
+from modeledit.evaluation.resampling import Resampling
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.study.stopping import Rule
@@ -26,8 +27,9 @@ def measure_differences(
 ) -> None:
     """Write `intervals` and `differences`; `requests` are the runs' values of single edits."""
     of_runs, of_edits = read_metrics(metrics), read_requests(requests)
-    around = significance.intervals(of_edits, of_runs, rule=rule, zeros=zeros, seed=seed)
-    tested = significance.differences(of_edits, of_runs, rule=rule, zeros=zeros, seed=seed)
+    drawn = Resampling(seed)
+    around = significance.intervals(of_edits, of_runs, rule=rule, zeros=zeros, resampling=drawn)
+    tested = significance.differences(of_edits, of_runs, rule=rule, zeros=zeros, resampling=drawn)
     log.info("%d intervals, %d tests", len(around), len(tested))
     write_csv(intervals, around)
     write_csv(differences, tested)

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modeledit.evaluation.aggregation import read_metrics
+from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.files import optional_path, write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.presentation.footnotes import difference_notes, stage_notes
-from modeledit.presentation.tables import build
+from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import TableFiles, to_csv, to_html, to_latex
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.stopping import Rule
 from modeledit.study.switches import Switches
 
 
@@ -39,30 +38,25 @@ def render_table(
     outputs: TableFiles,
 ) -> None:
     """Write one table in its three forms; `differences` say which of those that it shows hold."""
-    rule = Rule(switches.stop_row, epsilon)
-    means = {
-        "trial_agg": switches.trial_score,
-        "round_per_trial": switches.round_per_trial,
-        "zeros": switches.score_zeros,
-    }
+    averaging = Averaging.of(switches, epsilon)
     rows = read_metrics(metrics)
     of_dataset = rows[rows["dataset"] == content.dataset]
     tested = read_csv(differences) if differences else None
     footnotes = [
         *difference_notes(content.table, content.dataset, tested, content.titles),
-        *stage_notes(content.table, of_dataset, content.titles, rule, **means),
+        *stage_notes(content.table, of_dataset, content.titles, averaging),
     ]
     table = build(
         content.table,
         rows,
-        dataset=content.dataset,
-        dataset_name=describe_dataset(content.dataset),
-        names=content.titles,
-        planned=content.planned,
-        note=small_model_note(content.small),
-        footnotes=footnotes,
-        rule=rule,
-        **means,
+        Selection(content.dataset, planned=content.planned),
+        averaging,
+        Words(
+            describe_dataset(content.dataset),
+            content.titles,
+            note=small_model_note(content.small),
+            footnotes=footnotes,
+        ),
     )
     write_text(outputs.tex, to_latex(table))
     write_text(outputs.html, to_html(table))

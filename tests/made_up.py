@@ -5,6 +5,7 @@ learns request i at iteration i % 3 + 1, and breaks the neighbors of every third
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.image
@@ -20,10 +21,13 @@ from modeledit.paper import comparison
 from modeledit.paper import judging as verdicts
 from modeledit.presentation.report import Sources
 from modeledit.presentation.single_edits import RunFiles
-from modeledit.presentation.tables import build
+from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import to_csv, to_html
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
+from tests.presets import CORRECTED, CORRECTED_SCORING, ROOT, averaging
 
+DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 HOSTILE = "</script><script>alert('x')</script>"
 SUBJECTS = ("Lyon", HOSTILE, "Köln & <b>Ulm</b>", "Rio {de} Janeiro", "東京", 'Quote "Town"')
 METHODS = ("MEMIT", "NA_MEMIT")
@@ -90,7 +94,7 @@ def log(requests: list[Request], k: int) -> pd.DataFrame:
 
 def make_results(folder: Path, top: bool = True) -> Sources:
     """Write the results folder and say where its files are."""
-    config = {
+    config = DEFAULT | {
         "name": "made-up",
         "preset": "corrected",
         "switches": {"accuracy": "exact"},
@@ -109,12 +113,7 @@ def make_results(folder: Path, top: bool = True) -> Sources:
     }
     whole = {
         "config": config,
-        "switches": {
-            "accuracy": "exact",
-            "success": "sum",
-            "nap_prefixes": "first",
-            "stop_row": "trial",
-        },
+        "switches": asdict(CORRECTED),
         "models": {"tiny": {"title": "Tiny <1M>", "comparable": False}},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,10 +145,12 @@ def make_results(folder: Path, top: bool = True) -> Sources:
                 )
             paths = [unedited, *(run / f"iter{k}/scores.parquet" for k in logs)]
             found = {k: read_scores(path) for k, path in enumerate(paths)}
-            place = {"dataset": "places-eligible", "model": "tiny", "method": method}
-            metrics.append(run_metrics(found, logs, **place, trial=trial))
+            key = RunKey("places-eligible", "tiny", method, trial)
+            metrics.append(
+                run_metrics(found, logs, run=key, scoring=CORRECTED_SCORING, sequential=False)
+            )
             values = [
-                request_metrics(found[k], found[0] if k else None).assign(k=k)
+                request_metrics(found[k], found[0] if k else None, "exact", "sum").assign(k=k)
                 for k in range(ITERATIONS)
             ]
             pd.concat(values).to_parquet(run / "request_metrics.parquet")
@@ -170,9 +171,9 @@ def _table(folder: Path) -> Path:
     table = build(
         "iterative",
         metrics,
-        dataset="places-eligible",
-        names={"tiny": "Tiny <1M>"},
-        rule=Rule("trial"),
+        Selection("places-eligible"),
+        averaging(Rule("trial")),
+        Words("places-eligible", {"tiny": "Tiny <1M>"}),
     )
     path = folder / "tables" / "places-eligible.iterative.html"
     path.parent.mkdir()

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from modeledit.io.files import FileError
+
 SHOWN = 80  # characters of a value in an error message
 
 
-class RequestError(ValueError):
-    """A record that cannot be a request; the message says where and why."""
+class RequestError(FileError):
+    """A file of records, or one record, that cannot be requests; the message says where and why."""
 
 
 class located:
@@ -30,11 +32,12 @@ _JSON_NAMES = {str: "text", int: "a whole number", list: "a list", dict: "an obj
 def field(record: dict[str, Any], name: str, kind: type, where: str = "") -> Any:
     """The field `name` of `record`, which must be there and of type `kind`."""
     if name not in record:
-        raise RequestError(f"field '{where}{name}': missing")
+        raise RequestError(f"field '{where}{name}': missing; add it or drop the record")
     value = record[name]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RequestError(
-            f"field '{where}{name}': expected {_JSON_NAMES[kind]}, got {shown(value)}"
+            f"field '{where}{name}': expected {_JSON_NAMES[kind]}, got {shown(value)}; correct it "
+            "or drop the record"
         )
     return value
 
@@ -50,10 +53,30 @@ def text_list(record: dict[str, Any], name: str, where: str = "") -> tuple[str, 
 def check_text(value: Any, name: str) -> None:
     """Raise RequestError unless the value of field `name` is a non-empty text."""
     if not isinstance(value, str) or not value.strip():
-        raise RequestError(f"field '{name}': expected non-empty text, got {shown(value)}")
+        raise RequestError(
+            f"field '{name}': expected non-empty text, got {shown(value)}; correct it or drop the "
+            "record"
+        )
+    check_characters(value, name)
+
+
+def check_characters(value: str, name: str) -> None:
+    """Raise RequestError where a text holds half a character, which no file and no token has."""
+    if value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"field '{name}': half a character (surrogate {value[error.start]!a}) in "
+            f"{shown(value)}; write the whole character or drop the record"
+        ) from error
 
 
 def shown(value: Any) -> str:
     """The value as an error message shows it, cut to SHOWN characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits, endless nesting
+        text = f"a {type(value).__name__} too large to be shown"
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

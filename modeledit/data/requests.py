@@ -18,10 +18,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modeledit.data.records import RequestError, check_text, field, located, shown, text_list
-from modeledit.io.files import finished
+from modeledit.data.records import (
+    RequestError,
+    check_characters,
+    check_text,
+    field,
+    located,
+    shown,
+    text_list,
+)
+from modeledit.io.files import finished, read_json_lines
 
 SLOT = "{}"
+LARGEST_ID = 2**63 - 1
+MOST_PROMPTS = 2**15
+"""Of a kind that a request may have: scores count them in 16 bits, ids in 64."""
 NO_TRUE_OBJECT = "<|endoftext|>"
 """Stands for o in zsRE, which has no old object (SPEC E.2)."""
 
@@ -43,6 +54,7 @@ class Neighbor:
         check_text(self.prompt, "prompt")
         if not isinstance(self.target, str):
             raise RequestError(f"field 'target': expected text, got {shown(self.target)}")
+        check_characters(self.target, "target")
         if self.subject is not None:
             check_text(self.subject, "subject")
             _check_template(self.prompt, "prompt")
@@ -72,8 +84,11 @@ class Request:
     relation: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.id, int) or isinstance(self.id, bool) or self.id < 0:
-            raise RequestError(f"field 'id': expected a whole number >= 0, got {self.id!r}")
+        whole = isinstance(self.id, int) and not isinstance(self.id, bool)
+        if not whole or not 0 <= self.id <= LARGEST_ID:
+            raise RequestError(
+                f"field 'id': expected a whole number from 0 to {LARGEST_ID}, got {shown(self.id)}"
+            )
         for name in ("subject", "prompt", "target_new", "target_true"):
             check_text(getattr(self, name), name)
         _check_template(self.prompt, "prompt")
@@ -88,8 +103,15 @@ class Request:
             )
         for i, paraphrase in enumerate(self.paraphrases):
             check_text(paraphrase, f"paraphrases[{i}]")
+        for name in ("paraphrases", "neighbors"):
+            if len(getattr(self, name)) > MOST_PROMPTS:
+                raise RequestError(
+                    f"field '{name}': {len(getattr(self, name))} entries, at most {MOST_PROMPTS} "
+                    "can be scored; leave some out"
+                )
         if not isinstance(self.relation, str):
             raise RequestError(f"field 'relation': expected text, got {shown(self.relation)}")
+        check_characters(self.relation, "relation")
 
     @property
     def text(self) -> str:
@@ -126,24 +148,19 @@ def write_requests(path: Path | str, requests: Iterable[Request]) -> None:
 def read_requests(path: Path | str) -> list[Request]:
     """Read what `write_requests` wrote, validating every line.
 
-    Raises `RequestError` on a line that is not JSON, a missing, unknown or bad field, or an id
-    that occurs twice.
+    Raises `FileError` on a file that is cut off or a line that is not JSON, and its `RequestError`
+    on a missing, unknown or bad field, or an id that occurs twice.
     """
     path = Path(path)
     requests = []
     seen: set[int] = set()
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            with located(path, number):
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise RequestError(f"not JSON: {error}; line starts {shown(line)}") from error
-                request = _request_from_record(record)
-                if request.id in seen:
-                    raise RequestError(f"field 'id': {request.id} occurs twice")
-                seen.add(request.id)
-                requests.append(request)
+    for number, record in enumerate(read_json_lines(path), start=1):
+        with located(path, number):
+            request = _request_from_record(record)
+            if request.id in seen:
+                raise RequestError(f"field 'id': {request.id} occurs twice")
+            seen.add(request.id)
+            requests.append(request)
     return requests
 
 

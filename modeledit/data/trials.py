@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from modeledit.data.requests import Request
 
+NAMED = 5  # requests that a message names
+
 
 def split_trials(
     requests: Iterable[Request], count: int, size: int, seed: int
@@ -24,28 +26,36 @@ def split_trials(
     """
     if count < 1 or size < 1:
         raise ValueError(f"trials: count and size must be at least 1, got {count} and {size}")
-    distinct = _distinct(requests)
+    distinct, left_out = _distinct(requests)
     wanted = count * size
     if wanted > len(distinct):
+        why = f" ({'; '.join(left_out[:NAMED])})" if left_out else ""
         raise ValueError(
             f"trials: {count} trials of {size} need {wanted} distinct requests, but there are "
-            f"{len(distinct)}; at most {len(distinct) // count} per trial for {count} trials, or "
-            f"{len(distinct) // size} trials of {size}"
+            f"{len(distinct)}{why}; at most {len(distinct) // count} per trial for {count} trials, "
+            f"or {len(distinct) // size} trials of {size}"
         )
     drawn = random.Random(seed).sample(distinct, wanted)
     return [drawn[start : start + size] for start in range(0, wanted, size)]
 
 
-def _distinct(requests: Iterable[Request]) -> list[Request]:
-    """The requests sorted by id, without those that repeat an id or a (subject, prompt)."""
+def _distinct(requests: Iterable[Request]) -> tuple[list[Request], list[str]]:
+    """The requests sorted by id, without those that repeat an id or a (subject, prompt).
+
+    Also a word on each of those that were left out.
+    """
     ids: set[int] = set()
-    facts: set[tuple[str, str]] = set()
-    kept = []
+    facts: dict[tuple[str, str], int] = {}
+    kept, left_out = [], []
     # repr settles the order of requests that share an id, whatever the order they came in.
     for request in sorted(requests, key=lambda r: (r.id, repr(r))):
         fact = (request.subject, request.prompt)
-        if request.id not in ids and fact not in facts:
+        if request.id in ids:
+            left_out.append(f"id {request.id} occurs twice")
+        elif fact in facts:
+            left_out.append(f"{request.id} is about the same fact as {facts[fact]}")
+        else:
             ids.add(request.id)
-            facts.add(fact)
+            facts[fact] = request.id
             kept.append(request)
-    return kept
+    return kept, left_out

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from gensim.corpora import wikicorpus
 
+from modeledit.io.files import FileError, one_line
 from modeledit.study.settings import Text
 
 _EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
@@ -163,7 +164,8 @@ def utterances(
     while len(drawn) < count and pools:
         for pool in pools[: count - len(drawn)]:
             wanted = _MEAN_WORDS * (len(drawn) + 1) - words
-            sentence = min(pool[-2:], key=lambda s, w=wanted: abs(len(s.split()) - w))
+            off = [abs(len(sentence.split()) - wanted) for sentence in pool[-2:]]
+            sentence = pool[-2:][off.index(min(off))]
             pool.remove(sentence)
             if sentence not in seen:
                 seen.add(sentence)
@@ -196,26 +198,38 @@ def sample_articles(shards: Sequence[Path], count: int | None, seed: int) -> lis
 
 
 def read_sample(shards: Sequence[Path], places: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """The texts at `places`, each a (shard, row), reading one group of rows at a time."""
+    """The texts at `places`, each a (shard, row), reading one group of rows at a time.
+
+    Raises FileError naming a shard that is damaged.
+    """
     held, texts = None, pa.chunked_array([], pa.string())
     for shard, row in places:
         file, starts = _parquet(shards[shard])
         group = bisect_right(starts, row) - 1
         if held != (shard, group):
-            texts = file.read_row_group(group, columns=["text"])["text"]
+            try:
+                texts = file.read_row_group(group, columns=["text"])["text"]
+            except (OSError, pa.ArrowException) as error:
+                raise FileError(
+                    f"{shards[shard]}: damaged in its group of rows {group}: {one_line(error)}; "
+                    "remove it"
+                ) from error
             held = shard, group
         yield texts[row - starts[group]].as_py()
 
 
 @lru_cache(maxsize=2)
 def _parquet(path: Path) -> tuple[pq.ParquetFile, list[int]]:
-    """An open shard and the first row of each of its groups. Raises ValueError if it is none."""
+    """An open shard and the first row of each of its groups. Raises FileError if it is none."""
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{path}: not a parquet file: {error}; remove it") from error
+        raise FileError(f"{path}: not a parquet file: {one_line(error)}; remove it") from error
     if "text" not in file.schema_arrow.names:
-        raise ValueError(f"{path}: no column 'text', only {', '.join(file.schema_arrow.names)}")
+        raise FileError(
+            f"{path}: no column 'text', only {', '.join(file.schema_arrow.names)}; is it another "
+            "file's? remove it"
+        )
     groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
     return file, [0, *accumulate(groups)]
 

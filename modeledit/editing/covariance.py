@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
@@ -115,7 +116,7 @@ class KeySums:
     def add_texts(
         self,
         model: EditableModel,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         texts: Iterable[str],
         max_length: int,
         most_tokens: int | None = None,
@@ -150,7 +151,7 @@ class KeySums:
             with leave_before(down) if last else record(down, "input") as keys:
                 hidden = model.run(hidden, start, layer + 1, positions, mask)
             start = layer + 1
-            x = keys[0][0]
+            x = keys[0].flatten(0, -2)
             # One text's product in the model's precision, the sum over texts in float64.
             gram = (x.T @ x).double()
             total = self.totals.get(layer)
@@ -166,7 +167,7 @@ class KeySums:
 
 def second_moments(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[str],
     layers: Sequence[int],
     max_length: int,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, factorize
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def gather(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     texts_from: Callable[[int], Iterable[str]],
     layers: list[int],
     max_length: int,
@@ -102,7 +103,7 @@ def factors_of(
 
 def covariance_of(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     paths: Sequence[Path],
     layers: Sequence[int],
     recipe: Mapping[str, str],

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.editing.job import load_edited
 from modeledit.io.files import digest, write_json
@@ -60,7 +61,7 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
 
 
 @torch.no_grad()
-def _logits(model: EditableModel, tokenizer) -> list[torch.Tensor]:
+def _logits(model: EditableModel, tokenizer: PreTrainedTokenizerBase) -> list[torch.Tensor]:
     return [
         model.model(**tokenizer(prompt, return_tensors="pt").to(model.device)).logits
         for prompt in PROBES

@@ -80,7 +80,7 @@ class EditSettings:
 
     def tokenization(self, model: EditableModel) -> Tokenization:
         """How targets become labels on a model (SPEC A.4)."""
-        space = self.method.legacy_space == "always" or model.family.startswith("gpt")
+        space = self.method.legacy_space == "always" or model.architecture.legacy_space
         kind = self.switches.target_tokenization
         return Tokenization(kind, space=space, drops=self.method.legacy_drop)
 

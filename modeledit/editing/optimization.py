@@ -415,8 +415,8 @@ def _optimize_chunk(
     final = {site: torch.zeros_like(value) for site, value in init.items()}
     factor = torch.full((n,), settings.nll_factor, dtype=model.dtype, device=device)
     active = torch.arange(n, device=device)
-    names = ("loss", "nll", "kl", "weight_decay", "p_init", "p_bar")
-    names += ("p_init_legacy", "p_bar_legacy")
+    names = ["loss", "nll", "kl", "weight_decay", "p_init", "p_bar"]
+    names += ["p_init_legacy", "p_bar_legacy"]
     numbers = {name: torch.zeros(n, dtype=torch.float64) for name in names}
     steps = [0] * n
     stop_reason = ["max_steps"] * n

@@ -42,7 +42,8 @@ def build_problem(
     ]
     spaced = replace(tokenization, space=True)
     neighbor_rows = [
-        subject_row(tokenizer, c, n.prompt, n.subject, n.target, spaced)
+        # A neighbor without a subject has no template either, which `subject_row` refuses.
+        subject_row(tokenizer, c, n.prompt, n.subject or "", n.target, spaced)
         for n in request.editing_neighbors[:n_neighbors]
         for c in neighbor_contexts
     ]

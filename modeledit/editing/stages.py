@@ -54,7 +54,7 @@ def targets_before(
             f"{log}: the edits are of requests {found}, this run has {ids}; delete the file to "
             "compute it again"
         )
-    numbers = {name: edits[name].tolist() for name in edits if name not in _NOT_NUMBERS}
+    numbers = {str(name): edits[name].tolist() for name in edits if name not in _NOT_NUMBERS}
     numbers |= {
         "steps": [0] * len(ids),
         "p_init": edits["p_hat"].tolist(),

@@ -6,10 +6,10 @@ metrics of all runs --by_iteration / at_stop--> mean, spread and number of trial
 A cell is a dataset, model and method, with its trials. `picks` alone says where a cell stops.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -26,10 +26,42 @@ from modeledit.evaluation.metrics import (
 from modeledit.evaluation.schemas import RUN_METRICS
 from modeledit.io.frames import require_choice
 from modeledit.study import stopping
+from modeledit.study.layout import RunKey
+from modeledit.study.switches import Switches
 
 TrialAgg = Literal["mean_of_scores", "mean_of_rounded_scores", "hm_of_means"]
+TRIAL_AGGS: tuple[TrialAgg, ...] = ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
 Cell = tuple[str, str, str]  # dataset, model, method
 CELL = RUN[:3]
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How the runs of a cell become its rows: where they stop, and how trials are averaged.
+
+    The switches ``stop_row`` (in ``rule``), ``trial_score``, ``round_per_trial`` and
+    ``score_zeros``; what the three of averaging do is said in `aggregate`. Raises ValueError for a
+    value that is none of them.
+    """
+
+    rule: stopping.Rule
+    trial_agg: TrialAgg
+    round_per_trial: int | None
+    zeros: Zeros
+
+    def __post_init__(self) -> None:
+        require_choice("trial_agg", self.trial_agg, TRIAL_AGGS)
+        require_choice("zeros", self.zeros, ("keep", "drop"))
+
+    @classmethod
+    def of(cls, switches: Switches, epsilon: float) -> Self:
+        """That of a configuration: its switches, and its epsilon for the rule."""
+        return cls(
+            stopping.Rule(switches.stop_row, epsilon),
+            switches.trial_score,
+            switches.round_per_trial,
+            switches.score_zeros,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,23 @@ def read_metrics(paths: str | Path | Sequence[str | Path]) -> pd.DataFrame:
     return metrics
 
 
+def by_cell(metrics: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:
+    """The rows of every cell, in the order in which the cells occur."""
+    for key, rows in metrics.groupby(list(CELL), sort=False):
+        yield cast(Cell, key), rows  # pandas only knows that keys are hashable
+
+
+def by_run(metrics: pd.DataFrame) -> Iterator[tuple[RunKey, pd.DataFrame]]:
+    """The rows of every run, in the order in which the runs occur."""
+    for key, rows in metrics.groupby(list(RUN), sort=False):
+        yield RunKey(*cast(tuple[str, str, str, int], key)), rows  # as in `by_cell`
+
+
+def by_trial(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """The rows of every trial of one cell."""
+    return {cast(int, trial): of_trial for trial, of_trial in rows.groupby("trial")}
+
+
 def span(values: Iterable[int]) -> str:
     """ "4", or "3–5" where the values differ."""
     low, high = min(found := list(values)), max(found)
@@ -83,12 +132,15 @@ def picks(metrics: pd.DataFrame, rule: stopping.Rule) -> dict[Cell, dict[str, Pi
     """
     carried = carry_forward(metrics)
     found: dict[Cell, dict[str, Pick]] = {}
-    means = aggregate(carried, ("k",)) if rule.stop_row == "mean" and len(carried) else None
-    of_means = {} if means is None else dict(iter(means.groupby(list(CELL), sort=False)))
-    for cell, runs in carried[~carried["stopped"]].groupby(list(CELL), sort=False):
+    of_means: dict[Cell, pd.DataFrame] = {}
+    if rule.stop_row == "mean" and len(carried):
+        # The criteria look at perplexities, which no switch of the averaging touches.
+        perplexities = Averaging(rule, "mean_of_scores", None, "keep")
+        of_means = dict(by_cell(aggregate(carried, ("k",), perplexities)))
+    for cell, runs in by_cell(carried[~carried["stopped"]]):
         if runs["k"].max() == 0:
             continue
-        own = dict(iter(runs.groupby("trial")))
+        own = by_trial(runs)
         series = {trial: of_means[cell] for trial in own} if cell in of_means else own
         fired = {trial: _criteria(steps, rule.epsilon) for trial, steps in series.items()}
         last = {trial: int(steps["k"].max()) for trial, steps in series.items()}
@@ -125,17 +177,16 @@ def pick_table(metrics: pd.DataFrame, rule: stopping.Rule) -> pd.DataFrame:
     chosen = picks(metrics, rule)
     carried = carry_forward(metrics)
     rows = []
-    for run, steps in carried[~carried["stopped"]].groupby(list(RUN), sort=False):
-        *cell, trial = run
-        of_cell = chosen.get(tuple(cell))
-        if of_cell and trial in of_cell["proposed"].k:
+    for run, steps in by_run(carried[~carried["stopped"]]):
+        of_cell = chosen.get(run[:3])
+        if of_cell and run.trial in of_cell["proposed"].k:
             stop = of_cell["proposed"]
-            own_k = min(stop.k[trial], int(steps["k"].max()))
+            own_k = min(stop.k[run.trial], int(steps["k"].max()))
             rows.append(
-                dict(zip(RUN, run, strict=True))
+                run._asdict()
                 | _criteria(steps, rule.epsilon)
                 | {f"row_{name}": pick.row for name, pick in of_cell.items()}
-                | {"stop": own_k, "met": stop.met[trial]}
+                | {"stop": own_k, "met": stop.met[run.trial]}
             )
     numbers = [*stopping.CRITERIA, *(f"row_{name}" for name in stopping.CRITERIA), "stop"]
     table = pd.DataFrame(rows, columns=[*RUN, *numbers, "met"])
@@ -165,37 +216,22 @@ def carry_forward(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(carried, ignore_index=True)
 
 
-def by_iteration(
-    metrics: pd.DataFrame,
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
+def by_iteration(metrics: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
     """Means over trials for every cell and k; for the columns see `aggregate`.
 
     A trial that stopped before k takes part with the last row it has (`carry_forward`).
     """
-    return aggregate(carry_forward(metrics), ("k",), trial_agg, round_per_trial, zeros)
+    return aggregate(carry_forward(metrics), ("k",), averaging)
 
 
-def at_stop(
-    metrics: pd.DataFrame,
-    rule: stopping.Rule,
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
+def at_stop(metrics: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
     """Means over trials at the stop, one row per cell: `at_picks` of the proposed criterion."""
-    stops = {cell: of_cell["proposed"] for cell, of_cell in picks(metrics, rule).items()}
-    return at_picks(metrics, stops, trial_agg, round_per_trial, zeros)
+    stops = {cell: of_cell["proposed"] for cell, of_cell in picks(metrics, averaging.rule).items()}
+    return at_picks(metrics, stops, averaging)
 
 
 def at_picks(
-    metrics: pd.DataFrame,
-    chosen: Mapping[Cell, Pick],
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
+    metrics: pd.DataFrame, chosen: Mapping[Cell, Pick], averaging: Averaging
 ) -> pd.DataFrame:
     """Means over trials at the picked iterations, one row per cell of ``chosen``.
 
@@ -208,8 +244,8 @@ def at_picks(
         columns=[*RUN, "k"],
     )
     rows = wanted.merge(carried, on=[*RUN, "k"], how="left")
-    result = aggregate(rows, (), trial_agg, round_per_trial, zeros)
-    found = [chosen[cell] for cell in result[list(CELL)].itertuples(index=False, name=None)]
+    result = aggregate(rows, (), averaging)
+    found = [chosen[cell] for cell, _ in by_cell(result)]  # it has one row per cell
     return result.assign(
         k=[float(np.mean(list(pick.k.values()))) for pick in found],
         k_text=[pick.text for pick in found],
@@ -217,13 +253,7 @@ def at_picks(
     )
 
 
-def aggregate(
-    rows: pd.DataFrame,
-    by: Sequence[str] = ("k",),
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> pd.DataFrame:
+def aggregate(rows: pd.DataFrame, by: Sequence[str], averaging: Averaging) -> pd.DataFrame:
     """Mean and spread over trials for every cell and ``by`` (SPEC F.3, F.4).
 
     ``rows`` are of `carry_forward`. No trial is left out of a mean: an infinite value makes it
@@ -231,29 +261,28 @@ def aggregate(
     and |p_hat - p_hat_before| (SPEC C.2, C.4), while their spread is that of the trials' values; a
     row of a single trial has the values of that trial.
 
-    ``mean_of_scores`` averages everything. ``mean_of_rounded_scores`` first rounds each trial's
-    scores to two decimals (or to ``round_per_trial``); ``hm_of_means`` takes the harmonic mean of
-    the averaged parts instead. ``round_per_trial`` rounds all fractions of each trial first (the
-    paper's tables: 2). Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample
-    standard deviation, NaN for one trial), ``n_trials``, ``n_requests`` (the mean over trials) and
-    ``n_stopped`` (trials that had stopped before).
+    Of ``averaging.trial_agg``, ``mean_of_scores`` averages everything. ``mean_of_rounded_scores``
+    first rounds each trial's scores to two decimals (or to ``round_per_trial``); ``hm_of_means``
+    takes the harmonic mean of the averaged parts instead, by the rule ``zeros``.
+    ``round_per_trial`` rounds all fractions of each trial first (the paper's tables: 2).
+
+    Returns the keys, the columns METRICS (means), ``{column}_sd`` (sample standard deviation, NaN
+    for one trial), ``n_trials``, ``n_requests`` (the mean over trials) and ``n_stopped`` (trials
+    that had stopped before).
     """
-    require_choice(
-        "trial_agg", trial_agg, ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
-    )
     keys = [*CELL, *by]
     rows = rows.copy()
-    if round_per_trial is not None:
-        rows[list(FRACTIONS)] = rows[list(FRACTIONS)].round(round_per_trial)
-    elif trial_agg == "mean_of_rounded_scores":
+    if averaging.round_per_trial is not None:
+        rows[list(FRACTIONS)] = rows[list(FRACTIONS)].round(averaging.round_per_trial)
+    elif averaging.trial_agg == "mean_of_rounded_scores":
         rows[list(SCORES)] = rows[list(SCORES)].round(2)
     groups = rows.groupby(keys, sort=False)
     # An infinite value makes the spread undefined, which numpy would report as a warning.
     with np.errstate(invalid="ignore"):
         means = groups[[*METRICS, "p_hat_before"]].mean(skipna=False)
         spread = groups[list(METRICS)].std(skipna=False).add_suffix("_sd")
-    for name, parts in SCORES.items() if trial_agg == "hm_of_means" else ():
-        scores = [harmonic_mean(row, zeros) for row in means[list(parts)].to_numpy()]
+    for name, parts in SCORES.items() if averaging.trial_agg == "hm_of_means" else ():
+        scores = [harmonic_mean(row, averaging.zeros) for row in means[list(parts)].to_numpy()]
         # A score that no trial has stays undefined: at k = 0 its parts may be there (I19).
         means[name] = np.where(means[name].isna(), np.nan, scores)
     counts = groups.agg(

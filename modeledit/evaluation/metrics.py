@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,45 @@ import pandas as pd
 from modeledit.evaluation.schemas import RAW_SCORES, REQUEST_VALUES, RUN_METRICS
 from modeledit.io.frames import require_choice, require_columns
 from modeledit.study.layout import RunKey
+from modeledit.study.switches import Switches
 
 Accuracy = Literal["exact", "token"]
 Success = Literal["sum", "mean"]
 Zeros = Literal["keep", "drop"]
 Perplexity = Literal["edit_rows", "legacy"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How scores become the metrics of a run: the switches of these names.
+
+    What ``accuracy`` and ``success`` do is said in `request_metrics`, ``zeros`` (the switch
+    ``score_zeros``) in `harmonic_mean`, the others in `run_metrics`. Raises ValueError for a value
+    that is none of them.
+    """
+
+    accuracy: Accuracy
+    success: Success
+    zeros: Zeros
+    round_specificity: int | None  # the switch round_per_trial
+    perplexity: Perplexity
+
+    def __post_init__(self) -> None:
+        require_choice("accuracy", self.accuracy, ("exact", "token"))
+        require_choice("success", self.success, ("sum", "mean"))
+        require_choice("zeros", self.zeros, ("keep", "drop"))
+        require_choice("perplexity", self.perplexity, ("edit_rows", "legacy"))
+
+    @classmethod
+    def of(cls, switches: Switches) -> Self:
+        """That of a configuration's switches."""
+        return cls(
+            switches.accuracy,
+            switches.success,
+            switches.score_zeros,
+            switches.round_per_trial,
+            switches.perplexity,
+        )
 
 
 @dataclass(frozen=True)
@@ -107,8 +141,8 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 def request_metrics(
     scores: pd.DataFrame,
     unedited: pd.DataFrame | None,
-    accuracy: Accuracy = "exact",
-    success: Success = "sum",
+    accuracy: Accuracy,
+    success: Success,
 ) -> pd.DataFrame:
     """Efficacy, generalization and specificity of every request (SPEC F.1, F.3).
 
@@ -199,7 +233,7 @@ def underedit(requests: pd.DataFrame) -> list[int]:
     return sorted(int(i) for i in requests.loc[requests["eff_succ"] == 0, "request"])
 
 
-def harmonic_mean(values: Iterable[float], zeros: Zeros = "keep") -> float:
+def harmonic_mean(values: Iterable[float], zeros: Zeros) -> float:
     """Harmonic mean of non-negative values (SPEC F.4); NaN if any value is NaN.
 
     ``zeros="keep"``: any zero makes the mean zero. ``"drop"``: zeros are left out first, as the
@@ -229,16 +263,9 @@ def run_metrics(
     edits: Mapping[int, pd.DataFrame],
     requests: Mapping[int, pd.DataFrame] | None = None,
     *,
-    dataset: str,
-    model: str,
-    method: str,
-    trial: int,
-    accuracy: Accuracy = "exact",
-    success: Success = "sum",
-    zeros: Zeros = "keep",
-    round_specificity: int | None = None,
-    perplexity: Perplexity = "edit_rows",
-    sequential: bool = False,
+    run: RunKey,
+    scoring: Scoring,
+    sequential: bool,
 ) -> pd.DataFrame:
     """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
 
@@ -246,14 +273,13 @@ def run_metrics(
     before) are left out. ``requests`` are `request_metrics` of each k where they are at hand.
     p_bar and p_hat are means over requests, |dp_k| is the difference of these means and not the
     mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of iteration 1.
-    ``round_specificity=2`` rounds specificity before the score (SPEC F.3).
-    ``perplexity="legacy"`` takes the released code's p, with PMET's factor and the neighbor rows in
+    A ``round_specificity`` of 2 rounds specificity before the score (SPEC F.3). The perplexity
+    "legacy" takes the released code's p, with PMET's factor and the neighbor rows in
     it (I5, I6); of a ``sequential`` method, ROME, its p_hat is the next iteration's first value on
     the moving model, which the last iteration does not have (I7, I8).
 
     Raises ValueError when k = 0 or an iteration in between is missing.
     """
-    run = RunKey(dataset, model, method, trial)
     if 0 not in scores or scores[0].empty:
         raise ValueError(f"{run}: no scores of the unedited model")
     done = [k for k in sorted(scores) if not scores[k].empty]
@@ -262,23 +288,26 @@ def run_metrics(
             f"{run}: iterations {done} with edits of"
             f" {sorted(edits)} are not a chain without gaps; run the missing ones"
         )
-    require_choice("perplexity", perplexity, ("edit_rows", "legacy"))
-    legacy = "_legacy" if perplexity == "legacy" else ""
+    legacy = "_legacy" if scoring.perplexity == "legacy" else ""
     bar, hat, init = f"p_bar{legacy}", f"p_hat{legacy}", f"p_init{legacy}"
-    rows = []
+    rows: list[dict[str, float]] = []
     for k in done:
         if requests is None:
-            values = request_metrics(scores[k], scores[0] if k else None, accuracy, success)
+            unedited = scores[0] if k else None
+            values = request_metrics(scores[k], unedited, scoring.accuracy, scoring.success)
         else:
             values = requests[k]
         # Skips NaN: a request without prompts of a kind has no say in what they measure.
-        row = values[list(REQUEST_METRICS)].mean().to_dict()
-        if round_specificity is not None:
+        means = values[list(REQUEST_METRICS)].mean()
+        row = {name: float(means[name]) for name in REQUEST_METRICS}
+        if scoring.round_specificity is not None:
             for name in ("spec_acc", "spec_succ"):
                 # numpy's rounding, as in the released code: Python's differs where 0.505 is a tie
-                row[name] = float(np.round(row[name], round_specificity))
+                row[name] = float(np.round(row[name], scoring.round_specificity))
         row |= {
-            name: harmonic_mean((row[p] for p in parts), zeros) if defined(name, k) else math.nan
+            name: harmonic_mean((row[p] for p in parts), scoring.zeros)
+            if defined(name, k)
+            else math.nan
             for name, parts in SCORES.items()
         }
         row |= {"k": k, "n_requests": len(values), "me_ppl": me_perplexity(scores[k])}
@@ -360,7 +389,7 @@ def _argmax(scores: pd.DataFrame, kind: str) -> pd.Series:
     return rows.assign(kind="neighbor").set_index(_PROMPT)["argmax"]
 
 
-def _agreement(now: pd.Series, before: pd.Series, prompts: pd.MultiIndex) -> pd.Series:
+def _agreement(now: pd.Series, before: pd.Series, prompts: pd.Index) -> pd.Series:
     """Per neighbor prompt: 1 where both argmax sequences are equal, else 0; NaN without ``now``."""
     if now.empty or len(prompts) == 0:
         return pd.Series(np.nan, index=prompts, dtype=float)

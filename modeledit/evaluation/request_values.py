@@ -21,10 +21,12 @@ def values_by_trial(paths: Sequence[Path]) -> dict[int, ByIteration]:
 
     ``paths`` are the request_metrics.parquet of the trials.
     """
-    found = {}
+    found: dict[int, ByIteration] = {}
     for path in paths:
         frame = REQUEST_VALUES.read(path)
-        found[RunKey.of(path).trial] = {k: rows for k, rows in frame.groupby("k") if k > 0}
+        edited = frame[frame["k"] > 0]
+        ks = sorted(int(k) for k in edited["k"].unique())
+        found[RunKey.of(path).trial] = {k: edited[edited["k"] == k] for k in ks}
     return found
 
 

@@ -9,6 +9,7 @@ one statistic at a time; the tests compare the two.
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,16 @@ EXACT = 13  # differing pairs up to which all exchanges are enumerated
 _BATCH = 1024  # exchanges held in memory at once
 _ZERO = 1e-12  # sums of exchanged halves miss an exact zero by rounding
 _TIE = 1e-9  # and an equal difference
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """What is drawn at random, how often, and how sure an interval is."""
+
+    seed: int
+    resamples: int = 2000  # of an interval
+    exchanges: int = 9999  # of a permutation test
+    confidence: float = 0.95
 
 
 def stream(seed: int, dataset: str, model: str, trial: int) -> np.random.Generator:
@@ -90,7 +101,7 @@ def exchange_test(
     sizes = [len(half) for half in halves]
 
     def statistic(signs: list[np.ndarray]) -> np.ndarray:
-        sides = [[], []]
+        sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for sign, half, centre, n in zip(signs, halves, middle, known, strict=True):
             with np.errstate(invalid="ignore"):
                 shift = sign @ half / n
@@ -103,7 +114,7 @@ def exchange_test(
         bits = np.arange(2 ** sum(sizes))[:, None] >> np.arange(sum(sizes)) & 1
         signs = np.split(1.0 - 2.0 * bits, np.cumsum(sizes)[:-1], axis=1)
         return (np.abs(statistic(signs)) >= observed).mean(axis=0)
-    extreme = 1  # the observed case
+    extreme = np.ones(len(PAIRED))  # the observed case
     for start in range(0, exchanges, _BATCH):
         rows = min(_BATCH, exchanges - start)
         drawn = [

@@ -6,20 +6,16 @@ What a column of metrics.csv means is said in `metrics.METRICS`. No torch is nee
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modeledit.io.frames import read_csv, write_parquet
-
-AGAIN = "delete the file to compute it again"
-Filters = list[tuple[str, str, Any]]
-"""Rows that are wanted, as pyarrow takes them: [(column, "in", values), ...]."""
+from modeledit.io.files import AGAIN, FileError
+from modeledit.io.frames import Filters, read_csv, read_table, whole_parquet, write_parquet
 
 
-class SchemaError(ValueError):
+class SchemaError(FileError):
     """A table without a column, or with values of another kind, than whoever reads it needs."""
 
 
@@ -73,8 +69,10 @@ class Schema:
         Raises SchemaError as `check` does.
         """
         names = names or self.names
-        self.check(pq.read_schema(path), path, names)
-        return pq.read_table(path, columns=list(names), filters=filters)
+        with whole_parquet(path):
+            found = pq.read_schema(path)
+        self.check(found, path, names)
+        return read_table(path, names, filters)
 
     def read(
         self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None

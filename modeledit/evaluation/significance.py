@@ -38,12 +38,22 @@ rounds each trial before averaging, means over edits are of the unrounded values
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from modeledit.evaluation.aggregation import CELL, carry_forward, picks, span
+from modeledit.evaluation.aggregation import (
+    CELL,
+    Cell,
+    by_cell,
+    by_run,
+    by_trial,
+    carry_forward,
+    picks,
+    span,
+)
 from modeledit.evaluation.metrics import (
     FRACTIONS,
     METRICS,
@@ -55,6 +65,7 @@ from modeledit.evaluation.metrics import (
 )
 from modeledit.evaluation.resampling import (
     PAIRED,
+    Resampling,
     averaged,
     bootstrap,
     effect,
@@ -67,10 +78,7 @@ from modeledit.study import stopping
 from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 
-CONFIDENCE = 0.95
 ALPHA = 0.05  # of the adjusted p
-BOOTSTRAP = 2000  # resamples of an interval
-EXCHANGES = 9999  # of a permutation test
 FEWEST_TRIALS = 3
 INTERVAL_COLUMNS = (
     *CELL, "at", "k", "metric", "kind", "n_requests", "n_trials", "mean", "low", "high",
@@ -86,10 +94,8 @@ def intervals(
     metrics: pd.DataFrame,
     *,
     rule: stopping.Rule,
-    seed: int,
-    zeros: Zeros = "keep",
-    resamples: int = BOOTSTRAP,
-    confidence: float = CONFIDENCE,
+    zeros: Zeros,
+    resampling: Resampling,
 ) -> pd.DataFrame:
     """Intervals around the means over trials, of every iteration and at the stop.
 
@@ -97,8 +103,9 @@ def intervals(
     without per-request values get no interval over edits. ``at`` is "iteration" (a trial that
     stopped before ``k`` takes part with its last row, as in `aggregation.by_iteration`) or "stop"
     (by ``rule``, ``k`` the mean over trials, as in `aggregation.at_stop`). ``n_requests``
-    counts the edits of all trials. ``low`` and ``high`` bound the mean with ``confidence``, and are
-    NaN around a mean that is not finite. ``zeros`` is the score's rule (`metrics.harmonic_mean`).
+    counts the edits of all trials. ``low`` and ``high`` bound the mean with the confidence of
+    ``resampling``, and are NaN around a mean that is not finite. ``zeros`` is the score's rule
+    (`metrics.harmonic_mean`).
 
     Returns one row per method, place, metric and kind, with INTERVAL_COLUMNS; none where a metric
     was not measured in every trial, or of kind "trials" for fewer than three. Raises ValueError
@@ -107,9 +114,9 @@ def intervals(
     require_choice("zeros", zeros, ("keep", "drop"))
     runs = _Runs(requests, metrics)
     found = []
-    for key, places in _places(metrics, rule).groupby(list(CELL), sort=False):
-        found.append(_over_trials(places, confidence))
-        found.append(_over_edits(places, runs, key, seed, zeros, resamples, confidence))
+    for cell, places in by_cell(_places(metrics, rule)):
+        found.append(_over_trials(places, resampling.confidence))
+        found.append(_over_edits(places, runs, cell, zeros, resampling))
     found = [frame for frame in found if not frame.empty]
     rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     return rows.reindex(columns=list(INTERVAL_COLUMNS))
@@ -120,11 +127,8 @@ def differences(
     metrics: pd.DataFrame,
     *,
     rule: stopping.Rule,
-    seed: int,
-    zeros: Zeros = "keep",
-    resamples: int = BOOTSTRAP,
-    exchanges: int = EXCHANGES,
-    confidence: float = CONFIDENCE,
+    zeros: Zeros,
+    resampling: Resampling,
 ) -> pd.DataFrame:
     """Paired tests of `a` against `b` on the same edits, with DIFFERENCE_COLUMNS.
 
@@ -142,13 +146,14 @@ def differences(
     runs = _Runs(requests, metrics)
     stops = {cell: of_cell["proposed"] for cell, of_cell in picks(metrics, rule).items()}
     rows = []
-    for (dataset, model), of_model in metrics.groupby(["dataset", "model"], sort=False):
+    for key, of_model in metrics.groupby(["dataset", "model"], sort=False):
+        dataset, model = map(str, key)
         trials = sorted(of_model["trial"].unique().tolist())
         for comparison, a, b in _comparisons(of_model["method"].unique()):
             pairs: dict[int, np.ndarray] = {}
             ks: list[tuple[int, int]] = []
             for trial in trials:
-                run_a, run_b = (dataset, model, a, trial), (dataset, model, b, trial)
+                run_a, run_b = (RunKey(dataset, model, m, trial) for m in (a, b))
                 if not (runs.edited(run_a) and runs.edited(run_b)):
                     continue
                 k = (
@@ -164,9 +169,9 @@ def differences(
             sides = {"dataset": dataset, "model": model, "comparison": comparison}
             sides |= {"a": a, "a_k": span(k for k, _ in ks)}
             sides |= {"b": b, "b_k": span(k for _, k in ks)}
-            streams = [stream(seed, dataset, model, trial) for trial in pairs]
-            tested = _test(list(pairs.values()), streams, zeros, resamples, exchanges, confidence)
-            rows += [sides | row for row in tested]
+            streams = [stream(resampling.seed, dataset, model, trial) for trial in pairs]
+            tested = _test(list(pairs.values()), streams, zeros, resampling)
+            rows += [sides | row._asdict() for row in tested]
     result = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     if not result.empty:
         result["p_adjusted"] = stats.false_discovery_control(result["p"], method="bh")
@@ -186,22 +191,22 @@ class _Runs:
         if not twice.empty:
             first = twice.iloc[0][[*RUN, "k", "request"]].to_dict()
             raise ValueError(f"requests: {first} occurs twice; give each run's file once")
-        self.last = metrics.groupby(list(RUN))["k"].max().to_dict()
+        self.last = {run: int(rows["k"].max()) for run, rows in by_run(metrics)}
         self._wide = {
             run: frame.pivot(index="request", columns="k", values=list(REQUEST_METRICS))
-            for run, frame in requests.groupby(list(RUN))
+            for run, frame in by_run(requests)
         }
         strange = set(self._wide) - set(self.last)
         if strange:
-            raise ValueError(f"requests: the metrics have no run {RunKey(*min(strange))}")
+            raise ValueError(f"requests: the metrics have no run {min(strange)}")
 
-    def __contains__(self, run: tuple) -> bool:
+    def __contains__(self, run: RunKey) -> bool:
         return run in self._wide
 
-    def edited(self, run: tuple) -> bool:
+    def edited(self, run: RunKey) -> bool:
         return run in self and self.last[run] > 0
 
-    def values(self, run: tuple, k: int) -> pd.DataFrame:
+    def values(self, run: RunKey, k: int) -> pd.DataFrame:
         """REQUEST_METRICS of every edit of the run by request id, after iteration k.
 
         That is after its last one where it ended before k.
@@ -209,9 +214,10 @@ class _Runs:
         wide, k = self._wide[run], min(k, self.last[run])
         if ("eff_acc", k) not in wide.columns:
             raise ValueError(
-                f"requests: {RunKey(*run)} has no iteration {k}, its metrics do; evaluate it again"
+                f"requests: {run} has no iteration {k}, its metrics do; evaluate it again"
             )
-        return wide.xs(k, axis=1, level="k")[list(REQUEST_METRICS)].astype(float)
+        of_k = wide[[(name, k) for name in REQUEST_METRICS]]
+        return of_k.set_axis(list(REQUEST_METRICS), axis="columns").astype(float)
 
 
 def _places(metrics: pd.DataFrame, rule: stopping.Rule) -> pd.DataFrame:
@@ -319,29 +325,27 @@ def _change(after: pd.Series, before: pd.Series) -> pd.Series:
 def _over_edits(
     places: pd.DataFrame,
     runs: _Runs,
-    key: tuple[str, str, str],
-    seed: int,
+    cell: Cell,
     zeros: Zeros,
-    resamples: int,
-    confidence: float,
+    resampling: Resampling,
 ) -> pd.DataFrame:
     """The bootstrap over edits, stratified by trial, of PAIRED at all places of one method."""
     spots = list(places[["at", "k"]].drop_duplicates().itertuples(index=False, name=None))
     values, streams = [], []
-    for trial, of_trial in places.groupby("trial"):
-        run = (*key, trial)
+    for trial, of_trial in by_trial(places).items():
+        run = RunKey(*cell, trial)
         if run in runs:
             ks = of_trial.set_index(["at", "k"])["own_k"]
             at = {k: runs.values(run, k).to_numpy() for k in set(ks)}
             values.append(np.stack([at[ks[spot]] for spot in spots], axis=1))
-            streams.append(stream(seed, key[0], key[1], trial))
+            streams.append(stream(resampling.seed, *cell[:2], trial))
     if not values:
         return pd.DataFrame()
     mean = averaged([means(v) for v in values], zeros)
-    low, high = bootstrap(values, streams, zeros, resamples, confidence)
+    low, high = bootstrap(values, streams, zeros, resampling.resamples, resampling.confidence)
     n = sum((~np.isnan(v)).sum(axis=0) for v in values)
     rows = [
-        (*key, at, k, metric, _count(n[i], metric), len(values), mean[i, j], low[i, j], high[i, j])
+        (*cell, at, k, metric, _count(n[i], metric), len(values), mean[i, j], low[i, j], high[i, j])
         for i, (at, k) in enumerate(spots)
         for j, metric in enumerate(PAIRED)
         if not np.isnan(mean[i, j]) and defined(metric, k)
@@ -354,34 +358,47 @@ def _over_edits(
 # Tests
 
 
+class _Tested(NamedTuple):
+    """The columns of one metric in a row of `differences`."""
+
+    metric: str
+    n: int
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    effect: float
+
+
 def _test(
     pairs: list[np.ndarray],
     streams: list[np.random.Generator],
     zeros: Zeros,
-    resamples: int,
-    exchanges: int,
-    confidence: float,
-) -> Iterator[dict[str, object]]:
+    resampling: Resampling,
+) -> Iterator[_Tested]:
     """Rows of `differences` from pairs (edits, 2, REQUEST_METRICS) of every trial."""
     mean = averaged([means(trial) for trial in pairs], zeros)
-    low, high = bootstrap(pairs, streams, zeros, resamples, confidence, lambda s: s[:, 0] - s[:, 1])
-    p = exchange_test(pairs, streams, zeros, exchanges)
+    width = (resampling.resamples, resampling.confidence)
+    low, high = bootstrap(pairs, streams, zeros, *width, lambda s: s[:, 0] - s[:, 1])
+    p = exchange_test(pairs, streams, zeros, resampling.exchanges)
     each = np.concatenate([trial[:, 0] - trial[:, 1] for trial in pairs])
     n = (~np.isnan(each)).sum(axis=0)
     for j, metric in enumerate(PAIRED):
         if np.isnan(mean[:, j]).any():
             continue
-        yield {
-            "metric": metric,
-            "n": _count(n, metric),
-            "mean_a": mean[0, j],
-            "mean_b": mean[1, j],
-            "difference": mean[0, j] - mean[1, j],
-            "low": low[j],
-            "high": high[j],
-            "p": p[j],
-            "effect": effect(each[:, j]) if metric in REQUEST_METRICS else np.nan,
-        }
+        yield _Tested(
+            metric=metric,
+            n=_count(n, metric),
+            mean_a=mean[0, j],
+            mean_b=mean[1, j],
+            difference=mean[0, j] - mean[1, j],
+            low=low[j],
+            high=high[j],
+            p=p[j],
+            effect=effect(each[:, j]) if metric in REQUEST_METRICS else np.nan,
+        )
 
 
 # --------------------------------------------------------------------------------------------

@@ -13,7 +13,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import requests
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+)
 
 from modeledit.fetch.hub import HubError, disk_full, fetch_file
 from modeledit.io.files import file_digest, finished
@@ -123,7 +129,7 @@ def _stream(url: str, pause: float, part: Path) -> tuple[str, None]:
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=pause, max=60 * pause),
         retry=retry_if_exception(_may_pass),
-        before_sleep=lambda state: log.warning("%s: %s", url, _why(state.outcome.exception())),
+        before_sleep=partial(_tell, url),
         reraise=True,
     ):
         with attempt:
@@ -147,15 +153,21 @@ def _take(source: Source, folder: Path, part: Path) -> tuple[str, str | None]:
     return f"{source.repo}@{fetched.commit}/{source.path}", fetched.sha256
 
 
+def _tell(url: str, state: RetryCallState) -> None:
+    """Say why an attempt failed, before the next one."""
+    if state.outcome and (error := state.outcome.exception()):
+        log.warning("%s: %s", url, _why(error))
+
+
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in _BUSY
     return isinstance(error, requests.RequestException)
 
 
 def _why(error: BaseException) -> str:
     """What went wrong, in one line."""
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server says {error.response.status_code} {error.response.reason}"
     words = {
         requests.exceptions.ChunkedEncodingError: "the download ended early",

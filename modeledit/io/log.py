@@ -73,7 +73,7 @@ class Progress(tqdm):
             terminal.write(f"{self.title}: {self}\n")
 
 
-def progress(total: int, unit: str, title: str = "") -> Progress:
+def progress(total: int | None, unit: str, title: str = "") -> Progress:
     """A progress line with rate and ETA on the current standard error, the log in a job."""
     return Progress(
         total=total, unit=unit, title=title, file=sys.stderr, mininterval=5, dynamic_ncols=False

@@ -1,27 +1,42 @@
-"""Named matrices in safetensors, with their provenance, which is verified on load. No torch."""
+"""Named matrices in safetensors, with provenance and digests that are verified on load. No torch.
 
+The format has no checksum of its own: of a byte that was flipped on a disk or in a copy only the
+digest in the metadata tells. It is that of each matrix, since some are read one at a time.
+"""
+
+import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from modeledit.io.files import finished
+from modeledit.io.files import AGAIN, FileError, finished, one_line
+
+DIGEST = "sha256 "  # metadata's name for a matrix's digest, before the matrix's own name
 
 
-class StateError(ValueError):
-    """A state that does not belong to the run that asks for it."""
+class StateError(FileError):
+    """A file of matrices that is broken or does not belong to the run that asks for it."""
 
 
 def write_matrices(
     path: Path, matrices: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Write named float arrays and string metadata, atomically; equal content, equal bytes."""
+    """Write named arrays, their digests and string metadata, atomically.
+
+    Equal content gives equal bytes. Raises ValueError for metadata by a name that the digests take.
+    """
+    if taken := [name for name in metadata if name.startswith(DIGEST)]:
+        raise ValueError(f"{path}: metadata may not be called {taken[0]!r}")
     arrays = {name: np.ascontiguousarray(array) for name, array in matrices.items()}
+    digests = {f"{DIGEST}{name}": _digest(array) for name, array in arrays.items()}
     with finished(path) as temporary:
-        save_file(arrays, temporary, metadata=dict(metadata))
+        save_file(arrays, temporary, metadata=dict(metadata) | digests)
         _sort_metadata(temporary)
 
 
@@ -49,24 +64,62 @@ def check_metadata(
         if (found or {}).get(field) != value:
             raise StateError(
                 f"{path}: {field} is '{(found or {}).get(field)}', this run needs '{value}'; "
-                "delete the file to compute it again"
+                f"{AGAIN}"
             )
 
 
 def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Read the arrays of `path` after checking that its metadata says what `expected` says.
 
-    Raises StateError naming the file, the field and both values when they differ.
+    Raises StateError naming the file, the field and both values when they differ, and naming the
+    file where it is cut off or its bytes are not those that were written.
     """
-    with safe_open(path, framework="numpy") as stream:
+    with _opened(path) as stream:
         check_metadata(path, stream.metadata(), expected)
-        return {name: stream.get_tensor(name) for name in stream.keys()}
+        return {name: _checked(path, stream, name) for name in stream.keys()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open safetensors file. Raises StateError, naming it, where it is none or is cut off."""
+    try:
+        with safe_open(path, framework="numpy") as stream:
+            yield stream
+    except SafetensorError as error:
+        raise StateError(
+            f"{path}: not a whole safetensors file: {one_line(error)}; {AGAIN}"
+        ) from error
+
+
+def _digest(array: np.ndarray) -> str:
+    """sha256 of an array: its type, shape and bytes."""
+    found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _checked(path: Path, stream: Any, name: str) -> np.ndarray:
+    """The array `name`, whose bytes are held against the digest that was written with it.
+
+    A file without any digest is taken as it is: it is older than they are.
+    """
+    array = stream.get_tensor(name)
+    metadata = stream.metadata() or {}
+    written = metadata.get(f"{DIGEST}{name}")
+    if written is None and not any(key.startswith(DIGEST) for key in metadata):
+        return array
+    if written != _digest(array):
+        raise StateError(
+            f"{path}: {name} is not what was written there: its sha256 is another one; {AGAIN}"
+        )
+    return array
 
 
 class LazyMatrices(Mapping):
     """The matrices `{prefix}{layer}` of a file by layer, each read when it is asked for.
 
-    Raises StateError where the file's metadata, a layer or a shape is not the expected one.
+    Raises StateError where the file's metadata, a layer or a shape is not the expected one, and
+    when a matrix is read that is not what was written.
     """
 
     def __init__(
@@ -78,22 +131,22 @@ class LazyMatrices(Mapping):
         width: int,
     ):
         self.path, self.prefix, self.layers = path, prefix, layers
-        with safe_open(path, framework="numpy") as stream:
+        with _opened(path) as stream:
             check_metadata(path, stream.metadata(), expected)
             for layer in layers:
                 name = f"{prefix}{layer}"
                 if name not in stream.keys():
-                    raise StateError(f"{path}: no {name}; delete the file to compute it again")
+                    raise StateError(f"{path}: no {name}; {AGAIN}")
                 shape = stream.get_slice(name).get_shape()
                 if shape != [width, width]:
                     raise StateError(
                         f"{path}: {name} has shape {shape}, the model's keys need "
-                        f"[{width}, {width}]; delete the file to compute it again"
+                        f"[{width}, {width}]; {AGAIN}"
                     )
 
     def __getitem__(self, layer: int) -> np.ndarray:
-        with safe_open(self.path, framework="numpy") as stream:
-            return stream.get_tensor(f"{self.prefix}{layer}")
+        with _opened(self.path) as stream:
+            return _checked(self.path, stream, f"{self.prefix}{layer}")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.layers)

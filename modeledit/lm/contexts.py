@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from modeledit.lm.tokens import encode
 
@@ -19,7 +20,7 @@ def clean_context(text: str) -> str:
 
 @torch.no_grad()
 def generate_contexts(
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     lengths: Sequence[tuple[int, int]] = ((10, 1),),
     seed: int = 42,
@@ -40,7 +41,7 @@ def generate_contexts(
                 rows = ids.repeat(per_word, 1)
                 new = total - ids.shape[1]
                 if new > 0:  # a word that is long enough itself stays as it is
-                    rows = model.generate(
+                    rows = cast(Any, model).generate(  # of a mixin, untyped
                         rows,
                         attention_mask=torch.ones_like(rows),
                         do_sample=True,

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.requests import Request
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import placed
-from modeledit.lm.tokens import target_row
+from modeledit.lm.tokens import decode, target_row
 from modeledit.lm.trees import label_outputs
 
 EVAL_POSITIONS = ("mask_aware", "hf_default")
@@ -43,7 +44,7 @@ class Filtered:
 
 def find_eligible(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
     how: Filter,
     token_budget: int,
@@ -64,7 +65,7 @@ def find_eligible(
 
 def judge_neighbors(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
     token_budget: int = 4096,
     eval_positions: str = "mask_aware",
@@ -81,11 +82,11 @@ def judge_neighbors(
         rows += placed(model, batch, eval_positions)
     outputs = label_outputs(model, rows, token_budget)
     verdicts = []
-    for (request, index, neighbor), output in zip(asked, outputs, strict=True):
-        predicted = tokenizer.decode(output.argmax.tolist()).strip()
+    for (number, index, neighbor), output in zip(asked, outputs, strict=True):
+        predicted = decode(tokenizer, output.argmax.tolist()).strip()
         verdicts.append(
             {
-                "request": request,
+                "request": number,
                 "index": index,
                 "prompt": neighbor.text,
                 "object": neighbor.target,

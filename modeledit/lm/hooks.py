@@ -14,11 +14,14 @@ def first_tensor(output: torch.Tensor | tuple) -> torch.Tensor:
 
 @contextmanager
 def record(module: nn.Module, what: str) -> Iterator[list[torch.Tensor]]:
-    """Record the `what` ("input" or "output") tensor of every call of `module`, in call order."""
+    """Record the `what` ("input" or "output") tensor of every call of `module`, in call order.
+
+    Outputs are copies: some blocks add to them in place (Falcon's to its MLP's).
+    """
     seen: list[torch.Tensor] = []
 
     def hook(_module: nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
-        seen.append(inputs[0] if what == "input" else first_tensor(output))
+        seen.append(inputs[0] if what == "input" else first_tensor(output).clone())
 
     handle = module.register_forward_hook(hook)
     try:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.evaluation.schemas import RAW_SCORES
 from modeledit.lm.model import EditableModel
-from modeledit.lm.tokens import PromptError, Row, continuation, encode
+from modeledit.lm.tokens import PromptError, Row, continuation, decode, encode
 from modeledit.lm.trees import label_outputs
 from modeledit.study.switches import ScoringSwitches
 
@@ -26,7 +27,7 @@ def placed(model: EditableModel, rows: list[Row], eval_positions: str) -> list[R
     return [replace(row, offset=longest - len(row.ids)) for row in rows]
 
 
-def locality_pieces(neighbor: Neighbor, tokenizer) -> list[Neighbor]:
+def locality_pieces(neighbor: Neighbor, tokenizer: PreTrainedTokenizerBase) -> list[Neighbor]:
     """A zsRE neighbor as the released code scores it (SPEC E.2, I20).
 
     With a_1..a_T the ids of its answer: prompts `loc?` + decode(a_1..a_{j-1}) without a space, and
@@ -36,12 +37,12 @@ def locality_pieces(neighbor: Neighbor, tokenizer) -> list[Neighbor]:
     if ids and ids[0] in (tokenizer.bos_token_id, tokenizer.unk_token_id):
         ids = ids[1:]
     return [
-        Neighbor(neighbor.text + tokenizer.decode(ids[:j]), None, tokenizer.decode([token]))
+        Neighbor(neighbor.text + decode(tokenizer, ids[:j]), None, decode(tokenizer, [token]))
         for j, token in enumerate(ids)
     ]
 
 
-def object_row(tokenizer, prompt: str, text: str, competitor: str) -> Row:
+def object_row(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str, competitor: str) -> Row:
     """Teacher-forced row of an object as it is scored; without labels where it has no tokens.
 
     "whole": the object's tokens are what prompt + " " + object has after the prompt's own.
@@ -59,14 +60,16 @@ def object_row(tokenizer, prompt: str, text: str, competitor: str) -> Row:
     return Row(tuple(full[:-1]), tuple(full[start:]))
 
 
-def scored_neighbors(tokenizer, request: Request, switches: ScoringSwitches) -> list[Neighbor]:
+def scored_neighbors(
+    tokenizer: PreTrainedTokenizerBase, request: Request, switches: ScoringSwitches
+) -> list[Neighbor]:
     """The neighbors of a request as they are scored: zsRE's may come in pieces (I20)."""
     if switches.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
         return [piece for n in request.neighbors for piece in locality_pieces(n, tokenizer)]
     return list(request.neighbors)
 
 
-def own_objects(scores: pa.Table, tokenizer) -> dict[tuple[int, int], str]:
+def own_objects(scores: pa.Table, tokenizer: PreTrainedTokenizerBase) -> dict[tuple[int, int], str]:
     """What the scored model says at each neighbor's object: (request, index) to its text (F.2).
 
     Decoded and stripped; a model that says only a space has the answer "".
@@ -79,13 +82,15 @@ def own_objects(scores: pa.Table, tokenizer) -> dict[tuple[int, int], str]:
             )
         ]
     ).to_pylist()
-    return {(r["request"], r["index"]): tokenizer.decode(r["argmax"]).strip() for r in rows}
+    return {(r["request"], r["index"]): decode(tokenizer, r["argmax"]).strip() for r in rows}
 
 
 class _Batches:
     """Rows on their way to the model: one batch for all prompts of a request, kind and object."""
 
-    def __init__(self, model: EditableModel, tokenizer, switches: ScoringSwitches) -> None:
+    def __init__(
+        self, model: EditableModel, tokenizer: PreTrainedTokenizerBase, switches: ScoringSwitches
+    ) -> None:
         self.model, self.tokenizer, self.switches = model, tokenizer, switches
         self.entries: list[tuple[int, str, int, str]] = []  # request, kind, index, object
         self.rows: list[Row] = []
@@ -120,7 +125,7 @@ class _Batches:
                 said.log_p.tolist(),
                 said.argmax.tolist(),
                 said.ranks.tolist(),
-                [self.tokenizer.decode([token]) for token in said.top_ids.tolist()],
+                [decode(self.tokenizer, [token]) for token in said.top_ids.tolist()],
                 said.top_log_p.tolist(),
             )
             if entry[1] == "text":  # whole: N ids, N - 1 log-probabilities, and no more
@@ -132,7 +137,7 @@ class _Batches:
 
 def score(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
     switches: ScoringSwitches,
     texts: Sequence[str] = (),
@@ -168,7 +173,7 @@ def score(
 
 def score_unedited(
     model: EditableModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
     switches: ScoringSwitches,
     texts: Sequence[str],

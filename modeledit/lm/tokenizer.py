@@ -56,8 +56,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     file, pieces = folder / FILE, folder / SENTENCEPIECE
     if file.is_file():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        check_answers(tokenizer, _answers_of(file), file)
+        answer = _answers_of(file)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, trust_remote_code=False)
+        check_answers(tokenizer, answer, file)
     elif pieces.is_file():
         tokenizer = _with_marks(from_sentencepiece(pieces), pieces)
     elif any(folder.glob("vocab.*")):
@@ -96,7 +97,10 @@ def check_answers(
 
 
 def _answers_of(file: Path) -> Callable[[str], Sequence[int]]:
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise TokenizerError(f"{file}: cannot be read, is it cut off? ({error})") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: tokenizer.encode(text).ids

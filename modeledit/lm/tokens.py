@@ -33,6 +33,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, verbose=False)["input_ids"]
 
 
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """The text of token ids, special tokens included."""
+    return str(tokenizer.decode(ids))
+
+
 @dataclass(frozen=True)
 class Tokenization:
     """How a target becomes labels (SPEC A.4; switch target_tokenization, I11-I13).
@@ -67,9 +72,8 @@ def target_row(
             labels = labels[1:]
         if not labels:
             raise PromptError(f"target '{target}' has no tokens of its own")
-        return Row(
-            tuple(encode(tokenizer, prompt + tokenizer.decode(labels[:-1]))), tuple(labels), subject
-        )
+        said = decode(tokenizer, labels[:-1])
+        return Row(tuple(encode(tokenizer, prompt + said)), tuple(labels), subject)
     full, start = continuation(tokenizer, prompt, target)
     if start == 0 or start == len(full):
         raise PromptError(f"target '{target}' has no tokens of its own after prompt '{prompt}'")

@@ -60,9 +60,12 @@ class Tree:
         self.paths = [torch.tensor(path, device=device) for path in paths]
 
     def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
-        """(rows, width) values of a (1, nodes, width) tensor at token `where[r]` of each row."""
+        """(rows, width) values of a tensor at token `where[r]` of each row.
+
+        The tensor is (1, nodes, width), or (nodes, width) as in the MLPs of OPT.
+        """
         nodes = torch.stack([path[i] for path, i in zip(self.paths, where, strict=True)])
-        return tensor[0, nodes]
+        return tensor.flatten(0, -2)[nodes]
 
 
 def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -72,7 +75,9 @@ def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     )
 
 
-def run_tree(model: EditableModel, tree: Tree, start: int, stop: int, hidden=None) -> torch.Tensor:
+def run_tree(
+    model: EditableModel, tree: Tree, start: int, stop: int, hidden: torch.Tensor | None = None
+) -> torch.Tensor:
     """Run blocks start..stop-1 on all nodes; `hidden` (1, nodes, d) defaults to the embeddings."""
     if hidden is None:
         hidden = model.embed(tree.ids, tree.positions)
@@ -283,7 +288,7 @@ def run_prefixes(
     positions = tree.positions[:, nodes]
     outputs = model.run(hidden[:, nodes], start, model.depth, positions, mask, cache)[0]
     layers = {
-        layer: tuple(part[0][:, columns].transpose(0, 1) for part in pair)
-        for layer, pair in cache.layers.items()
+        layer: (keys[0][:, columns].transpose(0, 1), values[0][:, columns].transpose(0, 1))
+        for layer, (keys, values) in cache.layers.items()
     }
     return Prefixes(layers, seen, outputs, columns)

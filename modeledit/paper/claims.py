@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, RUN, distance, mean_perplexity, underedit
+from modeledit.evaluation.aggregation import Averaging, by_run
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, distance, mean_perplexity, underedit
 from modeledit.paper.judging import (
     ROUNDING,
     Cell,
@@ -19,7 +20,9 @@ from modeledit.paper.judging import (
     Data,
     Find,
     Finding,
+    Means,
     Pair,
+    Stop,
     assisted,
     assisted_cells,
     both,
@@ -45,25 +48,23 @@ def check_claims(
     metrics: pd.DataFrame,
     requests: pd.DataFrame | None = None,
     *,
-    rule: stopping.Rule,
+    averaging: Averaging,
     small: Collection[str] = (),
     printed: pd.DataFrame | None = None,
-    **options,
+    names: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """All CLAIMS with their verdicts, one row per claim and scope (COLUMNS).
 
     Scopes: the models of ``metrics`` that the paper (arXiv:2503.11895) has, those in ``small``
     (where there are any), and the paper's own rows, ``printed`` (`published.as_metrics`).
-    ``requests``, ``rule`` and ``options`` are those of `judging.Data`.
+    ``requests``, ``averaging`` and ``names`` are those of `judging.Data`.
     """
     is_small = metrics["model"].isin(list(small))
-    scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, rule=rule, **options)}
+    scopes = {PAPER_MODELS: Data(metrics[~is_small], requests, averaging=averaging, names=names)}
     if is_small.any():
-        scopes[SMALL_MODELS] = Data(metrics[is_small], requests, rule=rule, **options)
+        scopes[SMALL_MODELS] = Data(metrics[is_small], requests, averaging=averaging, names=names)
     if printed is not None:
-        # What is printed are means over trials already.
-        names = options.get("names")
-        scopes[PRINTED] = Data(printed, rule=stopping.Rule("mean", rule.epsilon), names=names)
+        scopes[PRINTED] = Data(printed, averaging=_as_printed(averaging.rule.epsilon), names=names)
     return pd.DataFrame(
         [
             (claim.id, claim.section, claim.statement, scope, *claim.verdict(data))
@@ -72,6 +73,11 @@ def check_claims(
         ],
         columns=list(COLUMNS),
     )
+
+
+def _as_printed(epsilon: float) -> Averaging:
+    """For the paper's own rows: what is printed are means over trials already."""
+    return Averaging(stopping.Rule("mean", epsilon), "mean_of_scores", None, "keep")
 
 
 # --------------------------------------------------------------------------------------------
@@ -114,11 +120,12 @@ def _slow(data: Data) -> Iterator[Finding]:
 
 
 def _longer(data: Data) -> Iterator[Finding]:
-    for cell, without, with_it in assisted(data):
-        if without["met"]:
-            unmet = "" if with_it["met"] else " (not met)"
-            text = f"k = {with_it['k_text']}{unmet} against {without['k_text']}"
-            yield Finding(cell, bool(with_it["k"] >= without["k"]), text)
+    for cell, algorithm in assisted_cells(data):
+        without, with_it = data.stops[algorithm], data.stops[cell]
+        if without.met:
+            unmet = "" if with_it.met else " (not met)"
+            text = f"k = {with_it.k_text}{unmet} against {without.k_text}"
+            yield Finding(cell, bool(with_it.k >= without.k), text)
 
 
 # --------------------------------------------------------------------------------------------
@@ -177,9 +184,8 @@ def _between(data: Data) -> Iterator[Finding]:
 
 def _missed(data: Data) -> Iterator[tuple[Cell, np.ndarray, pd.DataFrame, pd.DataFrame]]:
     """Runs beyond k = 1 with UnderEdit edits: which edits these are, and all at k = 1 and stop."""
-    frame = data.requests
-    for run, rows in () if frame is None else frame.groupby(list(RUN), sort=False):
-        if run not in data.stop_of or METHODS[run[2]].neighbor_assisted:
+    for run, rows in () if data.requests is None else by_run(data.requests):
+        if run not in data.stop_of or METHODS[run.method].neighbor_assisted:
             continue
         k = data.stop_of[run]
         if k > 1:
@@ -232,7 +238,7 @@ def _explored(run: pd.DataFrame, k: int) -> bool:
 
 
 def _others(picked: Mapping[str, int | None]) -> list[int]:
-    return [picked[name] for name in ("monotonic", "small_change") if picked[name]]
+    return [k for name in ("monotonic", "small_change") if (k := picked[name])]
 
 
 def _rule_best(data: Data) -> Iterator[Finding]:
@@ -289,19 +295,19 @@ def _about(size: float) -> Callable[[float], bool]:
     return lambda difference: abs(difference - size) <= SIZE + ROUNDING
 
 
-def _meets(cell: Cell, before: Mapping, after: Mapping) -> bool:
-    return bool(after["met"])
+def _meets(cell: Cell, before: Means, after: Stop) -> bool:
+    return after.met
 
 
-def _score_rose(cell: Cell, before: Mapping, after: Mapping) -> bool:
+def _score_rose(cell: Cell, before: Means, after: Stop) -> bool:
     return rises(after["score_acc"] - before["score_acc"])
 
 
-def _specificity_fell(cell: Cell, before: Mapping, after: Mapping) -> bool:
+def _specificity_fell(cell: Cell, before: Means, after: Stop) -> bool:
     return falls(after["spec_acc"] - before["spec_acc"])
 
 
-def _is(*names: str) -> Callable[[Cell, Mapping, Mapping], bool]:
+def _is(*names: str) -> Callable[[Cell, Means, Stop], bool]:
     return lambda cell, before, after: cell[-len(names) :] == names
 
 

@@ -6,14 +6,14 @@ trusted (`published.suspicion`), the row says so instead of blaming our result.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Required, TypedDict
 
 import pandas as pd
 
-from modeledit.evaluation.aggregation import TrialAgg, by_iteration, picks
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, METRICS, RUN, Zeros
+from modeledit.evaluation.aggregation import Averaging, Cell, by_cell, by_iteration, picks
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, METRICS, RUN
 from modeledit.io.frames import require_columns
 from modeledit.paper.published import UNEDITED, Suspect, Suspicion, suspicion
 from modeledit.study import stopping
@@ -31,6 +31,9 @@ SIZES = (0.5, 2.0)  # our number of requests, as a share of the paper's, that ma
 PRINTED = 0.005  # half of the last digit of a printed perplexity
 
 _RUN = ["dataset", "model", "method"]
+
+Place = tuple[str, str, str, int]  # of a row: dataset, model, method, k
+Row = Mapping[Hashable, Any]  # of a frame, by column
 
 
 @dataclass(frozen=True)
@@ -82,18 +85,35 @@ COLLAPSED = f"same side of {COLLAPSED_ABOVE:g}"  # of a published collapse: SPEC
 class _Cell(NamedTuple):
     """A published cell: where it is printed, its value, what is known against it."""
 
-    row: Mapping
+    table: int
+    place: Place
     metric: str
     value: float
     known: list[Suspicion]
 
     @property
-    def place(self) -> tuple:
-        return tuple(self.row[name] for name in (*_RUN, "k"))
+    def run(self) -> Cell:
+        return self.place[:3]
 
     @property
     def doubtful(self) -> bool:
         return any(found.weight == "suspect" for found in self.known)
+
+
+Printed = dict[tuple[Place, str], dict[int, _Cell]]  # (place, metric) -> {table: cell}
+
+
+class _Judgement(TypedDict, total=False):
+    """The columns of a row that are about ours, and the verdict."""
+
+    ours: float
+    difference: float
+    n_trials: int
+    sd: float
+    low: float
+    high: float
+    verdict: Required[str]
+    reason: Required[str]
 
 
 def compare(
@@ -102,22 +122,19 @@ def compare(
     suspects: Sequence[Suspect],
     *,
     comparable: Mapping[str, bool],
+    averaging: Averaging,
     sources: Mapping[str, str] | None = None,
     intervals: pd.DataFrame | None = None,
-    epsilon: float = stopping.EPSILON,
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
 ) -> pd.DataFrame:
     """Set the metrics of all runs against every non-blank cell of the published TABLES.
 
     ``published`` and ``suspects`` are those of `published`. ``comparable`` says of each model
     whether it may be compared at all, ``sources`` where each dataset comes from (default: its name
     says it). Ours is the mean over trials at the printed k (`aggregation.by_iteration` with
-    the trial options), ``sd`` its spread over ``n_trials``, ``low`` and ``high`` its 95% interval
+    ``averaging``), ``sd`` its spread over ``n_trials``, ``low`` and ``high`` its 95% interval
     out of ``intervals`` (dataset, model, method, k, metric, low, high; of several, the one of each
     iteration over edits, else over trials). What is printed are means over trials, so our own stop
-    is that of the means too, with ``epsilon``, whatever the switch ``stop_row`` says.
+    is that of the means too, whatever the rule's ``stop_row`` says.
 
     Returns COLUMNS, ``tolerance`` and ``reason`` being text and ``verdict`` one of VERDICTS. Where
     the verdict is "not run" or "not comparable", and where a suspect cell has no counterpart, the
@@ -125,22 +142,22 @@ def compare(
     """
     require_columns(published, ("table", *_RUN, "k", "n_requests", *METRICS), "published")
     require_columns(metrics, (*RUN, "k", "n_requests", *METRICS), "metrics")
-    options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
-    ours = _Ours(metrics, published, comparable, sources or {}, intervals, epsilon, options)
+    ours = _Ours(metrics, published, comparable, sources or {}, intervals, averaging)
     cells = _cells(published, suspects)
-    printed: dict[tuple, dict[int, _Cell]] = {}  # (place, metric) -> {table: cell}
-    last: dict[tuple, set[int]] = {}  # (table, run) -> its printed k
+    printed: Printed = {}
+    last: dict[tuple[int, Cell], set[int]] = {}  # (table, run) -> its printed k
     for cell in cells:
-        printed.setdefault((cell.place, cell.metric), {})[cell.row["table"]] = cell
-        last.setdefault((cell.row["table"], cell.place[:-1]), set()).add(cell.row["k"])
-    rows = []
+        printed.setdefault((cell.place, cell.metric), {})[cell.table] = cell
+        last.setdefault((cell.table, cell.run), set()).add(cell.place[-1])
+    rows: list[dict[str, object]] = []
     for cell in cells:
-        ks = last[cell.row["table"], cell.place[:-1]]
-        result = _judge(cell, ours, printed, ks if cell.row["table"] in TABLES[:4] else set())
+        ks = last[cell.table, cell.run]
+        result = _judge(cell, ours, printed, ks if cell.table in TABLES[:4] else set())
         rows.append(
-            {name: cell.row[name] for name in ("table", *_RUN, "k")}
+            {"table": cell.table}
+            | dict(zip((*_RUN, "k"), cell.place, strict=True))
             | {"metric": cell.metric, "published": cell.value, "tolerance": _tolerance(cell)}
-            | result
+            | dict(result)
         )
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
         {"n_trials": "Int64"} | dict.fromkeys(("ours", "difference", "sd", "low", "high"), float)
@@ -157,11 +174,15 @@ def summary(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(published: pd.DataFrame, suspects: Sequence[Suspect]) -> list[_Cell]:
     return [
-        _Cell(row, metric, row[metric], suspicion(row, metric, suspects))
+        _Cell(row["table"], _place(row), metric, row[metric], suspicion(row, metric, suspects))
         for row in published[published["table"].isin(TABLES)].to_dict("records")
         for metric in METRICS
         if not math.isnan(row[metric])
     ]
+
+
+def _place(row: Row) -> Place:
+    return row["dataset"], row["model"], row["method"], row["k"]
 
 
 class _Ours:
@@ -174,34 +195,34 @@ class _Ours:
         comparable: Mapping[str, bool],
         sources: Mapping[str, str],
         intervals: pd.DataFrame | None,
-        epsilon: float,
-        options: Mapping,
+        averaging: Averaging,
     ) -> None:
         self.comparable, self.sources = comparable, sources
-        self.present = set(metrics[_RUN].itertuples(index=False, name=None))
-        self.rows: dict[tuple, dict] = {}
-        self.last: dict[tuple, int] = {}
-        self.stops: dict[tuple, int | None] = {}
+        self.present = {run for run, _ in by_cell(metrics)}
+        self.rows: dict[Place, Row] = {}
+        self.last: dict[Cell, int] = {}
+        self.stops: dict[Cell, int | None] = {}
         sizes = published.groupby(["dataset", "model"])["n_requests"].max()
         self.sizes = sizes.to_dict()  # Tables 4 and 10 do not say their number of requests
-        self.intervals = _by_cell(intervals)
+        self.intervals = _by_place(intervals)
         # A run on another model or dataset cannot match a published cell.
         wanted = metrics.merge(published[["dataset", "model"]].drop_duplicates())
         if wanted.empty:
             return
         # The method with the most trials speaks for the unedited model, as in the tables.
-        every = by_iteration(wanted, **options).sort_values("n_trials", kind="stable")
+        every = by_iteration(wanted, averaging).sort_values("n_trials", kind="stable")
         for row in every.to_dict("records"):
-            run = tuple(row[name] for name in _RUN)
-            self.rows[(*run, row["k"])] = row
-            self.last[run] = max(row["k"], self.last.get(run, 0))
-            if row["k"] == 0:
-                self.rows[(*run[:2], UNEDITED, 0)] = row
-                self.present.add((*run[:2], UNEDITED))
-        for cell, of_cell in picks(wanted, stopping.Rule("mean", epsilon)).items():
+            dataset, model, _, k = place = _place(row)
+            self.rows[place] = row
+            self.last[place[:3]] = max(k, self.last.get(place[:3], 0))
+            if k == 0:
+                self.rows[dataset, model, UNEDITED, 0] = row
+                self.present.add((dataset, model, UNEDITED))
+        of_means = stopping.Rule("mean", averaging.rule.epsilon)
+        for cell, of_cell in picks(wanted, of_means).items():
             self.stops[cell] = of_cell["proposed"].row
 
-    def absent(self, place: tuple, metric: str) -> tuple[str, str] | None:
+    def absent(self, place: Place, metric: str) -> tuple[str, str] | None:
         """Verdict and reason where no value of ours may stand beside the paper's, else None."""
         dataset, model, method, k = place
         run = (dataset, model, method)
@@ -221,11 +242,11 @@ class _Ours:
             return NOT_RUN, "not measured"
         return None
 
-    def value(self, place: tuple, metric: str) -> float:
+    def value(self, place: Place, metric: str) -> float:
         """Our value, NaN where none may be compared."""
         return math.nan if self.absent(place, metric) else self.rows[place][metric]
 
-    def remarks(self, place: tuple, ks: set[int]) -> list[str]:
+    def remarks(self, place: Place, ks: set[int]) -> list[str]:
         """What to know of our row, which stands beside a row of a table that prints ``ks``."""
         row, (dataset, model, method, k) = self.rows[place], place
         found = []
@@ -242,9 +263,7 @@ class _Ours:
         return found
 
 
-def _judge(
-    cell: _Cell, ours: _Ours, printed: Mapping[tuple, Mapping[int, _Cell]], ks: set[int]
-) -> dict:
+def _judge(cell: _Cell, ours: _Ours, printed: Printed, ks: set[int]) -> _Judgement:
     """The columns about ours, the verdict and the reason."""
     place, metric = cell.place, cell.metric
     reasons = [
@@ -257,15 +276,8 @@ def _judge(
     if absent:
         return {"verdict": absent[0], "reason": "; ".join([absent[1], *reasons])}
     row, value = ours.rows[place], ours.value(place, metric)
-    low, high = ours.intervals.get((*_interval_key(place, row), metric), (math.nan, math.nan))
-    result = {
-        "ours": value,
-        "difference": value - cell.value,
-        "n_trials": row["n_trials"],
-        "sd": row[f"{metric}_sd"],
-        "low": low,
-        "high": high,
-    }
+    # Intervals know the methods that were run, not "Unedited".
+    low, high = ours.intervals.get((_place(row), metric), (math.nan, math.nan))
     reasons += ours.remarks(place, ks)
     if cell.doubtful:
         verdict = SUSPECT
@@ -274,7 +286,16 @@ def _judge(
     else:
         verdict, why = _direction(cell, value, ours, printed)
         reasons.insert(0, why)
-    return result | {"verdict": verdict, "reason": "; ".join(reasons)}
+    return {
+        "ours": value,
+        "difference": value - cell.value,
+        "n_trials": row["n_trials"],
+        "sd": row[f"{metric}_sd"],
+        "low": low,
+        "high": high,
+        "verdict": verdict,
+        "reason": "; ".join(reasons),
+    }
 
 
 def _collapsed(cell: _Cell) -> bool:
@@ -291,9 +312,7 @@ def _tolerance(cell: _Cell) -> str:
     return COLLAPSED if _collapsed(cell) else str(TOLERANCES[cell.metric])
 
 
-def _direction(
-    cell: _Cell, value: float, ours: _Ours, printed: Mapping[tuple, Mapping[int, _Cell]]
-) -> tuple[str, str]:
+def _direction(cell: _Cell, value: float, ours: _Ours, printed: Printed) -> tuple[str, str]:
     """Outside the tolerance: whether at least the change against the reference row has its sign.
 
     The reference is the same method's k = 1, and the unedited model for k = 1 itself; one that the
@@ -302,10 +321,10 @@ def _direction(
     dataset, model, method, k = cell.place
     if k == 0:
         return DIFFERS, "the unedited model has nothing to be set against"
-    place = (dataset, model, method, 1) if k > 1 else (dataset, model, UNEDITED, 0)
+    place: Place = (dataset, model, method, 1) if k > 1 else (dataset, model, UNEDITED, 0)
     against = "k = 1" if k > 1 else "the unedited model"
     found = printed.get((place, cell.metric), {})
-    table = min(found, key=lambda t: (t != cell.row["table"], t), default=None)
+    table = min(found, key=lambda t: (t != cell.table, t), default=None)
     before = ours.value(place, cell.metric)
     if table is None or found[table].doubtful or math.isnan(before):
         return DIFFERS, f"no value of {against} to be set against"
@@ -321,13 +340,10 @@ def _sign(change: float) -> int:
     return int(change > 0) - int(change < 0)
 
 
-def _interval_key(place: tuple, row: Mapping) -> tuple:
-    """Intervals know the methods that were run, not "Unedited"."""
-    return (*(row[name] for name in _RUN), place[-1])
-
-
-def _by_cell(intervals: pd.DataFrame | None) -> dict[tuple, tuple[float, float]]:
-    """(dataset, model, method, k, metric) -> (low, high)."""
+def _by_place(
+    intervals: pd.DataFrame | None,
+) -> dict[tuple[Place, str], tuple[float, float]]:
+    """(place, metric) -> (low, high)."""
     if intervals is None:
         return {}
     keys = [*_RUN, "k", "metric"]
@@ -336,5 +352,7 @@ def _by_cell(intervals: pd.DataFrame | None) -> dict[tuple, tuple[float, float]]
         intervals = intervals[intervals["at"] == "iteration"]
     if "kind" in intervals.columns:  # "edits" before "trials"
         intervals = intervals.sort_values("kind", kind="stable")
-    first = intervals.drop_duplicates(keys).set_index(keys)
-    return dict(zip(first.index, zip(first["low"], first["high"], strict=True), strict=True))
+    return {
+        (_place(row), row["metric"]): (row["low"], row["high"])
+        for row in intervals.drop_duplicates(keys).to_dict("records")
+    }

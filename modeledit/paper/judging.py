@@ -7,16 +7,24 @@ exception, a "can" needs one case; any other claim then holds in part. Where not
 is not run.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from modeledit.evaluation.aggregation import CELL, Cell, TrialAgg, at_stop, by_iteration, picks
-from modeledit.evaluation.metrics import METRICS, RUN, Zeros
-from modeledit.study import stopping
+from modeledit.evaluation.aggregation import (
+    Averaging,
+    Cell,
+    at_stop,
+    by_cell,
+    by_iteration,
+    by_run,
+    picks,
+)
+from modeledit.evaluation.metrics import METRICS, RUN
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 
 HOLDS, IN_PART, FAILS, NOT_RUN = "holds", "holds in part", "does not hold", "not run"
@@ -25,7 +33,7 @@ OF_LARGER, OF_SMALLER = 3, 8
 ROUNDING = 1e-9
 
 Quantifier = Literal["general", "most", "always", "can"]
-Pair = tuple[Cell, Mapping, Mapping]  # a cell, its means before and after
+Course = Cell | RunKey  # whose numbers decide a stop: those of a cell's means, or of one run
 
 
 class Verdict(NamedTuple):
@@ -39,6 +47,28 @@ class Finding(NamedTuple):
     cell: Cell
     holds: bool
     text: str
+
+
+@dataclass(frozen=True)
+class Means:
+    """METRICS of a cell, the means over its trials at one k."""
+
+    values: Mapping[str, float]
+
+    def __getitem__(self, metric: str) -> float:
+        return self.values[metric]
+
+
+@dataclass(frozen=True)
+class Stop(Means):
+    """The means of a cell at its stop (`aggregation.at_stop`)."""
+
+    k: float  # mean over the trials
+    k_text: str
+    met: bool
+
+
+Pair = tuple[Cell, Means, Stop]  # a cell, its means before and after
 
 
 class Data:
@@ -57,43 +87,44 @@ class Data:
         metrics: pd.DataFrame,
         requests: pd.DataFrame | None = None,
         *,
-        rule: stopping.Rule,
+        averaging: Averaging,
         names: Mapping[str, str] | None = None,
-        trial_agg: TrialAgg = "mean_of_scores",
-        round_per_trial: int | None = None,
-        zeros: Zeros = "keep",
     ) -> None:
-        options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
         self.requests, self.names = requests, names or {}
-        self.steps: dict[Cell, dict[int, dict]] = {}  # means over trials at k = 1, 2, ...
-        self.stops: dict[Cell, dict] = {}
-        self.courses: dict[tuple, pd.DataFrame] = {}  # k = 0, 1, ...
-        self.picks: dict[tuple, dict[str, int | None]] = {}
-        self.stop_of: dict[tuple, int] = {}  # each run's own iteration at the stop of its cell
+        self.steps: dict[Cell, dict[int, Means]] = {}  # at k = 1, 2, ...
+        self.stops: dict[Cell, Stop] = {}
+        self.courses: dict[Course, pd.DataFrame] = {}  # k = 0, 1, ...
+        self.picks: dict[Course, dict[str, int | None]] = {}
+        self.stop_of: dict[RunKey, int] = {}  # each run's own iteration at the stop of its cell
         iterated = [name for name, method in METHODS.items() if method.repeats == "both"]
         edited = metrics[metrics["method"].isin(iterated)]  # the paper claims nothing of one stage
         edited = edited[edited.groupby(list(RUN))["k"].transform("max") > 0]
         if edited.empty:
             return
-        every = by_iteration(edited, **options)
-        for row in every.to_dict("records"):
-            if row["k"] > 0:
-                cell = row["dataset"], row["model"], row["method"]
-                self.steps.setdefault(cell, {})[row["k"]] = row
-        for row in at_stop(edited, rule, **options).to_dict("records"):
-            self.stops[row["dataset"], row["model"], row["method"]] = row
-        chosen = picks(edited, rule)
-        for (*cell, trial), frame in edited.groupby(list(RUN), sort=False):
-            stop = chosen[tuple(cell)]["proposed"].k[trial]
-            self.stop_of[(*cell, trial)] = min(stop, int(frame["k"].max()))
-        by_mean = rule.stop_row == "mean"
-        rows, keys = (every, CELL) if by_mean else (edited, RUN)
-        for key, frame in rows.groupby(list(keys), sort=False):
+        every = by_iteration(edited, averaging)
+        for cell, frame in by_cell(every[every["k"] > 0]):
+            self.steps[cell] = {row["k"]: _means(row) for row in frame.to_dict("records")}
+        for cell, frame in by_cell(at_stop(edited, averaging)):
+            (row,) = frame.to_dict("records")
+            self.stops[cell] = Stop(_means(row).values, row["k"], row["k_text"], row["met"])
+        chosen = picks(edited, averaging.rule)
+        for run, frame in by_run(edited):
+            stop = chosen[run[:3]]["proposed"].k[run.trial]
+            self.stop_of[run] = min(stop, int(frame["k"].max()))
+        by_mean = averaging.rule.stop_row == "mean"
+        courses: Iterator[tuple[Course, pd.DataFrame]]
+        courses = by_cell(every) if by_mean else by_run(edited)
+        for key, frame in courses:
             self.courses[key] = frame.set_index("k").sort_index()
             self.picks[key] = {
-                name: pick.row if by_mean else pick.of(key[-1])
+                name: pick.of(key.trial) if isinstance(key, RunKey) else pick.row
                 for name, pick in chosen[key[:3]].items()
             }
+
+
+def _means(row: Mapping[Hashable, Any]) -> Means:
+    """Those of a row of `aggregation.aggregate`."""
+    return Means({name: row[name] for name in METRICS})
 
 
 Find = Callable[[Data], Iterator[Finding]]
@@ -124,12 +155,6 @@ class Claim:
             enough = self.quantifier == "can" or (self.quantifier == "most" and share > 0.5)
             verdict = HOLDS if enough else IN_PART
         return Verdict(verdict, _evidence(found, data))
-
-    def check(
-        self, metrics: pd.DataFrame, requests: pd.DataFrame | None = None, **options
-    ) -> Verdict:
-        """The verdict on a metrics frame; for ``requests`` and ``options`` see `Data`."""
-        return self.verdict(Data(metrics, requests, **options))
 
 
 def _evidence(found: list[Finding], data: Data) -> str:
@@ -164,7 +189,7 @@ def plain(data: Data) -> list[Cell]:
 def iterated(data: Data) -> Iterator[Pair]:
     """Plain methods of which some trial goes beyond k = 1: there and at the stop."""
     for cell in plain(data):
-        if data.stops[cell]["k"] > 1:
+        if data.stops[cell].k > 1:
             yield cell, data.steps[cell][1], data.stops[cell]
 
 
@@ -190,7 +215,7 @@ def unprefixed(data: Data) -> Iterator[Pair]:
             yield bare, data.stops[cell], data.stops[bare]
 
 
-def where(pairs: Pairs, test: Callable[[Cell, Mapping, Mapping], bool]) -> Pairs:
+def where(pairs: Pairs, test: Callable[[Cell, Means, Stop], bool]) -> Pairs:
     return lambda data: (pair for pair in pairs(data) if test(*pair))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modeledit.planning.memory import parameters
-from modeledit.study.architectures import GATED
 from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
@@ -97,7 +96,7 @@ class Work:
 def _block(model: Model, seen: float) -> float:
     """Operations of one token in one block, which sees `seen` tokens."""
     width = model.width
-    matrices = 3 if model.family in GATED else 2
+    matrices = 3 if model.architecture.gated else 2
     return 2 * (4 * width**2 + matrices * width * model.mlp_width) + 4 * seen * width
 
 

@@ -7,7 +7,6 @@ hold it against the peaks of real jobs.
 
 from dataclasses import dataclass
 
-from modeledit.study.architectures import GATED
 from modeledit.study.models import Model
 
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
@@ -31,7 +30,7 @@ class Peak:
 def parameters(model: Model) -> int:
     """Number of parameters of a described model, grouped heads counted as full ones."""
     width, mlp = model.width, model.mlp_width
-    matrices = 3 if model.family in GATED else 2
+    matrices = 3 if model.architecture.gated else 2
     heads = 1 if model.tied else 2
     block = 4 * width**2 + matrices * width * mlp
     return model.depth * block + heads * model.vocabulary * width

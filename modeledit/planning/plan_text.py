@@ -66,7 +66,7 @@ def _times(
 
 
 def _stages(plan: Plan) -> list[str]:
-    rows = [["job", "all", "done", "device time left"]]
+    rows: list[Sequence[object]] = [["job", "all", "done", "device time left"]]
     rows += [
         [s.rule, s.jobs, s.done, "-" if s.hours is None else _time(s.hours)] for s in plan.stages
     ]
@@ -78,8 +78,9 @@ def _stages(plan: Plan) -> list[str]:
 
 
 def _edits(plan: Plan, gpu: bool) -> list[str]:
-    rows = [["edits of", "", "", "trials", "requests", "jobs", "done", "edit"]]
-    rows[0] += ["a job, at most", "left, expected - at most", "GB device", "GB host", "basis"]
+    heading = ["edits of", "", "", "trials", "requests", "jobs", "done", "edit"]
+    heading += ["a job, at most", "left, expected - at most", "GB device", "GB host", "basis"]
+    rows: list[Sequence[object]] = [heading]
     for e in plan.edits:
         host = e.host_gb + (0 if gpu else e.device_gb)
         rows.append(
@@ -105,7 +106,7 @@ def _edits(plan: Plan, gpu: bool) -> list[str]:
 def _total(plan: Plan, machine: Machine, compute: Compute) -> list[str]:
     expected, most = plan.hours(), plan.hours(most=True)
     lines = [f"Device time left: {_time(expected)} expected, {_time(most)} at most."]
-    if expected is None:
+    if expected is None or most is None:
         return lines
     if not machine.computes_on_gpu(compute.device) and machine.at_once > 1:
         together = _time(expected / machine.at_once), _time(most / machine.at_once)
@@ -126,9 +127,10 @@ def _stopping(plan: Plan) -> list[str]:
         rows.append([e.dataset, e.model, e.method, *counts, *times])
     counts = [_span(_both(e.full for e in plan.edits)), _span(_both(e.early for e in plan.edits))]
     times = ["?", "?"]
-    if all(e.full_hours and e.early_hours for e in plan.edits):
-        pairs = [e.full_hours for e in plan.edits], [e.early_hours for e in plan.edits]
-        times = [_span_of_time(_both(hours)) for hours in pairs]
+    full = [e.full_hours for e in plan.edits if e.full_hours]
+    early = [e.early_hours for e in plan.edits if e.early_hours]
+    if len(full) == len(early) == len(plan.edits):
+        times = [_span_of_time(_both(hours)) for hours in (full, early)]
     rows.append(["total", "", "", *counts, *times])
     return [
         *_table(rows, left=3),
@@ -156,9 +158,11 @@ def _disk(plan: Plan, machine: Machine) -> list[str]:
 
 
 def _range(lines: Sequence[Line]) -> str:
-    if any(e.hours is None for e in lines):
+    hours = [e.hours for e in lines if e.hours is not None]
+    most = [e.most_hours for e in lines if e.most_hours is not None]
+    if not len(hours) == len(most) == len(lines):
         return "?"
-    return _span_of_time((sum(e.hours for e in lines), sum(e.most_hours for e in lines)))
+    return _span_of_time((sum(hours), sum(most)))
 
 
 def _span(pair: Sequence[float]) -> str:

@@ -1,13 +1,12 @@
 """What a table says below itself of the differences and shares that were tested."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
+from modeledit.evaluation.aggregation import Averaging
 from modeledit.presentation.figures.stages import describe_all
 from modeledit.presentation.wording import note
-from modeledit.study.stopping import Rule
 
 TESTED = {  # a short table: the comparison of differences.csv that it shows
     "iterative": "iteration",
@@ -28,10 +27,7 @@ def difference_notes(
 
 
 def stage_notes(
-    table: str, metrics: pd.DataFrame, titles: Mapping[str, str], rule: Rule, **means: Any
+    table: str, metrics: pd.DataFrame, titles: Mapping[str, str], averaging: Averaging
 ) -> list[str]:
-    """The shares of either stage, below the table of stages.
-
-    ``metrics`` are of one dataset; ``means`` are the last three arguments of `stages.study`.
-    """
-    return describe_all(metrics, titles, rule, **means) if table == "stages" else []
+    """The shares of either stage, below the table of stages; ``metrics`` are of one dataset."""
+    return describe_all(metrics, titles, averaging) if table == "stages" else []

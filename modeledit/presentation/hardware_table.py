@@ -44,9 +44,8 @@ def summary(
     """
     gpus = published.set_index(["model", "method", "dataset"])["gpu"].to_dict()
     rows = []
-    for (model, method, dataset), jobs in hardware.groupby(
-        ["model", "method", "dataset"], sort=False
-    ):
+    for key, jobs in hardware.groupby(["model", "method", "dataset"], sort=False):
+        model, method, dataset = map(str, key)
         rows.append(
             {
                 "Model": names.get(model, model),

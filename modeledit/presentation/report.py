@@ -8,7 +8,7 @@ the given files only.
 import base64
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from modeledit.evaluation.aggregation import pick_table, read_metrics
+from modeledit.evaluation.aggregation import by_run, pick_table, read_metrics
 from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
@@ -28,10 +28,12 @@ from modeledit.presentation.figures.style import TEMPLATES
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.config import dataset_name
+from modeledit.study.config import planned_runs
 from modeledit.study.layout import RunKey
-from modeledit.study.settings import RunBlock
-from modeledit.study.stopping import CRITERIA, Rule
+from modeledit.study.settings import Configuration
+from modeledit.study.stopping import Rule
+from modeledit.study.switches import Switches
+from modeledit.study.validation import validate
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
 VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
@@ -73,6 +75,35 @@ class Sources:
     runs: Sequence[RunFiles] = ()  # for single edits
 
 
+@dataclass(frozen=True)
+class RunRow:
+    """A planned run: the iterations done, the stopping picks, and the values at the stop.
+
+    What a criterion picks is the run's own, None where it never fires; ``k`` is the stop by the
+    rule, or the last iteration where it was not met. What follows ``done`` is None of a run that
+    was not run.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+    done: int = 0  # iterations
+    proposed: int | None = None
+    monotonic: int | None = None
+    small_change: int | None = None
+    k: int | None = None
+    met: bool | None = None
+    n_requests: float | None = None
+    score_acc: float | None = None
+    dp: float | None = None
+    collapsed: bool | None = None
+
+    @property
+    def key(self) -> RunKey:
+        return RunKey(self.dataset, self.model, self.method, self.trial)
+
+
 def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool = False) -> str:
     """The report as HTML.
 
@@ -82,27 +113,29 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     """
     text = sources.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
-    config, models = settings["config"], settings["models"]
-    rule = Rule(settings["switches"]["stop_row"], config["stop"]["epsilon"])
+    config = validate(Configuration, settings["config"], str(sources.config), ("config",))
+    models = settings["models"]
+    switches = Switches(**settings["switches"])
+    rule = Rule(switches.stop_row, config.stop.epsilon)
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
-    runs = run_rows(config, metrics, rule)
-    stops = {RunKey(*(row[name] for name in RUN)): row["k"] if row["met"] else None for row in runs}
-    index, blocks = build(sources.runs, settings["switches"], stops, max_edits, every_iteration)
+    runs = run_rows([run.key for run in planned_runs(config)], metrics, rule)
+    stops = {row.key: row.k if row.met else None for row in runs}
+    index, blocks = build(sources.runs, switches, stops, max_edits, every_iteration)
     script = _template_text("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
-            name=config["name"],
+            name=config.name,
             config=config,
             models=models,
-            overridden=config.get("switches", {}),
+            overridden=config.switches,
             warning=small_model_note(
                 sorted(model["title"] for model in models.values() if not model["comparable"])
             ),
             sections=SECTIONS,
-            plan=_blocks(config),
+            plan=config.runs,
             runs=runs,
             rule=rule,
             claims=_claims(sources.claims),
@@ -128,35 +161,41 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     )
 
 
-def run_rows(
-    config: Mapping[str, Any], metrics: pd.DataFrame | None, rule: Rule
-) -> list[dict[str, Any]]:
-    """One row per planned run: the iterations done, the stopping picks, and the row at the stop.
-
-    Columns: RUN, ``done`` (iterations, 0 where it was not run), ``proposed``, ``monotonic`` and
-    ``small_change`` (its own; None where the criterion never fires), ``k`` (the stop by ``rule``,
-    or the last iteration where it was not met), ``met``, n_requests, score_acc and dp at k, and
-    ``collapsed``.
-    """
+def run_rows(planned: Sequence[RunKey], metrics: pd.DataFrame | None, rule: Rule) -> list[RunRow]:
+    """One row per planned run; where it stops is said by ``rule``."""
+    if metrics is None:
+        return [RunRow(*run) for run in planned]
+    measured = dict(by_run(metrics))
+    chosen = pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
     rows = []
-    chosen = (
-        {} if metrics is None else pick_table(metrics, rule).set_index(list(RUN)).to_dict("index")
-    )
-    for run in _planned(config):
-        row: dict[str, Any] = run._asdict() | {"done": 0}
-        row |= dict.fromkeys((*CRITERIA, "k", "met"))
-        row |= dict.fromkeys(("n_requests", "score_acc", "dp", "collapsed"))
-        if run in chosen:
-            pick = chosen[run]
-            row |= {name: None if pd.isna(pick[name]) else int(pick[name]) for name in CRITERIA}
-            row |= {"k": int(pick["stop"]), "met": bool(pick["met"])}
-            mine = metrics[(metrics[list(RUN)] == list(run)).all(axis=1)].set_index("k")
-            row["done"] = int(mine.index.max())
-            at = mine.loc[row["k"]]
-            row |= {name: float(at[name]) for name in ("n_requests", "score_acc", "dp")}
-            row["collapsed"] = bool(at["me_ppl"] > COLLAPSED_ABOVE)
-        rows.append(row)
+    for run in planned:
+        if run not in chosen:
+            rows.append(RunRow(*run))
+            continue
+        pick, steps = chosen[run], measured[run].set_index("k")
+        k = int(pick["stop"])
+        at = steps.to_dict("index")[k]
+        rows.append(
+            RunRow(
+                *run,
+                done=int(steps.index.max()),
+                proposed=_whole(pick["proposed"]),
+                monotonic=_whole(pick["monotonic"]),
+                small_change=_whole(pick["small_change"]),
+                k=k,
+                met=bool(pick["met"]),
+                n_requests=float(at["n_requests"]),
+                score_acc=float(at["score_acc"]),
+                dp=float(at["dp"]),
+                collapsed=bool(at["me_ppl"] > COLLAPSED_ABOVE),
+            )
+        )
     return rows
+
+
+def _whole(k: Any) -> int | None:
+    """A k of `pick_table`, whose missing values are pandas'."""
+    return None if pd.isna(k) else int(k)
 
 
 def listing(path: Path) -> dict[str, Any]:
@@ -167,7 +206,7 @@ def listing(path: Path) -> dict[str, Any]:
     frame = read_csv(path)
     if "metric" in frame.columns:
         scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
-        for name in frame.columns.intersection(VALUES):
+        for name in (name for name in VALUES if name in frame.columns):
             frame[name] = frame[name] * scale
         frame["metric"] = frame["metric"].map(_words)
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
@@ -225,19 +264,6 @@ def caption(record: Mapping[str, Any]) -> str:
 # Parts of the page
 
 
-def _blocks(config: Mapping[str, Any]) -> list[RunBlock]:
-    return [RunBlock(**block) for block in config["runs"]]
-
-
-def _planned(config: Mapping[str, Any]) -> Iterator[RunKey]:
-    for block in _blocks(config):
-        trials = block.trials or config["trials"]["count"]
-        for model in block.models:
-            for method in block.methods:
-                for trial in range(1, trials + 1):
-                    yield RunKey(dataset_name(block), model, method, trial)
-
-
 def _table(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".csv")
     return {
@@ -248,7 +274,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _figure(
-    path: Path, runs: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+    path: Path, runs: Sequence[RunRow], models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.is_file() else {}
@@ -256,9 +282,9 @@ def _figure(
     # {dataset}.{model}.{method}.{figure}, or the figure's name alone.
     where = path.stem.removesuffix(name).removesuffix(".")
     for run in runs:
-        start = f"{run['dataset']}.{run['model']}."
+        start = f"{run.dataset}.{run.model}."
         if where.startswith(start):
-            place = f"{models[run['model']]['title']}, {describe_dataset(run['dataset'])}"
+            place = f"{models[run.model]['title']}, {describe_dataset(run.dataset)}"
             where = f"{where.removeprefix(start)} on {place}"
             break
     return {

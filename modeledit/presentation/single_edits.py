@@ -22,6 +22,7 @@ from modeledit.evaluation.schemas import EDITS, RAW_SCORES, REQUEST_VALUES
 from modeledit.io.files import read_json
 from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
+from modeledit.study.switches import Switches
 
 MAX_EDITS = 200
 KINDS = ("edit", "paraphrase", "neighbor")  # of prompts, in the order of a request's cells
@@ -49,6 +50,16 @@ class RunFiles:
         return RunKey.of(self.folder)
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """One run as the report shows it: its entry in the index, its edits' flags, those chosen."""
+
+    run: RunFiles
+    entry: dict[str, Any]
+    flags: pd.DataFrame
+    ids: list[int]
+
+
 class Numbering:
     """Strings stored once, named by their place."""
 
@@ -64,7 +75,7 @@ class Numbering:
 
 def build(
     runs: Sequence[RunFiles],
-    switches: Mapping[str, Any],
+    switches: Switches,
     stops: Mapping[RunKey, int | None],
     max_edits: int = MAX_EDITS,
     every_iteration: bool = False,
@@ -81,14 +92,14 @@ def build(
     """
     if max_edits < 1:
         raise ValueError(f"report: max_edits = {max_edits}: must be at least 1")
-    trials: dict[tuple, list[dict]] = {}
-    index = []
+    trials: dict[tuple[str, str, int], list[_Shown]] = {}
+    index: list[dict[str, Any]] = []
     for i, run in enumerate(runs):
         values = REQUEST_VALUES.read(run.values)
         stop = stops.get(run.key)
         ks = sorted(int(k) for k in values["k"].unique() if k > 0)
         flags = flag(values, stop or ks[-1])
-        entry = run.key._asdict() | {
+        entry: dict[str, Any] = run.key._asdict() | {
             "block": f"run-{i}",
             "iterations": ks,
             "stages": ks if every_iteration else sorted({1, stop or ks[-1]}),
@@ -97,19 +108,18 @@ def build(
             "n_neighbors": METHODS[run.key.method].n_neighbors,
         }
         index.append(entry | contexts_of(run, switches))
-        member = {"run": run, "entry": index[-1], "flags": flags, "ids": choose(flags, max_edits)}
+        member = _Shown(run, index[-1], flags, choose(flags, max_edits))
         key = (run.key.dataset, run.key.model, run.key.trial)
         trials.setdefault(key, []).append(member)
     blocks: dict[str, Any] = {}
     for i, members in enumerate(trials.values()):
-        ids = sorted({i for member in members for i in member["ids"]})
-        before = read_prompts(members[0]["run"].unedited, ids)
-        blocks[f"facts-{i}"] = _facts(members[0]["run"], ids, before, switches)
+        ids = sorted({i for member in members for i in member.ids})
+        before = read_prompts(members[0].run.unedited, ids)
+        blocks[f"facts-{i}"] = _facts(members[0].run, ids, before, switches)
         for member in members:
-            entry = member["entry"]
-            entry["facts"] = f"facts-{i}"
-            entry["counts"] = counts(member["flags"], member["ids"])
-            blocks[entry["block"]] = _run(**member, before=before, switches=switches)
+            member.entry["facts"] = f"facts-{i}"
+            member.entry["counts"] = counts(member.flags, member.ids)
+            blocks[member.entry["block"]] = _run(member, before, switches)
     return index, blocks
 
 
@@ -146,12 +156,13 @@ def counts(flags: pd.DataFrame, chosen: Sequence[int]) -> dict[str, list[int]]:
     }
 
 
-def contexts_of(run: RunFiles, switches: Mapping[str, Any]) -> dict[str, list[str]]:
+def contexts_of(run: RunFiles, switches: Switches) -> dict[str, list[str]]:
     """The context templates of a run's edit prompts, and of its neighbors' where it has some."""
     method = METHODS[run.key.method]
     contexts = read_json(run.contexts)["templates"][method.context_set]
-    prefixes = switches.get("nap_prefixes", "first")
-    neighbor = method.neighbor_contexts(contexts, prefixes) if method.neighbor_assisted else []
+    neighbor: list[str] = []
+    if method.neighbor_assisted:
+        neighbor = method.neighbor_contexts(contexts, switches.nap_prefixes)
     return {"contexts": contexts, "neighbor_contexts": neighbor}
 
 
@@ -168,7 +179,7 @@ def read_prompts(path: Path, requests: Sequence[int]) -> pd.DataFrame:
 def cells(
     scores: pd.DataFrame,
     unedited: pd.DataFrame | None,
-    switches: Mapping[str, Any],
+    switches: Switches,
     tokens: Numbering,
 ) -> dict[str, list[list]]:
     """The cells of each request, its prompts in the order of KINDS and then by index.
@@ -185,30 +196,34 @@ def cells(
     values = request_metrics(
         _each_its_own_request(scores, numbers),
         None if unedited is None else _each_its_own_request(unedited, numbers),
-        switches["accuracy"],
-        switches["success"],
+        switches.accuracy,
+        switches.success,
     ).set_index("request")
     scores = scores.merge(numbers, on=PROMPT)
     # "own" sorts before "true" and takes its place.
-    old = scores[scores["object"] != "new"].sort_values("object", kind="stable")
     new, old = (
         frame.drop_duplicates("number").set_index("number").to_dict("index")
-        for frame in (scores[scores["object"] == "new"], old)
+        for frame in (
+            scores[scores["object"] == "new"],
+            scores[scores["object"] != "new"].sort_values("object", kind="stable"),
+        )
     )
     said = values.to_dict("index")
     numbers["order"] = numbers["kind"].map({kind: i for i, kind in enumerate(KINDS)})
     result: dict[str, list[list]] = {}
-    for row in numbers.sort_values(["request", "order", "index"]).itertuples():
-        pair = (new[row.number], old[row.number])
-        name = "spec" if row.kind == "neighbor" else "eff"
-        cell = [number(said[row.number][f"{name}_{what}"]) for what in ("acc", "succ")]
+    ordered = numbers.sort_values(["request", "order", "index"])
+    columns = ordered[["request", "kind", "number"]]
+    for request, kind, place in columns.itertuples(index=False, name=None):
+        pair = (new[place], old[place])
+        name = "spec" if kind == "neighbor" else "eff"
+        cell: list[Any] = [number(said[place][f"{name}_{what}"]) for what in ("acc", "succ")]
         cell += [_rank(one.get("ranks")) for one in pair]
         cell += [_sum(one["logprobs"]) for one in pair]
         for token, log_p in zip(
             pair[0].get("top", ()), pair[0].get("top_logprobs", ()), strict=True
         ):
             cell += [tokens[token], round(PROBABILITY_STEPS * math.exp(log_p))]
-        result.setdefault(str(row.request), []).append(cell)
+        result.setdefault(str(request), []).append(cell)
     return result
 
 
@@ -245,7 +260,7 @@ def _sum(logprobs: Sequence[float]) -> float | str | None:
 
 
 def _facts(
-    run: RunFiles, ids: Sequence[int], before: pd.DataFrame, switches: Mapping[str, Any]
+    run: RunFiles, ids: Sequence[int], before: pd.DataFrame, switches: Switches
 ) -> dict[str, Any]:
     """The requests of a trial with their unedited cells."""
     texts, tokens = Numbering(), Numbering()
@@ -262,8 +277,8 @@ def _facts(
     for i in ids:
         request = known[i]
         neighbors = list(request.neighbors)
-        if switches.get("zsre_locality") == "pieces" and request.target_true == NO_TRUE_OBJECT:
-            neighbors = _pieces(request, int(scored.get(i, 0)))
+        if switches.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
+            neighbors = _pieces(request, int(scored[i]) if i in scored.index else 0)
         requests[str(i)] = [
             texts[request.subject],
             texts[request.text],
@@ -288,27 +303,21 @@ def _pieces(request: Request, count: int) -> list[Neighbor]:
     return [Neighbor(f"{whole.text} [token {j}]", None, whole.target) for j in range(1, count + 1)]
 
 
-def _run(
-    run: RunFiles,
-    entry: Mapping[str, Any],
-    flags: pd.DataFrame,
-    ids: Sequence[int],
-    before: pd.DataFrame,
-    switches: Mapping[str, Any],
-) -> dict[str, Any]:
+def _run(shown: _Shown, before: pd.DataFrame, switches: Switches) -> dict[str, Any]:
     """Flags, logs and scores of the chosen edits of one run."""
+    run, ids = shown.run, shown.ids
     tokens, reasons = Numbering(), Numbering()
-    edits: dict[str, dict] = {
-        str(i): {"flags": [int(flags.loc[i, name]) for name in FLAGS], "log": [], "cells": []}
-        for i in ids
+    flagged = shown.flags.astype(int).to_dict("index")
+    edits: dict[str, dict[str, list[Any]]] = {
+        str(i): {"flags": [flagged[i][name] for name in FLAGS], "log": [], "cells": []} for i in ids
     }
-    for k in entry["iterations"]:
+    for k in shown.entry["iterations"]:
         path = IterationFiles.of(run.folder, k).edits
         log = EDITS.read(path, ("request", *LOG), [("request", "in", list(ids))])
         for row in log.to_dict("records"):
             line = [row["steps"], reasons[row["stop_reason"]], *(number(row[c]) for c in LOG[2:])]
             edits[str(row["request"])]["log"].append(line)
-    for k in entry["stages"]:
+    for k in shown.entry["stages"]:
         now = read_prompts(IterationFiles.of(run.folder, k).scores, ids)
         same = before[before["request"].isin(ids)]
         for i, found in cells(now, same, switches, tokens).items():

@@ -16,8 +16,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from modeledit.evaluation.aggregation import CELL, Pick, TrialAgg, at_picks, by_iteration, picks
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, Zeros
+from modeledit.evaluation.aggregation import (
+    Averaging,
+    Cell,
+    Pick,
+    at_picks,
+    by_cell,
+    by_iteration,
+    picks,
+)
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS
 from modeledit.study import stopping
 from modeledit.study.methods import METHODS
 
@@ -178,6 +186,49 @@ SPECS: dict[str, TableSpec] = {
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which rows a table has.
+
+    ``models`` and ``methods`` choose and order them (default: whatever of the spec's methods the
+    metrics hold); ``planned`` adds a row of "--" for each (model, method) that has no metrics yet.
+    ``shown`` fixes the k of a (model, method), in a table of first iterations and stops.
+    """
+
+    dataset: str
+    models: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    planned: Sequence[tuple[str, str]] = ()
+    shown: Mapping[tuple[str, str], Sequence[int]] = field(default_factory=dict)
+
+    def orders(self, spec: TableSpec) -> list[str]:
+        """The methods that may have rows, in order."""
+        return list(self.methods or (name for name in METHODS if name in spec.methods))
+
+    def asked(self, spec: TableSpec) -> list[tuple[str, str]]:
+        """(model, method) of every row that is there without metrics too."""
+        methods = self.orders(spec)
+        return [
+            (model, method)
+            for model, method in self.planned
+            if method in methods and (self.models is None or model in self.models)
+        ]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a table says besides numbers: printed names, and notes under it (plain, marked)."""
+
+    dataset: str
+    models: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    footnotes: Sequence[str] = ()
+
+    def model(self, name: str) -> str:
+        """A model's printed name; one that has none is called what it is called."""
+        return self.models.get(name, name)
+
+
+@dataclass(frozen=True)
 class Table:
     """A table's content, unrounded.
 
@@ -220,7 +271,7 @@ class _Row:
 
 
 # What each criterion picks, and the means over trials there.
-Picked = Mapping[str, tuple[Pick, pd.Series]]
+Picked = dict[str, tuple[Pick, pd.Series]]
 
 # Under the switch specificity_gt: model_output (SPEC I19).
 CEILING = (
@@ -238,54 +289,31 @@ NOT_RUN = pd.Series(
 def build(
     name: str,
     metrics: pd.DataFrame,
-    *,
-    dataset: str,
-    dataset_name: str | None = None,
-    names: Mapping[str, str] | None = None,
-    models: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
-    planned: Sequence[tuple[str, str]] = (),
-    rule: stopping.Rule,
-    shown: Mapping[tuple[str, str], Sequence[int]] | None = None,
-    note: str = "",
-    footnotes: Sequence[str] = (),
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-    label: str | None = None,
+    selection: Selection,
+    averaging: Averaging,
+    words: Words,
 ) -> Table:
     """Build the table ``name`` (a key of SPECS) for one dataset from the metrics of all runs.
 
-    ``models`` and ``methods`` choose and order the rows (default: whatever of the spec's methods
-    the metrics hold); ``planned`` adds a row of "--" for each (model, method) that has no metrics
-    yet. ``names`` maps models to printed names. ``rule`` says where a method stops (see
-    `aggregation.picks`); a table of all iterations marks `Pick.row`. ``shown`` fixes the k of a
-    (model, method) instead, in a table of first iterations and stops. ``note`` and ``footnotes``
-    are printed under the table.
+    Where a method stops is said by ``averaging.rule`` (see `aggregation.picks`); a table of all
+    iterations marks `Pick.row`.
 
     Raises ValueError when there is nothing for the table, naming what the metrics do hold.
     """
     if name not in SPECS:
         raise ValueError(f"table {name!r}: not one of {', '.join(SPECS)}")
-    spec = SPECS[name]
-    order = [m for m in (methods or METHODS) if methods or m in spec.methods]
+    spec, dataset, models = SPECS[name], selection.dataset, selection.models
+    order, asked = selection.orders(spec), selection.asked(spec)
     rows = metrics[(metrics["dataset"] == dataset) & metrics["method"].isin(order)]
-    rows = rows if models is None else rows[rows["model"].isin(models)]
-    asked = [(m, a) for m, a in planned if a in order and (models is None or m in models)]
+    rows = rows if models is None else rows[rows["model"].isin(list(models))]
     if rows.empty and not asked:
         known = {c: sorted(metrics[c].unique().tolist()) for c in ("dataset", "model", "method")}
         raise ValueError(
             f"table {name}: no metrics for dataset {dataset!r}, models {models or 'any'}, methods"
             f" {order}; the metrics hold {known}"
         )
-    options = {"trial_agg": trial_agg, "round_per_trial": round_per_trial, "zeros": zeros}
-    every = None if rows.empty else by_iteration(rows, **options)
-    chosen = picks(rows, rule)
-    places = {  # criterion -> its rows, by cell
-        name: at_picks(rows, {cell: of_cell[name] for cell, of_cell in chosen.items()}, **options)
-        for name in stopping.CRITERIA
-    }
-    at = {name: found.set_index(list(CELL)) for name, found in places.items()}
+    every = None if rows.empty else by_iteration(rows, averaging)
+    picked = _picked(rows, averaging)
 
     blocks: list[tuple[str, list[_Row]]] = []
     silent: list[str] = []  # methods of which no criterion picks an iteration
@@ -303,23 +331,30 @@ def build(
             if steps.empty:
                 block.append(_Row(NOT_RUN, method, "--"))
                 continue
-            ks = (shown or {}).get((model, method))
-            cell = (dataset, model, method)
-            picked = {name: (chosen[cell][name], found.loc[cell]) for name, found in at.items()}
-            found = _method_rows(spec, method, steps, picked, ks)
+            ks = selection.shown.get((model, method))
+            found = _method_rows(spec, method, steps, picked[dataset, model, method], ks)
             block += found
             if not found:
-                silent.append(f"{method} on {(names or {}).get(model, model)}")
+                silent.append(f"{method} on {words.model(model)}")
         if block:
             blocks.append((model, block))
-    notes = [*footnotes]
+    notes = [*words.footnotes]
     if silent:
         notes.append(f"No criterion picks an iteration of {', '.join(silent)}.")
     if not blocks:
         blocks = [(models[0] if models else rows["model"].iloc[0], [_Row(NOT_RUN, "--", "")])]
-    return _assemble(
-        name, spec, blocks, names or {}, note, notes, label, dataset_name or dataset, rule
-    )
+    return _assemble(name, blocks, notes, words, averaging.rule)
+
+
+def _picked(rows: pd.DataFrame, averaging: Averaging) -> dict[Cell, Picked]:
+    """What each criterion picks in every cell, and the means over trials there."""
+    chosen = picks(rows, averaging.rule)
+    found: dict[Cell, Picked] = {cell: {} for cell in chosen}
+    for criterion in stopping.CRITERIA:
+        of_criterion = {cell: of_cell[criterion] for cell, of_cell in chosen.items()}
+        for cell, means in by_cell(at_picks(rows, of_criterion, averaging)):
+            found[cell][criterion] = (of_criterion[cell], means.iloc[0])
+    return found
 
 
 def _method_rows(
@@ -386,15 +421,13 @@ def _picked_rows(method: str, picked: Picked) -> list[_Row]:
 
 def _assemble(
     name: str,
-    spec: TableSpec,
     blocks: list[tuple[str, list[_Row]]],
-    names: Mapping[str, str],
-    note: str,
     notes: Sequence[str],
-    label: str | None,
-    dataset: str,
+    words: Words,
     rule: stopping.Rule,
 ) -> Table:
+    """The table of all rows; ``notes`` are its footnotes after those that explain its rows."""
+    spec = SPECS[name]
     columns = list(spec.columns)
     records, values, spread, bold = [], [], [], []
     for model, block in blocks:
@@ -402,7 +435,7 @@ def _assemble(
             records.append(
                 {
                     "model": model,
-                    "model_name": names.get(model, model),
+                    "model_name": words.model(model),
                     "method": row.method,
                     "k": row.k,
                     "met": row.met,
@@ -453,9 +486,9 @@ def _assemble(
         columns=spec.columns,
         bold=pd.DataFrame(bold, columns=columns),
         sd=pd.DataFrame(spread, columns=columns),
-        caption=spec.caption.format(dataset=dataset, epsilon=f"{rule.epsilon:g}"),
-        label=label or f"tab:{name.replace('_', '-')}",
-        note=note,
+        caption=spec.caption.format(dataset=words.dataset, epsilon=f"{rule.epsilon:g}"),
+        label=f"tab:{name.replace('_', '-')}",
+        note=words.note,
         footnotes=(*footnotes, *notes),
         long=spec.long,
         show_requests=spec.show_requests,

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from modeledit.evaluation.metrics import METRICS
+from modeledit.evaluation.metrics import METRICS, Metric
 from modeledit.presentation.figures.style import TEMPLATES
 from modeledit.presentation.tables import RULES, Table, family
 
@@ -169,20 +170,69 @@ def _markup(text: str, escaped: Callable[[str], str], tags: Sequence[str], colum
     return "".join(pieces)
 
 
-def _given(table: Table, spread: bool) -> dict:
+@dataclass(frozen=True)
+class _Group:
+    """Columns under one heading, by number from 1."""
+
+    metric: Metric  # the first of them
+    columns: list[str]
+    first: int
+
+    @property
+    def name(self) -> str:
+        return self.metric.group
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.columns) - 1
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A number with its unit, its deviation where it is printed, and whether it is bold."""
+
+    value: tuple[float, str]
+    sd: tuple[float, str] | None
+    bold: bool
+
+
+@dataclass(frozen=True)
+class _RuleMark:
+    """The letter and colour of a criterion that picks the row."""
+
+    letter: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A printed row; templates leave out the model and the method where they do not start."""
+
+    names: list[str]  # of the model, and how many requests
+    height: int  # rows of the model
+    starts_model: bool
+    starts_method: bool
+    method: str
+    k: str
+    unmet: bool
+    cells: list[_Cell]
+    spread: bool  # whether deviations are printed
+    colour: str
+    rules: list[_RuleMark]
+    separator: Literal["", "model", "block"]  # what stands above it
+    keep: bool  # with the next row, on one page
+
+
+def _given(table: Table, spread: bool) -> dict[str, Any]:
     """What a template is given, whatever it writes."""
-    groups: list[dict] = []
-    for name in table.columns:
-        metric = METRICS[name]
-        if groups and metric.group and groups[-1]["name"] == metric.group:
-            groups[-1]["columns"].append(name)
-        else:
-            groups.append({"name": metric.group, "columns": [name], "metric": metric})
     lead = 4 if table.show_rules else 3  # columns before the metrics
-    start = lead + 1
-    for group in groups:
-        group["first"], group["last"] = start, start + len(group["columns"]) - 1
-        start = group["last"] + 1
+    groups: list[_Group] = []
+    for number, name in enumerate(table.columns, start=lead + 1):
+        metric = METRICS[name]
+        if groups and metric.group and groups[-1].name == metric.group:
+            groups[-1].columns.append(name)
+        else:
+            groups.append(_Group(metric, [name], number))
     return {
         "table": table,
         "colours": COLOURS,
@@ -193,60 +243,70 @@ def _given(table: Table, spread: bool) -> dict:
     }
 
 
-def _layout(table: Table, spread: bool) -> list[dict]:
+def _starts(names: pd.Series) -> pd.Series:
+    """Whether each is another than the one before."""
+    return names != names.shift()
+
+
+def _layout(table: Table, spread: bool) -> list[_Line]:
     """Printed rows: names where they change, cells, and what separates a row from the one above."""
     frame = table.frame
-    starts_model = frame["model"] != frame["model"].shift()
-    starts_method = starts_model | (frame["method"] != frame["method"].shift())
+    model = _starts(frame["model"])
+    method = model | _starts(frame["method"])
     # A short table sets a method beside its neighbor-assisted kin, a long one each by itself.
-    block = frame["method"] if table.long else frame["method"].map(family)
-    starts_block = starts_model | (block != block.shift())
+    block = model | _starts(frame["method"] if table.long else frame["method"].map(family))
+    starts_model, starts_method, starts_block = model.tolist(), method.tolist(), block.tolist()
     spread = spread and bool((frame["n_trials"] > 1).any())
-    height = frame.groupby("model", sort=False)["model"].transform("size")
-    rows = []
-    for i, row in frame.iterrows():
+    heights = frame.groupby("model", sort=False)["model"].transform("size").tolist()
+    values = frame[list(table.columns)].astype(float).to_dict("list")
+    deviations = table.sd.astype(float).to_dict("list")
+    bold = table.bold.to_dict("list")
+    lines = []
+    for i, row in enumerate(frame.to_dict("records")):
         names = [row["model_name"]]
         if table.show_requests and not math.isnan(row["n_requests"]):
             names.append(f"#{row['n_requests']:.0f}")
+        units = {name: METRICS[name].unit for name in table.columns}
         cells = [
-            {
-                "value": (float(row[name]), METRICS[name].unit),
-                "sd": (float(table.sd.loc[i, name]), METRICS[name].unit) if spread else None,
-                "bold": bool(table.bold.loc[i, name]),
-            }
-            for name in table.columns
+            _Cell(
+                value=(values[name][i], unit),
+                sd=(deviations[name][i], unit) if spread else None,
+                bold=bool(bold[name][i]),
+            )
+            for name, unit in units.items()
         ]
-        rows.append(
-            {
-                "names": names,
-                "height": int(height[i]),
-                "starts_model": bool(starts_model[i]),
-                "starts_method": bool(starts_method[i]),
-                "method": row["method"],
-                "k": row["k"],
-                "unmet": bool(pd.notna(row["met"]) and not row["met"]),
-                "cells": cells,
-                "spread": spread,
-                "colour": row["colour"],
-                "rules": [
-                    {"letter": LETTERS[rule], "colour": RULES[rule]}
+        separator: Literal["", "model", "block"] = ""
+        if i > 0 and starts_block[i]:
+            separator = "model" if starts_model[i] else "block"
+        lines.append(
+            _Line(
+                names=names,
+                height=heights[i],
+                starts_model=starts_model[i],
+                starts_method=starts_method[i],
+                method=row["method"],
+                k=row["k"],
+                unmet=bool(pd.notna(row["met"]) and not row["met"]),
+                cells=cells,
+                spread=spread,
+                colour=row["colour"],
+                rules=[
+                    _RuleMark(LETTERS[rule], RULES[rule])
                     for rule in row["rules"].split("+")
                     if rule
                 ],
-                "separator": ("model" if starts_model[i] else "block" if starts_block[i] else "")
-                if i > 0
-                else "",
-                "keep": i + 1 < len(frame) and not starts_method[i + 1],
-            }
+                separator=separator,
+                keep=i + 1 < len(frame) and not starts_method[i + 1],
+            )
         )
-    return rows
+    return lines
 
 
-def _model_cell(row: dict) -> str:
+def _model_cell(row: _Line) -> str:
     """A model's name beside its rows; "GPT-2 XL (1.5B)" takes a second line where there is room."""
-    height = row["height"] * (2 if row["spread"] else 1)  # deviations take a line of their own
-    name, _, size = row["names"][0].partition(" (")
-    lines = [name, *([f"({size}"] if size else []), *row["names"][1:]]
+    height = row.height * (2 if row.spread else 1)  # deviations take a line of their own
+    name, _, size = row.names[0].partition(" (")
+    lines = [name, *([f"({size}"] if size else []), *row.names[1:]]
     lines = lines if len(lines) <= height else [" ".join(lines)]
     text = r"\\".join(escape(line) for line in lines)
     return rf"\multirow{{{height}}}{{*}}{{\shortstack[l]{{{text}}}}}"

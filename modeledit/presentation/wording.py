@@ -46,13 +46,12 @@ def note(
         return ""
     found = []
     pairs = ["model", "comparison", "a", "a_k", "b", "b_k"]
-    for (model, kind, a, a_k, b, b_k), group in rows[rows["significant"]].groupby(
-        pairs, sort=False
-    ):
+    for key, group in rows[rows["significant"]].groupby(pairs, sort=False):
+        model, kind, a, a_k, b, b_k = map(str, key)
         words = [
-            f"{METRICS[row.metric].group.lower()} {METRICS[row.metric].heading.lower()}"
-            f" {100 * row.difference:+.1f}"
-            for row in group.itertuples()
+            f"{METRICS[metric].group.lower()} {METRICS[metric].heading.lower()}"
+            f" {100 * difference:+.1f}"
+            for metric, difference in zip(group["metric"], group["difference"], strict=True)
         ]
         sides = f"{a} (k = {a_k}) against " + (
             f"k = {b_k}" if kind == "iteration" else f"{b} (k = {b_k})"

@@ -5,8 +5,9 @@ They stand in the annotations of frozen dataclasses. `validation` checks values 
 next to nothing: jobs that only receive settings do not load the validator.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 from annotated_types import Predicate
 
@@ -25,7 +26,9 @@ class Matching:
 
     pattern: str
 
-    def __get_pydantic_core_schema__(self, source, handler):
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
         return handler(source) | {"pattern": self.pattern}
 
 
@@ -35,7 +38,7 @@ class OneOf:
 
     names: tuple[str, ...]
 
-    def __get_pydantic_core_schema__(self, source, handler):
+    def __get_pydantic_core_schema__(self, source: Any, handler: object) -> dict[str, Any]:
         return {"type": "literal", "expected": list(self.names)}
 
 

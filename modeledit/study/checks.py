@@ -5,8 +5,7 @@ yields a line for each problem, with the key, the value and what is allowed. No 
 to be downloaded is read: config/sources.yaml says how much is in it.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,18 +23,22 @@ class Surroundings:
     """What a configuration is held against: known models, their descriptions, published files.
 
     `models` holds those that the runs name and whose description is right; `known` names all.
+    `count` counts the records of a file of the user.
     """
 
     root: Path
     known: Sequence[str]
     models: Mapping[str, Model]
     sources: Sources
+    count: Callable[[Path], int]
 
 
 def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
     """Everything in `config` that does not fit together."""
     for name, model in around.models.items():
         yield from check_model(name, model)
+        if not config.partial:
+            yield from check_folder(name, model, around.root)
     for i, block in enumerate(config.runs):
         yield from _check_block(config, f"config: runs.{i}", block, around)
     yield from _check_twice(config, around.models)
@@ -205,7 +208,7 @@ def _check_trials(config: Configuration, name: str, around: Surroundings) -> Ite
                 f" allowed: at most {held}"
             )
         return
-    offered = available_requests(dataset, around.sources, around.root)
+    offered = available_requests(dataset, around)
     if count * size > offered:
         yield (
             f"config: trials: {count} trials of {size} ask for {count * size} requests, {name} has "
@@ -229,12 +232,12 @@ def _check_eligible(config: Configuration, around: Surroundings) -> Iterator[str
             yield f"{at}: no such file; give a path relative to the repository or an absolute one"
 
 
-def check_source_folder(name: str, model: Model) -> Iterator[str]:
+def check_folder(name: str, model: Model, root: Path) -> Iterator[str]:
     """A model's folder that is not there."""
-    if isinstance(model.source, FolderSource) and not Path(model.source.path).is_dir():
+    if isinstance(model.source, FolderSource) and not (root / model.source.path).is_dir():
         yield (
-            f"config/models/{name}.yaml: source.path = {model.source.path!r}: no such folder; "
-            "correct it"
+            f"config/models/{name}.yaml: source.path = {model.source.path!r}: no such folder; give "
+            "a path relative to the project or an absolute one"
         )
 
 
@@ -256,13 +259,13 @@ def _of_authors(config: Configuration, block: RunBlock) -> Mapping[str, int]:
     return config.eligible.authors
 
 
-def available_requests(dataset: Dataset, sources: Sources, root: Path) -> int:
+def available_requests(dataset: Dataset, around: Surroundings) -> int:
     """How many requests a dataset that is sampled offers, without building or fetching them."""
     if dataset.source == "geography":
         return GEOGRAPHY_REQUESTS
-    whole = sources.whole(dataset.source)
+    whole = around.sources.whole(dataset.source)
     if dataset.files == "whole" and whole:
-        return sources.records(whole)
+        return around.sources.records(whole)
     if dataset.path is None:
         raise ValueError(f"a dataset of {dataset.source} without a file; check its origin first")
-    return len(json.loads((root / dataset.path).read_text(encoding="utf-8")))
+    return around.count(around.root / dataset.path)

@@ -4,7 +4,7 @@ Types say what a single value may be (`settings`, `models`, `switches`), `checks
 together. All problems are reported at once. No torch is imported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,8 +97,10 @@ def read_yaml(path: Path, where: str) -> object:
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
 
 
-def load_settings(config: dict, root: Path) -> Settings:
+def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Settings:
     """Check `config` against its types, the files below `root`, and itself.
+
+    `count` counts the records of a file of the user.
 
     Raises ConfigError with one line per problem.
     """
@@ -111,18 +113,22 @@ def load_settings(config: dict, root: Path) -> Settings:
         raise ConfigError(str(error)) from error
     known = sorted(path.stem for path in (root / "config" / "models").glob("*.yaml"))
     models, found = _models(checked, known, root)
-    around = checks.Surroundings(root, known, models, sources)
+    around = checks.Surroundings(root, known, models, sources, count)
     _raise([*found, *checks.problems(checked, around)])
-    runs = tuple(
-        Run(dataset_name(block), model, method, trial, block.iterations)
-        for block in checked.runs
-        for model in block.models
-        for method in block.methods
-        for trial in range(1, checks.trials_of(checked, block) + 1)
-    )
-    settings = Settings(checked, switches, models, runs, sources)
+    settings = Settings(checked, switches, models, planned_runs(checked), sources)
     _raise(_covariance_problems(settings))
     return settings
+
+
+def planned_runs(config: Configuration) -> tuple[Run, ...]:
+    """Every run of a configuration: each combination in each block, trial by trial."""
+    return tuple(
+        Run(dataset_name(block), model, method, trial, block.iterations)
+        for block in config.runs
+        for model in block.models
+        for method in block.methods
+        for trial in range(1, checks.trials_of(config, block) + 1)
+    )
 
 
 def _raise(problems: Iterable[str]) -> None:

@@ -171,12 +171,12 @@ class Inventory:
         """Where a model comes from, as its description says."""
         return self.settings.models[model].source
 
-    def source_file(self, model: str) -> str | list[str]:
-        """What a model is prepared from: a pinned requirement file, a folder, or no file (hub)."""
+    def source_path(self, model: str) -> str | None:
+        """What a model is prepared from: a pinned requirement file, a folder, or nothing (hub)."""
         source = self.source(model)
         if isinstance(source, WheelSource):
             return self._in_project(source.requirements)
-        return self._in_project(source.path) if isinstance(source, FolderSource) else []
+        return self._in_project(source.path) if isinstance(source, FolderSource) else None
 
     def hyperparameters(self, model: str, method: str) -> Hyperparameters:
         """Hyperparameters of the method's algorithm for the model."""

@@ -14,21 +14,6 @@ ACCESS = "resources/access/{model}.txt"
 DOWNLOAD = "resources/downloads/{file}"
 
 
-@dataclass(frozen=True)
-class Run:
-    """One chain of iterations: dataset x model x method x trial.
-
-    `iterations` is the length that its block of the configuration gives it; None leaves it to
-    `stop`.
-    """
-
-    dataset: str
-    model: str
-    method: str
-    trial: int
-    iterations: int | None = None
-
-
 class RunKey(NamedTuple):
     """Names of a run, as in metrics.csv."""
 
@@ -50,6 +35,26 @@ class RunKey(NamedTuple):
             if found and len(names) == 3:
                 return cls(*names, int(found[1]))
         raise ValueError(f"{path}: the path must hold <dataset>/<model>/<method>/trial<t>")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One chain of iterations: dataset x model x method x trial.
+
+    `iterations` is the length that its block of the configuration gives it; None leaves it to
+    `stop`.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+    iterations: int | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """Its names."""
+        return RunKey(self.dataset, self.model, self.method, self.trial)
 
 
 def iteration_of(path: Path) -> tuple[RunKey, int]:

@@ -42,6 +42,13 @@ class Dataset(Checked):
             "from"
         ),
     ] = None
+    skip_bad: Annotated[
+        bool,
+        Doc(
+            "of a `path`: leave out records that cannot be requests, and name them in the log of "
+            "the dataset's requests; else the first of them are named and nothing runs"
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,13 @@ concerns metrics.
 """
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
 from modeledit.study.checked import Checked, Doc
+
+Narrowed = TypeVar("Narrowed", bound="ScoringSwitches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +130,5 @@ class Switches(EditingSwitches):
         return _narrowed(self, EditingSwitches)
 
 
-def _narrowed(switches: ScoringSwitches, kind: type):
+def _narrowed(switches: ScoringSwitches, kind: type[Narrowed]) -> Narrowed:
     return kind(**{field.name: getattr(switches, field.name) for field in fields(kind)})

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from modeledit.data.readers import read_counterfact, read_eligible, read_me_ppl, read_zsre
 from modeledit.data.records import RequestError
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests, write_requests
+from modeledit.io.files import FileError
 from modeledit.lm.scoring import locality_pieces
+from tests.data.forms import counterfact_record, dump, eligible_record, zsre_record
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))
@@ -35,58 +38,6 @@ EXAMPLE = Request(
     editing_neighbors=(Neighbor(prompt="{},", subject="Lille", target="France"),),
     relation="city_country",
 )
-
-
-def dump(path: Path, records) -> Path:
-    path.write_text(json.dumps(records), encoding="utf-8")
-    return path
-
-
-def counterfact_record(**changes):
-    return {
-        "case_id": 3,
-        "requested_rewrite": {
-            "prompt": "{}, in",
-            "relation_id": "P30",
-            "target_new": {"str": "Africa", "id": "Q15"},
-            "target_true": {"str": "Antarctica", "id": "Q51"},
-            "subject": "Mount Murphy",
-        },
-        "paraphrase_prompts": ["It rained. Mount Murphy belongs to", "{x} Mount Murphy is in"],
-        "neighborhood_prompts": ["Ross Island is in", "'Adud Bay, in"],
-        "neighborhood_samples": [
-            {"subject": "Ross Island", "prompt": "{} is in"},
-            {"subject": "Adud Bay", "prompt": "{}, in"},
-        ],
-    } | changes
-
-
-def eligible_record(**changes):
-    return {
-        "case_id": 0,
-        "prompt": "LinkedIn, by",
-        "target_new": "Indianapolis",
-        "ground_truth": "Microsoft",
-        "subject": "LinkedIn",
-        "rephrase_prompt": ["Felt far away. LinkedIn, from", "LinkedIn is owned by"],
-        "locality": {
-            "neighborhood": {"prompt": ["Skype is owned by"], "ground_truth": ["Microsoft"]}
-        },
-        "neighborhood_samples": [{"subject": "Bing", "prompt": "{} is owned by"}],
-        "portability": {},
-    } | changes
-
-
-def zsre_record(**changes):
-    return {
-        "subject": "Life Electric",
-        "src": "The designer for Life Electric was?",
-        "rephrase": "What architect did Life Electric design?",
-        "alt": "Mitsumasa Anno",
-        "answers": ["Daniel Libeskind", "Libeskind"],
-        "loc": "nq question: who sang the theme song",
-        "loc_ans": "Gladys Knight",
-    } | changes
 
 
 @pytest.fixture(scope="module")
@@ -225,12 +176,41 @@ def test_a_bad_line_is_named(tmp_path, damage, message):
 def test_a_line_that_is_not_json_and_an_id_twice_are_named(tmp_path):
     path = tmp_path / "requests.jsonl"
     path.write_text("{'id': 1}\n", encoding="utf-8")
-    with pytest.raises(RequestError, match="record 1: not JSON"):
+    with pytest.raises(FileError, match="record 1: not JSON"):
         read_requests(path)
     write_requests(path, [EXAMPLE])
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     with pytest.raises(RequestError, match="record 2: field 'id': 7 occurs twice"):
         read_requests(path)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from([*Request.__dataclass_fields__, "color"]),
+            st.recursive(
+                st.none() | st.integers() | st.text(max_size=3),
+                lambda inner: (
+                    st.lists(inner, max_size=2)
+                    | st.dictionaries(st.sampled_from(["prompt", "subject", "target"]), inner)
+                ),
+                max_leaves=3,
+            ),
+        )
+        | st.integers(),
+        max_size=2,
+    ),
+    st.binary(max_size=5),
+)
+def test_any_lines_are_requests_or_refused_by_name(tmp_path_factory, records, more):
+    sound = json.loads(json.dumps(asdict(EXAMPLE)))
+    path = tmp_path_factory.getbasetemp() / "any.jsonl"
+    lines = [sound, *(sound | r if isinstance(r, dict) else r for r in records)]
+    path.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode() + more)
+    try:
+        assert read_requests(path)[0] == EXAMPLE
+    except FileError as error:
+        assert str(path) in str(error)
 
 
 # --- CounterFact -------------------------------------------------------------------------------
@@ -265,29 +245,29 @@ def test_counterfact_without_samples_keeps_the_texts(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"case_id": "3"}, "record 1: field 'case_id': expected a whole number, got '3'"),
+        ({"case_id": "3a"}, "field 'case_id': expected a whole number from 0 to .*, got '3a'"),
         ({"requested_rewrite": None}, "field 'requested_rewrite': expected an object, got None"),
-        ({"requested_rewrite": {}}, "field 'requested_rewrite.target_true': missing"),
+        ({"requested_rewrite": {}}, "field 'requested_rewrite.target_new': missing"),
         ({"paraphrase_prompts": [1]}, r"field 'paraphrase_prompts\[0\]': .* got 1"),
         ({"neighborhood_samples": []}, "'neighborhood_samples': 0 entries for 2"),
     ],
 )
 def test_a_bad_counterfact_record_is_named(tmp_path, changes, message):
     path = dump(tmp_path / "cf.json", [counterfact_record(**changes)])
-    with pytest.raises(RequestError, match=f"cf.json, {message}|cf.json, record 1: .*{message}"):
+    with pytest.raises(RequestError, match=rf"cf.json, record 1 \(id .*\): .*{message}"):
         read_counterfact(path)
 
 
 def test_a_repeated_case_id_and_a_file_of_another_shape_are_named(tmp_path):
     path = dump(tmp_path / "cf.json", [counterfact_record(), counterfact_record()])
-    with pytest.raises(RequestError, match="record 2: field 'case_id': 3 occurs already"):
+    with pytest.raises(RequestError, match=r"record 2 \(id 3\): .*3 occurs already in record 1"):
         read_counterfact(path)
-    with pytest.raises(RequestError, match="expected a list of records, got dict"):
+    with pytest.raises(RequestError, match="expected a list of records, got one object"):
         read_counterfact(dump(path, {}))
-    with pytest.raises(RequestError, match="record 1: expected an object, got 'x'"):
+    with pytest.raises(RequestError, match="no known form .the first one has 'x'"):
         read_counterfact(dump(path, ["x"]))
     path.write_text("[", encoding="utf-8")
-    with pytest.raises(RequestError, match="cf.json: not JSON"):
+    with pytest.raises(RequestError, match="cf.json, line 1, column 2: not JSON: .*cut off"):
         read_counterfact(path)
 
 
@@ -322,7 +302,7 @@ def test_eligible_record(tmp_path):
 )
 def test_a_bad_eligible_record_is_named(tmp_path, changes, message):
     path = dump(tmp_path / "el.json", [eligible_record(), eligible_record(**changes)])
-    with pytest.raises(RequestError, match=f"el.json, record 2: .*{message}"):
+    with pytest.raises(RequestError, match=rf"el.json, record 2 \(id 0\): .*{message}"):
         read_eligible(path)
 
 
@@ -360,6 +340,7 @@ def test_zsre_locality_in_pieces_gives_back_the_answer(tokenizer, answer):
     ("changes", "message"),
     [
         ({"answers": []}, "field 'answers': empty list"),
+        ({"loc": " "}, "field 'loc': expected non-empty text"),
         ({"loc_ans": ""}, "field 'loc_ans': expected non-empty text"),
         ({"subject": "Life"}, None),
         ({"src": "Who designed it?"}, "field 'src': .*'Life Electric' .* found 0"),

@@ -4,6 +4,8 @@ import bz2
 import re
 from statistics import mean
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,12 @@ from modeledit.data.wikipedia import (
     Article,
     excerpt_path,
     read_articles,
+    read_sample,
+    sample_articles,
     split_articles,
     utterances,
 )
+from modeledit.io.files import FileError
 
 PROSE = (
     "The {x} is a '''large''' [[animal|beast]] of the ''northern'' plains{{cite|a}} and hills. "
@@ -163,3 +168,27 @@ def test_asking_for_too_many_names_the_numbers():
     assert utterances(articles, count=1) == [text.split(".")[0] + "."]
     with pytest.raises(ValueError, match="asked for 2 .* 2 articles hold only 1"):
         utterances(articles, count=2)
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    texts = [f"article {i} " * 50 for i in range(40)]
+    shards = [tmp_path / f"shard{i}.parquet" for i in range(2)]
+    for shard in shards:
+        pq.write_table(pa.table({"text": texts}), shard, row_group_size=20, use_dictionary=False)
+    places = [(0, 3), (1, 25)]
+    assert list(read_sample(shards, places)) == [texts[3], texts[25]]
+    data = bytearray(shards[1].read_bytes())
+    second = pq.ParquetFile(shards[1]).metadata.row_group(1).column(0).data_page_offset
+    data[second : second + 40] = b"x" * 40
+    shards.append(tmp_path / "damaged.parquet")
+    shards[2].write_bytes(data)
+    with pytest.raises(
+        FileError, match="damaged.parquet: damaged in its group of rows 1: .*remove"
+    ):
+        list(read_sample(shards, [(0, 3), (2, 25)]))
+    shards[1].write_bytes(b"no parquet")
+    with pytest.raises(FileError, match="shard1.parquet: not a parquet file: .*; remove it"):
+        sample_articles([shards[1]], 1, 0)
+    pq.write_table(pa.table({"title": ["x"]}), tmp_path / "other.parquet")
+    with pytest.raises(FileError, match="other.parquet: no column 'text', only title"):
+        sample_articles([tmp_path / "other.parquet"], 1, 0)

@@ -23,10 +23,10 @@ from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
-from modeledit.study.layout import IterationFiles
+from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
-from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after
-from tests.presets import CORRECTED
+from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
+from tests.presets import CORRECTED, CORRECTED_SCORING
 from tests.reference import models as tiny
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def run(tmp_path):
     base = tmp_path / "model"
     model.model.save_pretrained(base)
     TOKENIZER.save_pretrained(base)
-    write_json(base / "prepared.json", {"weights_sha256": "f00d"})
+    write_record(base, "f00d")
     write_requests(tmp_path / "requests.jsonl", requests)
     (tmp_path / "texts.jsonl").write_text(json.dumps("Lyon is a city.") + "\n")
     sets = {METHODS[name].context_set: list(CONTEXTS) for name in METHOD_NAMES}
@@ -192,6 +192,10 @@ def test_a_collapsed_iteration_keeps_the_state_before_it_and_ends_the_run(name, 
     edits = pd.read_parquet(folder / "edits.parquet")
     scores = score(model, TOKENIZER, requests, CORRECTED, ["Lyon is a city."]).to_pandas()
     rows = run_metrics(
-        {0: scores, 1: scores}, {1: edits}, dataset="d", model="m", method=name, trial=1
+        {0: scores, 1: scores},
+        {1: edits},
+        run=RunKey("d", "m", name, 1),
+        scoring=CORRECTED_SCORING,
+        sequential=False,
     )
     assert rows["dp"].tolist()[1] == math.inf

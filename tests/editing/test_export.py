@@ -8,11 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeledit.editing import export
-from modeledit.io.files import read_json, write_json
+from modeledit.io.files import read_json
 from modeledit.io.matrices import StateError, write_matrices
 from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
-from tests.editing.tiny_edits import state_of
+from tests.editing.tiny_edits import state_of, write_record
 from tests.reference import models as tiny
 
 MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}
@@ -25,7 +25,7 @@ def run(request, tmp_path):
     model = MODELS[request.param]()
     model.save_pretrained(base)
     tiny.tiny_tokenizer(bos=request.param == "llama").save_pretrained(base)
-    write_json(base / "prepared.json", {"weights_sha256": "f00d"})
+    write_record(base, "f00d")
     editable = EditableModel(model)
     matrix = editable.down_weight(1).numpy() + 0.5
     for k, passed_on in ((1, False), (2, True)):
@@ -56,10 +56,26 @@ def test_a_state_of_another_model_or_method_is_refused(run, tmp_path):
     base, folder, _ = run
     with pytest.raises(StateError, match="method is 'MEMIT', this run needs 'PMET'"):
         export.export_model(base, folder / "iter1" / "state.json", tmp_path / "out", "PMET")
-    write_json(base / "prepared.json", {"weights_sha256": "beef"})
+    write_record(base, "beef")
     with pytest.raises(StateError, match="base is 'f00d', this run needs 'beef'"):
         export.export_model(base, folder / "iter1" / "state.json", tmp_path / "out", "MEMIT")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_read_back_as_another_is_refused(run, tmp_path, monkeypatch):
+    base, folder, _ = run
+    read, out = export.load_model, tmp_path / "out"
+
+    def damaged(path):
+        model, tokenizer = read(path)
+        if path == out:
+            model.write_down_weight(0, model.down_weight(0) + 0.01)
+        return model, tokenizer
+
+    monkeypatch.setattr(export, "load_model", damaged)
+    with pytest.raises(StateError, match="out: read back, .* differently by up to .* delete the"):
+        export.export_model(base, folder / "iter1" / "state.json", out, "MEMIT")
+    assert not (out / "edited.json").exists()
 
 
 def test_digests_compare_states_by_content(run, tmp_path, capsys):

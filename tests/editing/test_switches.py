@@ -1,6 +1,5 @@
 """Every switch: a case made for it on which its two behaviours differ, each as it should be."""
 
-import math
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,19 +17,21 @@ from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem
 from modeledit.evaluation import metrics
 from modeledit.evaluation.aggregation import aggregate, at_stop, pick_table
+from modeledit.evaluation.resampling import Resampling
 from modeledit.evaluation.significance import differences, intervals
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import object_row, own_objects, score, score_unedited
 from modeledit.lm.tokens import PromptError, Tokenization, target_row
 from modeledit.paper.judging import Data
 from modeledit.presentation.report import run_rows
-from modeledit.presentation.tables import build
+from modeledit.presentation.tables import Selection, Words, build
+from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 from modeledit.study.stopping import Rule
 from modeledit.study.switches import Switches
 from tests.editing.tiny_edits import Silent, settings_of
 from tests.lm.test_tokens import small_tokenizer
-from tests.presets import CORRECTED
+from tests.presets import CORRECTED, CORRECTED_SCORING, averaging
 from tests.reference import models as tiny
 from tests.reference.test_released_evaluation import spaceless_tokenizer
 
@@ -199,10 +200,15 @@ def test_perplexity():
         1: synthetic_edits(p_hat=5.0, p_hat_legacy=7.0, p_init_legacy=20.0),
         2: synthetic_edits(p_hat=2.0, p_hat_legacy=3.0, p_init_legacy=11.0),
     }
-    run = {"dataset": "d", "model": "m", "method": "x", "trial": 1}
-    true = metrics.run_metrics(scores, edits, **run)
-    legacy = metrics.run_metrics(scores, edits, perplexity="legacy", **run)
-    moving = metrics.run_metrics(scores, edits, perplexity="legacy", sequential=True, **run)
+
+    def measured(perplexity, sequential):
+        scoring = replace(CORRECTED_SCORING, perplexity=perplexity)
+        run = RunKey("d", "m", "x", 1)
+        return metrics.run_metrics(scores, edits, run=run, scoring=scoring, sequential=sequential)
+
+    true = measured("edit_rows", sequential=False)
+    legacy = measured("legacy", sequential=False)
+    moving = measured("legacy", sequential=True)
     assert true["p_hat"].tolist() == [1.0, 5.0, 2.0]
     assert legacy["p_hat"].tolist() == [20.0, 7.0, 3.0]
     # what iteration 2 saw first; the last iteration has none, and so no |dp|
@@ -290,7 +296,7 @@ def test_specificity_gt():
         same = score(base, TOKENIZER, requests, settings, [], 400, own)
         for k, table in enumerate((before, after, same)):
             unedited = before.to_pandas() if k else None
-            found = metrics.request_metrics(table.to_pandas(), unedited, success="mean")
+            found = metrics.request_metrics(table.to_pandas(), unedited, "exact", "mean")
             success[name, k] = found["spec_succ"].mean()
             agreement[name, k] = found["spec_acc"].mean()
     # the unedited row: the dataset's objects, unless the answers count everywhere
@@ -368,15 +374,15 @@ def one_request(new, true, kind="edit"):
 def test_accuracy():
     """I17: two of three tokens right are 0, or 2/3."""
     frame = one_request(([1, 2, 3], [-1.0] * 3, [1, 2, 9]), ([4], [-1.0], [1]))
-    assert metrics.request_metrics(frame, None, accuracy="exact")["eff_acc"][0] == 0
-    assert metrics.request_metrics(frame, None, accuracy="token")["eff_acc"][0] == 2 / 3
+    assert metrics.request_metrics(frame, None, "exact", "sum")["eff_acc"][0] == 0
+    assert metrics.request_metrics(frame, None, "token", "sum")["eff_acc"][0] == 2 / 3
 
 
 def test_success():
     """I16: -3 in all loses against -2, while -1 a token wins."""
     frame = one_request(([1, 2, 3], [-1.0] * 3, [1, 2, 3]), ([4], [-2.0], [1]))
-    assert metrics.request_metrics(frame, None, success="sum")["eff_succ"][0] == 0
-    assert metrics.request_metrics(frame, None, success="mean")["eff_succ"][0] == 1
+    assert metrics.request_metrics(frame, None, "exact", "sum")["eff_succ"][0] == 0
+    assert metrics.request_metrics(frame, None, "exact", "mean")["eff_succ"][0] == 1
 
 
 def test_score_zeros():
@@ -393,16 +399,16 @@ def trials(*scores):
 
 
 def test_trial_score():
-    """F.4: 0.444 and 0.555 average to 0.4995, to 0.5 where each is rounded first."""
-    rows = trials(0.444, 0.556)
+    """F.4: 0.444 and 0.557 average to 0.5005, to 0.5 where each is rounded first."""
+    rows = trials(0.444, 0.557)
     plain, rounded, of_means = (
-        aggregate(rows, ("k",), name)["score_acc"][0]
+        aggregate(rows, ("k",), averaging(Rule("trial"), trial_agg=name))["score_acc"][0]
         for name in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means")
     )
-    assert plain == pytest.approx(0.5) and rounded == pytest.approx((0.44 + 0.56) / 2)
+    assert plain == pytest.approx(0.5005) and rounded == pytest.approx((0.44 + 0.56) / 2)
     rows = trials(0.444, 0.444)
     plain, rounded = (
-        aggregate(rows, ("k",), name)["score_acc"][0]
+        aggregate(rows, ("k",), averaging(Rule("trial"), trial_agg=name))["score_acc"][0]
         for name in ("mean_of_scores", "mean_of_rounded_scores")
     )
     assert plain == pytest.approx(0.444) and rounded == pytest.approx(0.44)
@@ -429,12 +435,13 @@ def opposite_trials():
 def test_stop_row(stop_row, k):
     """G.1: the means over trials meet the rule where no trial does; everything goes by one k."""
     frame, rule = opposite_trials(), Rule(stop_row)
+    means = averaging(rule)
     assert pick_table(frame, rule)["stop"].tolist() == [k, k]
     assert pick_table(frame, rule)["row_proposed"].tolist() == [k, k]
     assert pick_table(frame, rule)["proposed"].tolist() == [2, 2]  # their own, in either case
-    assert at_stop(frame, rule)["k_text"].tolist() == [str(k)]
+    assert at_stop(frame, means)["k_text"].tolist() == [str(k)]
     tables = {
-        name: build(name, frame, dataset="d-eligible", rule=rule).frame
+        name: build(name, frame, Selection("d-eligible"), means, Words("d")).frame
         for name in ("iterative", "neighbor", "iterative_all", "stopping", "stopping_all")
     }
     assert tables["iterative"]["k"].iloc[-1] == tables["neighbor"]["k"].iloc[-1] == str(k)
@@ -446,22 +453,22 @@ def test_stop_row(stop_row, k):
 
     requests = frame[[*metrics.RUN, "k", *metrics.REQUEST_METRICS]]
     requests = pd.concat([requests.assign(request=i) for i in range(4)])
-    around = intervals(requests, frame, rule=rule, seed=1, resamples=9)
+    few = Resampling(seed=1, resamples=9, exchanges=9)
+    around = intervals(requests, frame, rule=rule, zeros="keep", resampling=few)
     assert set(around.loc[around["at"] == "stop", "k"]) == {k}
-    tested = differences(requests, frame, rule=rule, seed=1, resamples=9, exchanges=9)
+    tested = differences(requests, frame, rule=rule, zeros="keep", resampling=few)
     assert set(tested["a_k"]) == {str(k)}
-    data = Data(frame, requests, rule=rule)
-    assert data.stops["d-eligible", "m", "MEMIT"]["k"] == k
+    data = Data(frame, requests, averaging=means)
+    assert data.stops["d-eligible", "m", "MEMIT"].k == k
     assert {picked["proposed"] for picked in data.picks.values()} == {k}
     assert set(data.stop_of.values()) == {k}
-    block = {"dataset": "d", "requests": "eligible", "models": ["m"], "methods": ["MEMIT"]}
-    planned = run_rows({"runs": [block], "trials": {"count": 2}}, frame, rule)
-    assert [(row["k"], row["met"]) for row in planned] == [(k, True)] * 2
+    planned = run_rows([RunKey("d-eligible", "m", "MEMIT", trial) for trial in (1, 2)], frame, rule)
+    assert [(row.k, row.met) for row in planned] == [(k, True)] * 2
 
 
 def test_round_per_trial():
     """F.3: each trial's fractions are rounded before they are averaged."""
     rows = trials(0.5).assign(eff_acc=1 / 3)
-    assert aggregate(rows, ("k",))["eff_acc"][0] == pytest.approx(1 / 3)
-    assert aggregate(rows, ("k",), round_per_trial=2)["eff_acc"][0] == 0.33
-    assert not math.isnan(rows["eff_acc"][0])
+    kept, rounded = (averaging(Rule("trial"), round_per_trial=n) for n in (None, 2))
+    assert aggregate(rows, ("k",), kept)["eff_acc"][0] == pytest.approx(1 / 3)
+    assert aggregate(rows, ("k",), rounded)["eff_acc"][0] == 0.33

@@ -38,7 +38,7 @@ from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
 from modeledit.study.switches import Switches
 from tests.device_slips import planted, slips_of
-from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after
+from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
 from tests.presets import CORRECTED, PUBLISHED
 from tests.reference import models as tiny
 from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
@@ -328,7 +328,7 @@ def study(tmp_path_factory) -> Callable[..., Study]:
         if not (place := folder / kind).exists():
             (MODELS | SAME_SHAPE)[kind]().save_pretrained(place / "model")
             TOKENIZER.save_pretrained(place / "model")
-            (place / "model/prepared.json").write_text('{"weights_sha256": "a model"}')
+            write_record(place / "model", "a model")
         return Study(place, kind, *others)
 
     return make
@@ -374,10 +374,11 @@ def test_every_method_keeps_to_the_device_and_computes_the_same_there(study, kin
 @pytest.mark.parametrize("kind", SAME_SHAPE)
 def test_models_of_the_same_shape(study, kind):
     work = study(kind)
-    with VirtualCuda():
+    with VirtualCuda() as device:
         factors = work.factors()
-        for name in ("ROME", "NA_MEMIT", "NAP_PMET"):
-            work.edit(name, factors)
+        found = {name: work.edit(name, factors)[0] for name in ("ROME", "NA_MEMIT", "NAP_PMET")}
+        assert device.waits == 0
+    pd.testing.assert_frame_equal(found["NAP_PMET"], work.edit("NAP_PMET", factors, "cpu")[0])
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,8 +1,10 @@
 """How the tests edit tiny models: settings, and the files that one iteration of a run reads."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from modeledit.editing.iteration import EditSettings
+from modeledit.io.prepared import Agreement, PreparedModel, file_digests, write_prepared
 from modeledit.io.state import State
 from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.methods import METHODS
@@ -68,3 +70,18 @@ def state_of(k: int, **changed: object) -> State:
         differences=[2.0] * k,
     )
     return replace(state, **changed)
+
+
+def write_record(folder: Path, weights: str) -> None:
+    """The prepared.json of a folder with a tiny model, whose weights have the digest `weights`."""
+    record = PreparedModel(
+        origin="tiny",
+        origin_sha256=None,
+        weights_sha256=weights,
+        tokenizer_sha256="tiny",
+        files_sha256=file_digests(folder),
+        agreement=Agreement(0, 0.0),
+        parameters=1,
+        transformers="any",
+    )
+    write_prepared(folder, record)

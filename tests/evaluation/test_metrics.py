@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,13 @@ from hypothesis import strategies as st
 
 from modeledit.evaluation import aggregation as A
 from modeledit.evaluation import metrics as M
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
+from tests.presets import CORRECTED_SCORING, averaging
 
 ROOT = Path(__file__).resolve().parents[2]
+TRIAL = Rule("trial")
+EXACT = ("exact", "sum")  # accuracy and success, where a test is not about them
 
 SCHEMA = pa.schema(
     [
@@ -88,7 +93,7 @@ def edits(p_bar, p_hat, p_init=(100.0, 300.0)):
 # ---- one request
 
 
-def one(accuracy="exact", success="sum", **prompts):
+def one(accuracy=EXACT[0], success=EXACT[1], **prompts):
     table = scores(*(prompt(1, kind, **objects) for kind, objects in prompts.items()))
     return M.request_metrics(table, table, accuracy, success).iloc[0]
 
@@ -139,19 +144,19 @@ def test_specificity_accuracy_is_agreement_with_the_unedited_argmax():
 
     before = neighbors((7, 8), (1, 2), (7, 8), (3, 4))
     after = neighbors((7, 8), (1, 2), (7, 9), (4, 4))
-    got = M.request_metrics(after, before)
+    got = M.request_metrics(after, before, *EXACT)
     # The second never said the truth, and still agrees; one differing token is a change.
     assert got["spec_acc"].tolist() == [0.5]
     shuffled = before.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(M.request_metrics(after, shuffled), got)
-    assert np.isnan(M.request_metrics(before, None)["spec_acc"]).all()
+    pd.testing.assert_frame_equal(M.request_metrics(after, shuffled, *EXACT), got)
+    assert np.isnan(M.request_metrics(before, None, *EXACT)["spec_acc"]).all()
 
 
 def test_another_object_length_counts_as_a_change():
     edit = prompt(1, "edit", new=HIT, true=LESS)
     before = scores(edit, prompt(1, "neighbor", new=MISS, true=([7], [-1.0], [7])))
     after = scores(edit, prompt(1, "neighbor", new=MISS, true=([7, 8], [-1.0, -1.0], [7, 8])))
-    assert M.request_metrics(after, before)["spec_acc"].tolist() == [0]
+    assert M.request_metrics(after, before, *EXACT)["spec_acc"].tolist() == [0]
 
 
 NOTHING = ([], [], [])
@@ -171,10 +176,10 @@ def test_an_object_without_tokens_is_never_the_likelier_one(success):
     edit = prompt(1, "edit", new=HIT, true=LESS)
     before = scores(edit, prompt(1, "neighbor", new=MISS, true=LESS))
     after = scores(edit, prompt(1, "neighbor", new=MISS, true=NOTHING))
-    assert M.request_metrics(after, before, success=success)["spec_acc"].tolist() == [0]
+    assert M.request_metrics(after, before, "exact", success)["spec_acc"].tolist() == [0]
     bad = scores(prompt(1, "edit", new=NOTHING, true=LESS))
     with pytest.raises(ValueError, match="those of o\\* not empty.*request 1, edit 0"):
-        M.request_metrics(bad, None)
+        M.request_metrics(bad, None, *EXACT)
 
 
 def own_tables(answer, now):
@@ -195,26 +200,27 @@ def test_the_unedited_model_is_held_to_its_own_answers_too():
     )
     for answer, agrees in ((same, 1), (other, 0), (longer, 0)):
         before, after = own_tables(answer, answer)
-        zero, edited = M.request_metrics(before, None), M.request_metrics(after, before)
+        zero = M.request_metrics(before, None, *EXACT)
+        edited = M.request_metrics(after, before, *EXACT)
         assert zero["spec_acc"].tolist() == edited["spec_acc"].tolist() == [agrees]
         assert zero["spec_succ"].tolist() == [0] and edited["spec_succ"].tolist() == [1]
     # An edited model is compared with what was said at the dataset's object, not said again.
     before, after = own_tables(other, same)
-    assert M.request_metrics(after, before)["spec_acc"].tolist() == [1]
+    assert M.request_metrics(after, before, *EXACT)["spec_acc"].tolist() == [1]
     # Answers of some neighbors only cannot be what the scores were made with.
     two = scores(prompt(1, "neighbor", 1, new=MISS, true=LESS))
     with pytest.raises(ValueError, match="scores of own answers: the neighbor .*score them again"):
-        M.request_metrics(pd.concat([before, two]), None)
+        M.request_metrics(pd.concat([before, two]), None, *EXACT)
 
 
 def test_a_ceiling_enters_no_score_however_trials_are_averaged():
     before, after = own_tables(([1, 2], [-0.1] * 2, [1, 2]), ([1, 2], [-0.1] * 2, [1, 2]))
     logs = {1: edits([1.0], [1.5], [100.0])}
-    got = M.run_metrics({0: before, 1: after}, logs, **RUN)
+    got = run_metrics({0: before, 1: after}, logs)
     assert got["spec_acc"].tolist() == [1, 1]
     assert math.isnan(got["score_acc"][0]) and got["score_succ"][0] == 0
     for how in ("mean_of_scores", "mean_of_rounded_scores", "hm_of_means"):
-        mean = A.by_iteration(got, trial_agg=how).set_index("k")["score_acc"]
+        mean = A.by_iteration(got, averaging(TRIAL, trial_agg=how)).set_index("k")["score_acc"]
         assert math.isnan(mean[0]) and mean[1] == 1
 
 
@@ -224,8 +230,8 @@ def test_specificity_is_rounded_as_the_released_code_rounds():
         prompt(1, "neighbor", i, new=LESS, true=HIT if i < 101 else MISS) for i in range(200)
     ]
     table = scores(prompt(1, "edit", new=HIT, true=LESS), *neighbors)
-    got = M.run_metrics({0: table}, {}, round_specificity=2, **RUN)
-    assert M.request_metrics(table, None)["spec_succ"][0] == 0.505
+    got = run_metrics({0: table}, {}, round_specificity=2)
+    assert M.request_metrics(table, None, *EXACT)["spec_succ"][0] == 0.505
     assert got["spec_succ"][0] == 0.5
 
 
@@ -236,7 +242,7 @@ def test_a_request_averages_its_prompts_and_may_lack_a_kind():
         prompt(4, "paraphrase", 1, new=MISS, true=LESS),
         prompt(2, "edit", new=MISS, true=LESS),
     )
-    got = M.request_metrics(table, table)
+    got = M.request_metrics(table, table, *EXACT)
     assert got["request"].tolist() == [2, 4]
     assert got["gen_acc"].tolist()[1] == 0.5 and math.isnan(got["gen_acc"][0])
     assert got["spec_acc"].isna().all()
@@ -261,22 +267,22 @@ def test_a_collapsed_model_has_no_success():
 )
 def test_incomplete_scores_are_refused(table, message):
     with pytest.raises(ValueError, match=message):
-        M.request_metrics(table(), None)
+        M.request_metrics(table(), None, *EXACT)
 
 
 def test_missing_unedited_neighbor_is_refused():
     edit = prompt(1, "edit", new=HIT, true=LESS)
     after = scores(edit, prompt(1, "neighbor", new=HIT, true=LESS))
     with pytest.raises(ValueError, match="unedited.*missing"):
-        M.request_metrics(after, scores(edit))
+        M.request_metrics(after, scores(edit), *EXACT)
 
 
 def test_unknown_options_are_named():
     table = scores(prompt(1, "edit", new=HIT, true=LESS))
     with pytest.raises(ValueError, match="accuracy: 'fuzzy'"):
-        M.request_metrics(table, None, accuracy="fuzzy")
+        M.request_metrics(table, None, "fuzzy", "sum")
     with pytest.raises(ValueError, match="success: 'max'"):
-        M.request_metrics(table, None, success="max")
+        M.request_metrics(table, None, "exact", "max")
 
 
 def test_vectorised_metrics_equal_a_plain_loop():
@@ -314,7 +320,9 @@ def test_scores_survive_parquet(tmp_path):
     pq.write_table(pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False), path)
     read = M.read_scores(path)
     pd.testing.assert_frame_equal(
-        M.request_metrics(read, read), M.request_metrics(table, table), check_exact=True
+        M.request_metrics(read, read, *EXACT),
+        M.request_metrics(table, table, *EXACT),
+        check_exact=True,
     )
     assert M.me_perplexity(read) == pytest.approx(M.me_perplexity(table), rel=1e-6)
     pq.write_table(pa.table({"request": [1]}), path)
@@ -329,9 +337,9 @@ def test_a_run_of_a_thousand_requests_takes_seconds(tmp_path):
     big = pd.concat([table.assign(request=table["request"] + 1000 * i) for i in range(10)])
     pq.write_table(pa.Table.from_pandas(big, schema=SCHEMA, preserve_index=False), path)
     read = M.read_scores(path)
-    assert len(M.request_metrics(read, read)) == 1000
+    assert len(M.request_metrics(read, read, *EXACT)) == 1000
     start = time.process_time()
-    M.request_metrics(read, read)
+    M.request_metrics(read, read, *EXACT)
     assert time.process_time() - start < 2.0
 
 
@@ -361,11 +369,11 @@ def test_harmonic_mean_of_published_cells():
     assert M.harmonic_mean([0.01, 0.01, 0.0], "drop") == pytest.approx(0.01)
     assert M.harmonic_mean([0.01, 0.01, 0.0], "keep") == 0
     assert M.harmonic_mean([0, 0, 0], "drop") == 0
-    assert M.harmonic_mean([0.99, 0.38, 0.52]) == pytest.approx(0.54, abs=0.005)
-    assert math.isnan(M.harmonic_mean([0.5, math.nan, 0.0]))
+    assert M.harmonic_mean([0.99, 0.38, 0.52], "keep") == pytest.approx(0.54, abs=0.005)
+    assert math.isnan(M.harmonic_mean([0.5, math.nan, 0.0], "keep"))
     for bad in ([], [-0.1, 0.5]):
         with pytest.raises(ValueError, match="non-negative"):
-            M.harmonic_mean(bad)
+            M.harmonic_mean(bad, "keep")
     with pytest.raises(ValueError, match="zeros"):
         M.harmonic_mean([1], "true")
 
@@ -375,15 +383,20 @@ fractions = st.lists(st.floats(0, 1), min_size=1, max_size=5)
 
 @given(fractions)
 def test_harmonic_mean_is_bounded_and_symmetric(values):
-    mean = M.harmonic_mean(values)
-    assert mean == pytest.approx(M.harmonic_mean(values[::-1]))
+    mean = M.harmonic_mean(values, "keep")
+    assert mean == pytest.approx(M.harmonic_mean(values[::-1], "keep"))
     assert min(values) * (1 - 1e-9) <= mean <= np.mean(values) * (1 + 1e-9) + 1e-300
     assert M.harmonic_mean(values, "drop") >= mean
 
 
 # ---- one run
 
-RUN = {"dataset": "d", "model": "m", "method": "MEMIT", "trial": 1}
+
+def run_metrics(tables, logs, **changed):
+    """Metrics of a run of MEMIT under the corrected preset, or what is changed of it."""
+    scoring = replace(CORRECTED_SCORING, **changed)
+    run = RunKey("d", "m", "MEMIT", 1)
+    return M.run_metrics(tables, logs, run=run, scoring=scoring, sequential=False)
 
 
 def run_tables():
@@ -405,7 +418,7 @@ def run_tables():
 def test_run_metrics_rows_and_columns():
     before, after = run_tables()
     logs = {1: edits([1.0, 2.0], [11.0, 22.0]), 2: edits([1.0, 1.0], [1.5, 1.5])}
-    got = M.run_metrics({0: before, 1: after, 2: after}, logs, **RUN)
+    got = run_metrics({0: before, 1: after, 2: after}, logs)
     assert tuple(got.columns) == M.COLUMNS
     assert got["k"].tolist() == [0, 1, 2] and got["n_requests"].tolist() == [2, 2, 2]
     assert got["eff_acc"].tolist() == [0, 0.5, 0.5]
@@ -418,13 +431,13 @@ def test_run_metrics_rows_and_columns():
     assert got.loc[0, ["spec_acc", "score_acc", "p_bar", "dp", "dp2"]].isna().all()
     assert got["dp"].tolist()[1:] == [15.0, 0.5]
     assert math.isnan(got["dp2"][1]) and got["dp2"][2] == 15.0
-    legacy = M.run_metrics({0: before, 1: after}, logs, perplexity="legacy", **RUN)
+    legacy = run_metrics({0: before, 1: after}, logs, perplexity="legacy")
     assert legacy["p_hat"].tolist() == [50.0, 8.25]
 
 
 def test_dp_is_the_difference_of_means_not_the_mean_difference():
     before, after = run_tables()
-    got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 5.0], [5.0, 1.0])}, **RUN)
+    got = run_metrics({0: before, 1: after}, {1: edits([1.0, 5.0], [5.0, 1.0])})
     assert got["dp"][1] == 0
 
 
@@ -448,7 +461,7 @@ def test_distance_of_perplexities():
 
 def test_collapse_is_infinite_and_never_missing():
     before, after = run_tables()
-    got = M.run_metrics({0: before, 1: after}, {1: edits([1.0, 1.0], [1.0, math.nan])}, **RUN)
+    got = run_metrics({0: before, 1: after}, {1: edits([1.0, 1.0], [1.0, math.nan])})
     assert got["p_hat"][1] == math.inf and got["dp"][1] == math.inf
     assert pd.isna(A.pick_table(got, Rule("trial"))["proposed"][0])
 
@@ -456,7 +469,7 @@ def test_collapse_is_infinite_and_never_missing():
 def test_iterations_after_the_stop_are_left_out():
     before, after = run_tables()
     logs = {1: edits([1.0, 1.0], [1.0, 1.0]), 2: edits([1.0, 1.0], [1.0, 1.0]).iloc[:0]}
-    got = M.run_metrics({0: before, 1: after, 2: after.iloc[:0]}, logs, **RUN)
+    got = run_metrics({0: before, 1: after, 2: after.iloc[:0]}, logs)
     assert got["k"].tolist() == [0, 1]
 
 
@@ -469,8 +482,8 @@ def test_rounding_specificity_first_moves_the_score():
     changed.at[where, "argmax"] = [9]
     changed.at[0, "argmax"] = [5]
     logs = {1: edits([1.0, 1.0], [1.0, 1.0])}
-    exact = M.run_metrics({0: before, 1: changed}, logs, **RUN)
-    rounded = M.run_metrics({0: before, 1: changed}, logs, round_specificity=2, **RUN)
+    exact = run_metrics({0: before, 1: changed}, logs)
+    rounded = run_metrics({0: before, 1: changed}, logs, round_specificity=2)
     assert exact["spec_acc"][1] == pytest.approx(2 / 3) and rounded["spec_acc"][1] == 0.67
 
 
@@ -479,7 +492,7 @@ def test_a_broken_chain_is_refused(ks):
     before, after = run_tables()
     logs = {k: edits([1.0, 1.0], [1.0, 1.0]) for k in ks}
     with pytest.raises(ValueError, match="d/m/MEMIT/trial1"):
-        M.run_metrics({k: after for k in ks}, logs, **RUN)
+        run_metrics({k: after for k in ks}, logs)
 
 
 # ---- many runs
@@ -531,7 +544,7 @@ def test_picks_are_per_run_and_nullable():
 
 def test_by_iteration_carries_stopped_trials_forward():
     frame = pd.concat([run_frame([9.0, 0.5]), run_frame([9.0, 7.0, 5.0, 0.1], trial=2)])
-    got = A.by_iteration(frame)
+    got = A.by_iteration(frame, averaging(TRIAL))
     assert got["k"].tolist() == [0, 1, 2, 3, 4]
     assert got["n_stopped"].tolist() == [0, 0, 0, 1, 1]
     assert got["n_trials"].tolist() == [2] * 5
@@ -550,14 +563,14 @@ def test_at_stop_takes_each_trials_own_stop():
             run_frame([9.0, 7.0], trial=1, method="PMET"),
         ]
     )
-    got = A.at_stop(frame, Rule("trial")).set_index("method")
+    got = A.at_stop(frame, averaging(Rule("trial"))).set_index("method")
     assert got.loc["MEMIT", "k_text"] == "2–4" and got.loc["MEMIT", "k"] == 3
     assert got.loc["MEMIT", "eff_acc"] == pytest.approx((0.2 + 0.4) / 2)
     assert got.loc["MEMIT", "met"] and not got.loc["PMET", "met"]
     assert got.loc["PMET", "k_text"] == "2" and got.loc["PMET", "dp"] == 7.0
     assert math.isnan(got.loc["PMET", "eff_acc_sd"])
     # On trial means the rule is met later: (0.4 + 5) / 2 > 1, (0.4 + 0.1) / 2 <= 1.
-    mean = A.at_stop(frame, Rule("mean")).set_index("method")
+    mean = A.at_stop(frame, averaging(Rule("mean"))).set_index("method")
     assert mean.loc["MEMIT", "k_text"] == "4" and mean.loc["MEMIT", "met"]
     assert mean.loc["PMET", "k_text"] == "2" and not mean.loc["PMET", "met"]
 
@@ -565,7 +578,7 @@ def test_at_stop_takes_each_trials_own_stop():
 def test_infinite_values_stay_infinite_over_trials():
     frame = pd.concat([run_frame([9.0, math.inf]), run_frame([9.0, 7.0], trial=2)])
     frame.loc[(frame["k"] == 2) & (frame["trial"] == 1), "me_ppl"] = math.inf
-    got = A.by_iteration(frame).set_index("k")
+    got = A.by_iteration(frame, averaging(TRIAL)).set_index("k")
     assert got.loc[2, "dp"] == math.inf and got.loc[2, "me_ppl"] == math.inf
 
 
@@ -583,13 +596,13 @@ def test_the_difference_of_a_row_is_that_of_its_own_means():
     """SPEC C.2: the printed |dp| is |p_hat - p_bar| of the same row, whatever the trials' signs."""
     pairs = {1: (1e5, 8.372e5), 2: (1e5, 8.37e5), 3: (9e5, 1.63e5)}
     frame = pd.concat(with_p(trial, pair, (1.0, 2.0 + trial)) for trial, pair in pairs.items())
-    rows = A.by_iteration(frame).set_index("k")
+    rows = A.by_iteration(frame, averaging(TRIAL)).set_index("k")
     own = [abs(p_hat - p_bar) for p_bar, p_hat in pairs.values()]
     assert rows.loc[1, "dp"] == abs(rows.loc[1, "p_hat"] - rows.loc[1, "p_bar"]) < np.mean(own) / 2
     assert rows.loc[1, "dp_sd"] == pytest.approx(np.std(own, ddof=1))
     assert rows.loc[2, "dp2"] == pytest.approx(abs(rows.loc[2, "p_hat"] - rows.loc[1, "p_hat"]))
     assert math.isnan(rows.loc[1, "dp2"])  # the change from the unedited model is none
-    stop = A.at_stop(frame, Rule("trial", 1e6)).iloc[0]
+    stop = A.at_stop(frame, averaging(Rule("trial", 1e6))).iloc[0]
     assert stop["k"] == 1 and stop["dp"] == rows.loc[1, "dp"]
 
 
@@ -602,12 +615,12 @@ def test_the_change_of_a_row_is_that_of_its_own_means():
             with_p(3, (1, 50), (1, 51)),
         ]
     )
-    rows = A.by_iteration(frame).set_index("k")
+    rows = A.by_iteration(frame, averaging(TRIAL)).set_index("k")
     assert rows.loc[2, "dp2"] == pytest.approx(1 / 3)
     assert rows.loc[2, "dp2_sd"] == pytest.approx(np.std([10, 10, 1], ddof=1))
     assert rows.loc[3, "dp2"] == pytest.approx(58.5 / 3)
     # At their own last iterations, 3, 2 and 2, each against its own iteration before.
-    stop = A.at_stop(frame, Rule("trial", 0.6)).iloc[0]
+    stop = A.at_stop(frame, averaging(Rule("trial", 0.6))).iloc[0]
     before, after = np.mean([60, 50, 50]), np.mean([1.5, 40, 51])
     assert stop["k_text"] == "2–3" and stop["dp2"] == pytest.approx(abs(after - before))
 
@@ -617,7 +630,7 @@ def test_no_trial_is_left_out_of_a_mean():
     frame.loc[(frame["trial"] == 2) & (frame["k"] == 2), ["p_hat", "dp", "dp2"]] = math.nan
     frame.loc[(frame["trial"] == 2) & (frame["k"] == 2), "me_ppl"] = math.inf
     frame.loc[(frame["trial"] == 1) & (frame["k"] == 1), "gen_acc"] = math.nan
-    rows = A.by_iteration(frame).set_index("k")
+    rows = A.by_iteration(frame, averaging(TRIAL)).set_index("k")
     assert rows.loc[2, ["p_hat", "dp", "dp2", "p_hat_sd", "dp_sd"]].isna().all()
     assert rows.loc[2, "me_ppl"] == math.inf and rows.loc[2, "p_bar"] == 1
     assert math.isnan(rows.loc[1, "gen_acc"]) and rows.loc[1, "eff_acc"] == pytest.approx(0.1)
@@ -632,29 +645,37 @@ def test_trial_aggregations_differ_as_named():
         rows.append(frame)
     frame = pd.concat(rows)
 
-    def score(**options):
-        return A.by_iteration(frame, **options).set_index("k").loc[1, ["score_acc", "eff_acc"]]
+    def score(k=1, **options):
+        return A.by_iteration(frame, averaging(TRIAL, **options)).set_index("k").loc[k]
 
     assert score()["score_acc"] == pytest.approx(np.mean([0.354, 0.798, 0.668]))
     rounded = score(trial_agg="mean_of_rounded_scores")
     assert rounded["score_acc"] == pytest.approx(np.mean([0.35, 0.80, 0.67]))
     assert rounded["eff_acc"] == pytest.approx(np.mean([0.904, 1.0, 0.5]))
     means = np.mean([p[:3] for p in parts], axis=0)
-    assert score(trial_agg="hm_of_means")["score_acc"] == pytest.approx(M.harmonic_mean(means))
+    of_means = score(trial_agg="hm_of_means")["score_acc"]
+    assert of_means == pytest.approx(M.harmonic_mean(means, "keep"))
     assert score(round_per_trial=2)["eff_acc"] == pytest.approx(np.mean([0.90, 1.0, 0.5]))
-    undefined = A.by_iteration(frame, trial_agg="hm_of_means").set_index("k").loc[0, "score_acc"]
-    assert math.isnan(undefined)
-    with pytest.raises(ValueError, match="trial_agg"):
-        A.by_iteration(frame, trial_agg="median")
+    assert math.isnan(score(k=0, trial_agg="hm_of_means")["score_acc"])
+    with pytest.raises(ValueError, match="trial_agg: 'median'"):
+        averaging(TRIAL, trial_agg="median")
+    with pytest.raises(ValueError, match="zeros: 'none'"):
+        averaging(TRIAL, zeros="none")
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_carrying_forward_ends_at_the_last_rows(lengths):
     frame = pd.concat([run_frame([2.0] * n, trial=t) for t, n in enumerate(lengths)])
-    last = A.by_iteration(frame).iloc[-1]
+    last = A.by_iteration(frame, averaging(TRIAL)).iloc[-1]
     assert last["k"] == max(lengths)
     assert last["eff_acc"] == pytest.approx(np.mean(lengths) / 10)
     assert last["n_stopped"] == sum(n < max(lengths) for n in lengths)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "success", "zeros", "perplexity"])
+def test_an_unknown_switch_is_named(name):
+    with pytest.raises(ValueError, match=f"{name}: 'none' is none of"):
+        replace(CORRECTED_SCORING, **{name: "none"})
 
 
 # ---- the layer

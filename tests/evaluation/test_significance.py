@@ -27,19 +27,23 @@ from modeledit.evaluation.metrics import (
 from modeledit.evaluation.request_values import read_requests
 from modeledit.presentation.wording import note
 from modeledit.study.stopping import Rule
+from tests.presets import averaging
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 TRIAL = Rule("trial")
+MEANS = averaging(TRIAL)
 
 
-def intervals(requests, metrics, rule=TRIAL, **options):
-    return S.intervals(requests, metrics, rule=rule, **options)
+def intervals(requests, metrics, *, zeros="keep", **often):
+    resampling = R.Resampling(**often)
+    return S.intervals(requests, metrics, rule=TRIAL, zeros=zeros, resampling=resampling)
 
 
-def differences(requests, metrics, rule=TRIAL, **options):
-    return S.differences(requests, metrics, rule=rule, **options)
+def differences(requests, metrics, *, zeros="keep", **often):
+    resampling = R.Resampling(**often)
+    return S.differences(requests, metrics, rule=TRIAL, zeros=zeros, resampling=resampling)
 
 
 def run(values, dp, *, dataset="facts", model="small", method="MEMIT", trial=1, zeros="keep"):
@@ -148,11 +152,11 @@ def test_a_score_is_tested_by_exchanging_whole_edits():
     for bits in np.ndindex(2, 2, 2):
         swap = np.array([*bits, 0], dtype=bool)[:, None]
         sides = [np.where(swap, x, y).mean(axis=0)[[0, 2, 4]] for x, y in ((a, b), (b, a))]
-        extreme.append(abs(harmonic_mean(sides[0]) - harmonic_mean(sides[1])))
+        extreme.append(abs(harmonic_mean(sides[0], "keep") - harmonic_mean(sides[1], "keep")))
     want = np.mean(np.array(extreme) >= extreme[0] - 1e-9)
     got = compare(a, b).loc["score_acc"]
     assert got["p"] == pytest.approx(want) and got["n"] == 4
-    assert got["difference"] == pytest.approx(1 - harmonic_mean([0.75] * 3))
+    assert got["difference"] == pytest.approx(1 - harmonic_mean([0.75] * 3, "keep"))
 
 
 # ---- simulation
@@ -161,7 +165,7 @@ def test_a_score_is_tested_by_exchanging_whole_edits():
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     truth = np.array([0.8, 0.8, 0.5, 0.5, 0.7, 0.7])
-    score = harmonic_mean(truth[[0, 2, 4]])
+    score = harmonic_mean(truth[[0, 2, 4]], "keep")
     inside, repeats = np.zeros(2), 200
     for seed in range(repeats):
         trials = [(rng.random((60, 6)) < truth).astype(float) for _ in range(2)]
@@ -254,7 +258,10 @@ def test_means_are_those_of_the_tables():
     rng = np.random.default_rng(4)
     requests, metrics = study(rng)
     got = intervals(requests, metrics, seed=1, resamples=50)
-    for at, table in (("iteration", by_iteration(metrics)), ("stop", at_stop(metrics, TRIAL))):
+    for at, table in (
+        ("iteration", by_iteration(metrics, MEANS)),
+        ("stop", at_stop(metrics, MEANS)),
+    ):
         rows = got[got["at"] == at].set_index(["method", "k", "metric", "kind"])
         for _, line in table.iterrows():
             for metric in ("eff_acc", "spec_succ", "score_acc", "me_ppl", "dp"):
@@ -293,7 +300,7 @@ def test_intervals_of_differences_are_of_the_signed_ones():
         got = intervals(requests, metrics, seed=1, resamples=20)
         row = got.query("method == 'NA_MEMIT' and at == 'iteration' and k == 1")
         row = row.set_index("metric").loc["dp"]
-        rows = by_iteration(metrics).query("method == 'NA_MEMIT' and k == 1")
+        rows = by_iteration(metrics, MEANS).query("method == 'NA_MEMIT' and k == 1")
         assert row["mean"] == pytest.approx(abs(np.mean(gaps))) == rows["dp"].item()
         ends = sorted(np.abs(want))
         assert (row["low"], row["high"]) == pytest.approx(
@@ -337,7 +344,7 @@ def test_each_trial_is_compared_at_its_own_stop():
         "MEMIT",
         "2–3",
     ]
-    stops = at_stop(metrics, TRIAL).set_index("method")["eff_acc"]
+    stops = at_stop(metrics, MEANS).set_index("method")["eff_acc"]
     assert first.loc[("neighbor", "NA_MEMIT"), "mean_b"] == pytest.approx(stops["MEMIT"])
     assert first.loc[("neighbor", "NA_MEMIT"), "mean_a"] == pytest.approx(stops["NA_MEMIT"])
 
@@ -454,7 +461,7 @@ def write(folder, requests, metrics):
     """The files of each run as the workflow lays them out; returns their paths."""
     paths = []
     for (dataset, model, method, trial), frame in requests.groupby(list(RUN)):
-        path = folder / dataset / model / method / f"trial{trial}" / "requests.parquet"
+        path = folder / dataset / model / method / f"trial{trial}" / "request_metrics.parquet"
         path.parent.mkdir(parents=True)
         frame.drop(columns=list(RUN)).to_parquet(path, index=False)
         paths.append(str(path))
@@ -478,12 +485,12 @@ def test_requests_and_edits_are_read_by_their_paths(tmp_path):
     hit = joined.query("request == 3 and k == 1 and trial == 1 and method == 'MEMIT'")
     assert hit["p_bar"].tolist() == [1.5]
 
-    elsewhere = tmp_path / "requests.parquet"
+    elsewhere = tmp_path / "request_metrics.parquet"
     requests.to_parquet(elsewhere)
     with pytest.raises(ValueError, match="<dataset>/<model>/<method>/trial<t>"):
         read_requests([elsewhere])
     requests.drop(columns="gen_acc").to_parquet(paths[0])
-    with pytest.raises(ValueError, match=r"requests.parquet: missing columns \['gen_acc'\]"):
+    with pytest.raises(ValueError, match=r"request_metrics.parquet: missing columns \['gen_acc'\]"):
         read_requests(paths)
 
 

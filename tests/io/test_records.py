@@ -1,11 +1,13 @@
 """What jobs write of themselves: hardware.json and prepared.json, whole or refused by name."""
 
+from dataclasses import asdict
+
 import pytest
 
 from modeledit.io.files import read_json, write_json
 from modeledit.io.hardware import Hardware, read_hardware, write_hardware
 from modeledit.io.matrices import StateError
-from modeledit.io.prepared import FILE, PreparedModel, read_prepared, write_prepared
+from modeledit.io.prepared import FILE, Agreement, PreparedModel, read_prepared, write_prepared
 
 USED = Hardware(device="CPU", seconds=1.5, peak_device_gb=None, peak_host_gb=0.3, energy_kwh=None)
 PREPARED = PreparedModel(
@@ -13,6 +15,8 @@ PREPARED = PreparedModel(
     origin_sha256=None,
     weights_sha256="ab",
     tokenizer_sha256="cd",
+    files_sha256={"config.json": "ef"},
+    agreement=Agreement(12, 1e-5),
     parameters=7,
     transformers="5.0",
 )
@@ -41,7 +45,7 @@ def test_another_file_is_not_what_a_job_used(tmp_path, value):
 def test_a_prepared_model_comes_back(tmp_path):
     write_prepared(tmp_path / "tiny", PREPARED)
     assert read_prepared(tmp_path / "tiny") == PREPARED
-    assert read_json(tmp_path / "tiny" / FILE) == vars(PREPARED)
+    assert read_json(tmp_path / "tiny" / FILE) == asdict(PREPARED)
 
 
 def test_a_folder_without_the_record_is_named(tmp_path):
@@ -50,6 +54,6 @@ def test_a_folder_without_the_record_is_named(tmp_path):
 
 
 def test_a_record_of_something_else_is_named(tmp_path):
-    write_json(tmp_path / FILE, vars(PREPARED) | {"origin": "x", "more": 1})
+    write_json(tmp_path / FILE, asdict(PREPARED) | {"origin": "x", "more": 1})
     with pytest.raises(StateError, match=f"{FILE}: .*weights_sha256.*delete {tmp_path}"):
         read_prepared(tmp_path)

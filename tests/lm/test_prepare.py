@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,10 +16,12 @@ from huggingface_hub import constants
 
 from modeledit.fetch.hub import HubError, fetch_model
 from modeledit.io.files import file_digest, read_json
+from modeledit.io.prepared import file_digests, read_prepared, weights_digest
 from modeledit.lm.model import ModelError, load_model
-from modeledit.lm.prepare import prepare_folder, weights_digest
+from modeledit.lm.prepare import prepare_folder
 from modeledit.study.checks import check_model
 from modeledit.study.config import described_model
+from modeledit.study.models import ModelShape
 from tests.reference.models import tiny_gpt2, tiny_gptj, tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +93,7 @@ TINY = {"gpt2": (tiny_gpt2, 128), "gptj": (tiny_gptj, 128), "llama": (tiny_llama
 
 
 def described(family):
-    return {"family": family, "depth": 5, "width": 32, "mlp_width": TINY[family][1]}
+    return ModelShape(family=family, depth=5, width=32, mlp_width=TINY[family][1])
 
 
 def write_origin(folder, family="llama", weights="safetensors", **options):
@@ -109,10 +112,10 @@ def write_origin(folder, family="llama", weights="safetensors", **options):
 def test_the_described_model_is_prepared(tmp_path, family):
     origin = write_origin(tmp_path / "origin", family)
     record = prepare_folder(origin, tmp_path / "made", described(family))
-    assert read_json(tmp_path / "made" / "prepared.json") == record
-    assert record["weights_sha256"] == file_digest(tmp_path / "made" / "model.safetensors")
+    assert read_prepared(tmp_path / "made") == record
+    assert record.weights_sha256 == file_digest(tmp_path / "made" / "model.safetensors")
     model, _ = load_model(tmp_path / "made")
-    assert record["parameters"] == model.model.num_parameters()
+    assert record.parameters == model.model.num_parameters()
     expected = TINY[family][0]().state_dict()
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
@@ -123,10 +126,11 @@ def test_the_described_model_is_prepared(tmp_path, family):
 def test_another_model_than_the_described_one_is_refused(tmp_path, family, field):
     origin = write_origin(tmp_path / "origin", family)
     right = described(family)
-    wrong = "mistral" if field == "family" else right[field] + 1
+    known = getattr(right, field)
+    wrong = "mistral" if field == "family" else known + 1
     with pytest.raises(ModelError) as error:
-        prepare_folder(origin, tmp_path / "made", right | {field: wrong})
-    said = f"{field}: the description says {wrong}, the model has {right[field]}"
+        prepare_folder(origin, tmp_path / "made", replace(right, **{field: wrong}))
+    said = f"{field}: the description says {wrong}, the model has {known}"
     assert str(error.value) == f"{origin}: {said}"
     assert not (tmp_path / "made").exists()
 
@@ -149,12 +153,16 @@ def test_the_digest_covers_every_shard(tmp_path):
     again = write_origin(tmp_path / "again", max_shard_size="50KB")
     names = sorted(path.name for path in shards.glob("model*.safetensors"))
     assert len(names) > 2
-    assert weights_digest(whole) == file_digest(whole / "model.safetensors")
-    assert weights_digest(shards) == weights_digest(again) != weights_digest(whole)
+    assert weights_digest(file_digests(whole)) == file_digest(whole / "model.safetensors")
+    assert (
+        weights_digest(file_digests(shards))
+        == weights_digest(file_digests(again))
+        != weights_digest(file_digests(whole))
+    )
     shutil.copy(shards / names[0], again / names[1])
-    assert weights_digest(shards) != weights_digest(again)
+    assert weights_digest(file_digests(shards)) != weights_digest(file_digests(again))
     made = [prepare_folder(origin, tmp_path / f"made-{origin.name}") for origin in (whole, shards)]
-    assert made[0]["weights_sha256"] == made[1]["weights_sha256"]
+    assert made[0].weights_sha256 == made[1].weights_sha256
 
 
 @pytest.mark.parametrize("family", TINY)
@@ -163,8 +171,8 @@ def test_torch_weights_give_the_same_model(tmp_path, family):
     torch_origin = write_origin(tmp_path / "torch", family, "torch")
     expected = prepare_folder(safe, tmp_path / "made-safe")
     record = prepare_folder(torch_origin, tmp_path / "made-torch", described(family), "torch")
-    assert record["weights_sha256"] == expected["weights_sha256"]
-    with pytest.raises(OSError, match="safetensors"):  # only where the description says so
+    assert record.weights_sha256 == expected.weights_sha256
+    with pytest.raises(ModelError, match="say 'weights: torch'"):
         prepare_folder(torch_origin, tmp_path / "made")
 
 

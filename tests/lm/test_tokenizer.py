@@ -96,7 +96,7 @@ def test_a_prepared_model_keeps_its_tokenizer(real_model, real_folder, tmp_path,
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (origin / name).write_bytes((real_folder / name).read_bytes())
     record = prepare_folder(origin, made)
-    assert record["tokenizer_sha256"]
+    assert record.tokenizer_sha256
     processor = SentencePieceProcessor(model_file=str(real_model))
     for tokenizer in (load_tokenizer(made), AutoTokenizer.from_pretrained(made)):
         for text in PROBES:

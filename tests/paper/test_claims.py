@@ -13,6 +13,7 @@ from modeledit.paper import claims as C
 from modeledit.paper import judging as V
 from modeledit.paper.published import as_metrics
 from modeledit.study.stopping import Rule
+from tests.presets import averaging
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {claim.id: claim for claim in C.CLAIMS}
@@ -22,8 +23,9 @@ GOOD, LATE, NEVER = [9, 0.5], [9, 8, 7, 6, 5, 0.5], [9, 8, 7]
 TRIAL = Rule("trial")
 
 
-def check(claim, metrics, requests=None, rule=TRIAL, **options):
-    return CLAIMS[claim].check(metrics, requests, rule=rule, **options)
+def check(claim, metrics, requests=None, rule=TRIAL, names=None):
+    data = V.Data(metrics, requests, averaging=averaging(rule), names=names)
+    return CLAIMS[claim].verdict(data)
 
 
 def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=None, p_bar=1.0,
@@ -45,7 +47,7 @@ def run(method="MEMIT", eff=(0.5, 0.9), gen=0.5, spec=0.5, *, dp=GOOD, p_hat=Non
         if k:
             values = [columns[name][k - 1] for name in ("eff", "gen", "spec")]
             row |= dict(zip(("eff_acc", "gen_acc", "spec_acc"), values, strict=True))
-            row |= {"score_acc": harmonic_mean(values), "p_bar": series(p_bar)[k - 1]}
+            row |= {"score_acc": harmonic_mean(values, "keep"), "p_bar": series(p_bar)[k - 1]}
             row |= {"dp": dp[k - 1]}
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -329,7 +331,7 @@ def test_epsilon_moves_the_stop():
 
 @pytest.fixture(scope="module")
 def printed():
-    return V.Data(as_metrics([6, 7, 8, 9]), rule=Rule("mean"))
+    return V.Data(as_metrics([6, 7, 8, 9]), averaging=averaging(Rule("mean")))
 
 
 def test_what_is_known_about_the_papers_own_rows(printed):
@@ -391,14 +393,16 @@ def test_monotonic_decrease_stops_gpt_j_pmet_too_early():
 
 def test_models_of_the_paper_small_ones_and_printed_rows_are_judged_apart():
     metrics = pd.concat([run(**UP), run(model="tiny", **DOWN)], ignore_index=True)
-    got = C.check_claims(metrics, rule=TRIAL, small=["tiny"], printed=as_metrics([6]))
+    got = C.check_claims(
+        metrics, averaging=averaging(TRIAL), small=["tiny"], printed=as_metrics([6])
+    )
     assert list(got) == list(C.COLUMNS) and len(got) == 3 * len(C.CLAIMS)
     rises = got[got["id"] == "score-rises"].set_index("scope")
     assert rises.loc[C.PAPER_MODELS, "verdict"] == HOLDS
     assert rises.loc[C.SMALL_MODELS, "verdict"] == FAILS
     assert rises.loc[C.PRINTED, "evidence"].startswith("5 of 9.")
-    assert set(C.check_claims(metrics, rule=TRIAL)["scope"]) == {C.PAPER_MODELS}
-    nothing = C.check_claims(metrics[:0], rule=TRIAL)
+    assert set(C.check_claims(metrics, averaging=averaging(TRIAL))["scope"]) == {C.PAPER_MODELS}
+    nothing = C.check_claims(metrics[:0], averaging=averaging(TRIAL))
     assert set(nothing["verdict"]) == {NOT_RUN} and len(nothing) == len(C.CLAIMS)
 
 
@@ -415,12 +419,12 @@ def test_the_script_writes_the_table(tmp_path):
         path.parent.mkdir(parents=True)
         log = pd.DataFrame({"request": range(4), "p_bar": 1.0, "p_hat": [9.0, 9.0, 1.0, 1.0]})
         log.assign(p_hat=log["p_hat"] if k == 1 else 1.0).to_parquet(path)
-    requests.drop(columns=list(RUN)).to_parquet(folder / "requests.parquet")
+    requests.drop(columns=list(RUN)).to_parquet(folder / "request_metrics.parquet")
     run().to_csv(tmp_path / "metrics.csv", index=False)
     job = SimpleNamespace(
         input=Files(
             metrics=str(tmp_path / "metrics.csv"),
-            requests=[str(folder / "requests.parquet")],
+            requests=[str(folder / "request_metrics.parquet")],
             edits=[str(folder / f"iter{k}" / "edits.parquet") for k in (1, 2)],
             tables=str(ROOT / "workflow" / "published" / "tables.csv"),
         ),

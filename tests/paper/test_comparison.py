@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from modeledit.evaluation import metrics as M
 from modeledit.paper import comparison as C
 from modeledit.paper import published
+from modeledit.study.stopping import Rule
+from tests.presets import averaging
 
 CF, ELIGIBLE, ZSRE = "counterfact", "counterfact-eligible", "zsre"
 XL, GPT_J, LLAMA = "gpt2-xl", "gpt-j-6b", "llama-2-7b"
@@ -27,9 +29,10 @@ def theirs():
     return metrics.assign(n_requests=metrics["n_requests"].fillna(1000))
 
 
-def compared(metrics, printed=PRINTED, **options):
+def compared(metrics, printed=PRINTED, epsilon=1.0, round_per_trial=None, **options):
     comparable = options.pop("comparable", {XL: True, GPT_J: True, LLAMA: True})
-    return C.compare(metrics, printed, SUSPECTS, comparable=comparable, **options)
+    means = averaging(Rule("trial", epsilon), round_per_trial=round_per_trial)
+    return C.compare(metrics, printed, SUSPECTS, comparable=comparable, averaging=means, **options)
 
 
 def cell(frame, table, model, method, k, metric, dataset=CF):

@@ -15,6 +15,7 @@ from modeledit.evaluation import metrics as M
 from modeledit.paper import published
 from modeledit.presentation import tables, typesetting
 from modeledit.study.stopping import Rule
+from tests.presets import averaging
 
 ORIGINAL = Path(__file__).resolve().parents[3] / "shared" / "published_tables.json"
 MODELS = {
@@ -301,7 +302,8 @@ MEAN = Rule("mean")
 def built(name, source, dataset, shown=None):
     metrics = published.as_metrics(source)
     models = [m for m in MODELS.values() if m in set(metrics["model"])]
-    return tables.build(name, metrics, dataset=dataset, models=models, rule=MEAN, shown=shown)
+    selection = tables.Selection(dataset, models, shown=shown or {})
+    return tables.build(name, metrics, selection, averaging(MEAN), tables.Words(dataset))
 
 
 def html_cells(table):

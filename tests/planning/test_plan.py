@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from modeledit.data.record_files import count_records
 from modeledit.editing.covariance import factorize
 from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
@@ -66,11 +67,13 @@ def merged(*layers):
 
 
 def default(**changes):
-    return load_settings(merged(read("config.yaml"), changes), ROOT)
+    return load_settings(merged(read("config.yaml"), changes), ROOT, count_records)
 
 
 def paper(**changes):
-    return load_settings(merged(read("config.yaml"), read("paper.yaml"), changes), ROOT)
+    return load_settings(
+        merged(read("config.yaml"), read("paper.yaml"), changes), ROOT, count_records
+    )
 
 
 def chains_of(study, requests=None, **state):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from modeledit.data.record_files import count_records
 from modeledit.planning import memory
 from modeledit.planning.resources import SNAKEMAKE_MB, JobResources
 from modeledit.study.config import load_settings
@@ -10,7 +11,7 @@ from tests.study.test_config import MODEL, ROOT, changed
 
 
 def resources(has_driver=False, **compute):
-    return JobResources(load_settings(changed(compute=compute), ROOT), has_driver)
+    return JobResources(load_settings(changed(compute=compute), ROOT, count_records), has_driver)
 
 
 @pytest.mark.parametrize(

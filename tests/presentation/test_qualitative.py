@@ -15,6 +15,7 @@ from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, write_req
 from modeledit.evaluation.metrics import COLUMNS
 from modeledit.presentation.figures import qualitative as P
 from modeledit.presentation.figures.style import STYLE
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 
 ROW = ("request", "kind", "index", "object", "token_ids", "logprobs", "argmax")
@@ -267,7 +268,7 @@ def chain(tmp_path):
 def test_a_run_is_shown_after_one_iteration_and_at_its_stop(chain, dp, headings):
     _, paths = chain
     metrics = pd.concat([metrics_of("M", dp), metrics_of("M", [0.1], trial=2)])
-    found = P.run_stages(metrics, ("geography", "tiny", "M", 1), paths, Rule("trial"))
+    found = P.run_stages(metrics, RunKey("geography", "tiny", "M", 1), paths, Rule("trial"))
     assert [stage.heading for stage in found] == headings
     assert all(not stage.scores.empty for stage in found)
 
@@ -281,7 +282,7 @@ def test_under_mean_a_run_is_shown_where_its_trials_stop_together(chain, trial, 
         metrics_of("M", dp, trial=t).assign(p_bar=1.0, p_hat=[1.0, *(1.0 + d for d in dp)])
         for t, dp in gaps.items()
     )
-    found = P.run_stages(metrics, ("geography", "tiny", "M", trial), paths, Rule("mean"))
+    found = P.run_stages(metrics, RunKey("geography", "tiny", "M", trial), paths, Rule("mean"))
     assert found[-1].heading == f"M\nk = {k}, stop"
 
 
@@ -289,9 +290,9 @@ def test_metrics_of_another_run_are_refused(chain):
     _, paths = chain
     metrics = metrics_of("M", (9.0, 2.0, 0.4))
     with pytest.raises(ValueError, match="geography/tiny/N/1"):
-        P.run_stages(metrics, ("geography", "tiny", "N", 1), paths, Rule("trial"))
+        P.run_stages(metrics, RunKey("geography", "tiny", "N", 1), paths, Rule("trial"))
     with pytest.raises(ValueError, match="up to k = 3, its scores to k = 2"):
-        P.run_stages(metrics, ("geography", "tiny", "M", 1), paths[:2], Rule("trial"))
+        P.run_stages(metrics, RunKey("geography", "tiny", "M", 1), paths[:2], Rule("trial"))
 
 
 def test_older_scores_name_the_file_and_the_way_out(tmp_path):

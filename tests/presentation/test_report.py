@@ -18,11 +18,13 @@ from modeledit.evaluation.metrics import request_metrics
 from modeledit.paper import comparison
 from modeledit.presentation import report as R
 from modeledit.presentation import single_edits as D
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
+from tests.presets import CORRECTED
 from tests.tables import edits_of
 
-SWITCHES = {"accuracy": "exact", "success": "sum"}
+SWITCHES = CORRECTED
 
 
 class Page(HTMLParser):
@@ -71,8 +73,13 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(sources):
-    return Page(R.render(sources))
+def html(sources):
+    return R.render(sources)
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
 
 
 # ---- The page
@@ -128,8 +135,8 @@ def test_tables_figures_and_claims_are_in_it(page, sources):
     assert base64.b64decode(csv.split(",")[1]) == sources.tables[0].with_suffix(".csv").read_bytes()
 
 
-def test_the_same_files_give_the_same_bytes(sources):
-    assert R.render(sources) == R.render(sources)
+def test_the_same_files_give_the_same_bytes(sources, html):
+    assert R.render(sources) == html
 
 
 def test_what_was_not_made_is_said(sources):
@@ -162,13 +169,13 @@ def test_lists_without_rows(sources, tmp_path):
     assert page.text.count("Not run: ") == 1  # the jobs
 
 
-def test_a_partial_study_says_so(sources, tmp_path):
+def test_a_partial_study_says_so(sources, page, tmp_path):
     whole = R.yaml.safe_load(sources.config.read_text(encoding="utf-8"))
     whole["config"]["partial"] = True
     path = tmp_path / "config.yaml"
     path.write_text(R.yaml.safe_dump(whole), encoding="utf-8")
     assert "may still be running" in Page(R.render(replace(sources, config=path))).text
-    assert "may still be running" not in Page(R.render(sources)).text
+    assert "may still be running" not in page.text
 
 
 def test_a_figure_without_a_record_is_shown(sources, tmp_path):
@@ -182,20 +189,19 @@ def test_a_figure_without_a_record_is_shown(sources, tmp_path):
 
 
 def test_runs_planned_and_done(sources):
-    config = R.yaml.safe_load(sources.config.read_text(encoding="utf-8"))["config"]
+    methods = (*METHODS, "PMET")
+    planned = [RunKey("places-eligible", "tiny", m, t) for m in methods for t in TRIALS]
     metrics = R.read_metrics(sources.metrics)
-    rows = R.run_rows(config, metrics, Rule("trial"))
-    names = [(row["method"], row["trial"]) for row in rows]
-    assert names == [(method, trial) for method in (*METHODS, "PMET") for trial in TRIALS]
-    assert [row["done"] for row in rows] == [2] * 4 + [0] * 2
-    assert rows[0]["proposed"] == rows[0]["k"] == 2 and rows[0]["dp"] == pytest.approx(0.5)
-    assert rows[0]["collapsed"] is False and rows[-1]["k"] is None
+    rows = R.run_rows(planned, metrics, Rule("trial"))
+    names = [(row.method, row.trial) for row in rows]
+    assert names == [(method, trial) for method in methods for trial in TRIALS]
+    assert [row.done for row in rows] == [2] * 4 + [0] * 2
+    assert rows[0].proposed == rows[0].k == 2 and rows[0].dp == pytest.approx(0.5)
+    assert rows[0].collapsed is False and rows[-1].k is None
     # never met: the last iteration stands in
-    row = R.run_rows(config, metrics, Rule("trial", 0.1))[0]
-    assert (row["proposed"], row["k"], row["dp"]) == (None, 2, pytest.approx(0.5))
-    assert R.run_rows(config, None, Rule("trial"))[0]["done"] == 0
-    config["runs"][0]["trials"] = 1
-    assert [row["trial"] for row in R.run_rows(config, metrics, Rule("trial"))] == [1, 1, 1]
+    row = R.run_rows(planned, metrics, Rule("trial", 0.1))[0]
+    assert (row.proposed, row.k, row.dp) == (None, 2, pytest.approx(0.5))
+    assert R.run_rows(planned, None, Rule("trial"))[0].done == 0
 
 
 def test_lists_are_in_percent_and_without_nan(sources):
@@ -218,12 +224,11 @@ def test_infinite_and_missing_values_of_a_list(tmp_path):
     ]
 
 
-def test_verdicts_have_their_tones(sources):
-    text = R.render(sources)
-    assert '<span class="badge good">match</span>' in text
-    assert '<span class="badge fair">holds in part</span>' in text
-    assert '<span class="badge bad">does not hold</span>' in text
-    assert '<span class="badge ">not comparable</span>' in text
+def test_verdicts_have_their_tones(html):
+    assert '<span class="badge good">match</span>' in html
+    assert '<span class="badge fair">holds in part</span>' in html
+    assert '<span class="badge bad">does not hold</span>' in html
+    assert '<span class="badge ">not comparable</span>' in html
     assert set(R.TONES) < {*comparison.VERDICTS, "holds", "holds in part", "does not hold"}
 
 
@@ -366,7 +371,7 @@ def random_scores(seed, own=False):
 @pytest.mark.parametrize("success", ["sum", "mean"])
 def test_cells_say_what_the_metrics_say(own, accuracy, success):
     before, now = random_scores(1, own), random_scores(2, own)
-    switches = {"accuracy": accuracy, "success": success}
+    switches = replace(CORRECTED, accuracy=accuracy, success=success)
     found = D.cells(now, before, switches, D.Numbering())
     wanted = request_metrics(now, before, accuracy, success).set_index("request")
     assert list(found) == ["0", "1", "2", "3"]
@@ -422,14 +427,14 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
         "unedited.parquet": scores,
         "iter1/scores.parquet": scores,
         "iter1/edits.parquet": edits_of([3]),
-        "request_metrics.parquet": request_metrics(scores, scores).assign(k=1),
+        "request_metrics.parquet": request_metrics(scores, scores, "exact", "sum").assign(k=1),
     }.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(path / name)
     (tmp_path / "contexts.json").write_text(json.dumps({"templates": {"10x1": ["{}"]}}))
     files = [tmp_path / name for name in ("requests.jsonl", "contexts.json")]
     run = D.RunFiles(path / "request_metrics.parquet", *files, path / "unedited.parquet")
-    _, blocks = D.build([run], SWITCHES | {"zsre_locality": "pieces"}, {})
+    _, blocks = D.build([run], replace(SWITCHES, zsre_locality="pieces"), {})
     facts = blocks["facts-0"]
     texts = [facts["texts"][where] for where, _ in facts["requests"]["3"][5]]
     assert texts == ["where is it? [token 1]", "where is it? [token 2]"]

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from modeledit.evaluation.metrics import REQUEST_METRICS
+from modeledit.evaluation.resampling import Resampling
 from modeledit.evaluation.significance import differences
 from modeledit.paper.judging import Data
 from modeledit.presentation import tables as T
 from modeledit.presentation.figures import stages as S
 from modeledit.study.stopping import Rule
 from tests.presentation.test_tables import build, frame, rows
+from tests.presets import averaging
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat)
 BOTH = {1: (60, 50, 90, 80.0, 1.1, 100.0), 2: (90, 70, 88, 80.0, 1.05, 10.0)}
@@ -25,7 +27,7 @@ STUDY = {"MEMIT": BOTH, "SPREAD_MEMIT": SPREAD, "OPTIMIZATION_MEMIT": OPTIMIZATI
 
 
 def found(runs, epsilon=1.0, **options):
-    return S.study(frame(runs, **options), "MEMIT", Rule("trial", epsilon))
+    return S.study(frame(runs, **options), "MEMIT", averaging(Rule("trial", epsilon)))
 
 
 def by_name(runs, k=3):
@@ -86,7 +88,7 @@ def test_without_the_whole_method_or_without_any_there_is_nothing_to_share():
 def test_every_model_and_algorithm_has_its_sentence():
     both = STUDY | {"PMET": BOTH, "SPREAD_PMET": SPREAD}
     metrics = pd.concat([frame(both, model="a"), frame(STUDY, model="b")], ignore_index=True)
-    said = S.describe_all(metrics, {"a": "Model A"}, Rule("trial"))
+    said = S.describe_all(metrics, {"a": "Model A"}, averaging(Rule("trial")))
     begin = [sentence.split(",")[0] for sentence in said]
     assert begin == ["MEMIT on Model A", "PMET on Model A", "MEMIT on b"]
 
@@ -111,7 +113,7 @@ def test_no_table_of_the_paper_shows_them(name):
 
 def test_no_claim_and_no_paired_test_is_about_them():
     metrics = frame(STUDY)
-    data = Data(metrics, rule=Rule("trial"))
+    data = Data(metrics, averaging=averaging(Rule("trial")))
     for cells in (data.steps, data.stops, data.courses, data.picks):
         assert {cell[2] for cell in cells} == {"MEMIT"}
     values = pd.DataFrame(
@@ -123,7 +125,8 @@ def test_no_claim_and_no_paired_test_is_about_them():
             for i in range(3)
         ]
     )
-    tested = differences(values, metrics, rule=Rule("trial"), seed=1, resamples=20, exchanges=20)
+    few = Resampling(seed=1, resamples=20, exchanges=20)
+    tested = differences(values, metrics, rule=Rule("trial"), zeros="keep", resampling=few)
     assert set(tested["a"]) == set(tested["b"]) == {"MEMIT"}
 
 

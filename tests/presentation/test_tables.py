@@ -17,6 +17,7 @@ from modeledit.evaluation import metrics as M
 from modeledit.presentation import tables as T
 from modeledit.presentation import typesetting
 from modeledit.study.stopping import Rule, should_continue
+from tests.presets import averaging
 
 # k -> (efficacy, generalization, specificity, ME-PPL, p_bar, p_hat), as percent where fractions
 MEMIT = {1: (79, 22, 75, 58.66, 1.04, 11360.64), 2: (98, 33, 70, 60.5, 1.03, 78.15)}
@@ -39,7 +40,10 @@ def frame(runs, *, model="GPT-2 XL (1.5B)", dataset="geography", trials=1, n=24,
                 row = dict(zip(M.RUN, (dataset, model, method, trial), strict=True))
                 row |= {"k": k, "n_requests": n, "eff_acc": eff, "eff_succ": eff, "gen_acc": gen}
                 row |= {"gen_succ": gen, "spec_acc": spec, "spec_succ": 0.9 if k == 0 else spec}
-                row |= {name: M.harmonic_mean(row[p] for p in of) for name, of in M.SCORES.items()}
+                row |= {
+                    name: M.harmonic_mean([row[p] for p in of], "keep")
+                    for name, of in M.SCORES.items()
+                }
                 row |= {"me_ppl": me_ppl, "p_bar": p_bar, "p_hat": p_hat}
                 row |= {"dp": abs(p_hat - p_bar), "dp2": abs(p_hat - last) if k > 1 else math.nan}
                 last = p_hat
@@ -50,8 +54,12 @@ def frame(runs, *, model="GPT-2 XL (1.5B)", dataset="geography", trials=1, n=24,
 ALL = {"MEMIT": MEMIT, "NA_MEMIT": NA_MEMIT, "PMET": PMET, "ROME": ROME}
 
 
-def build(name, metrics, stop_row="trial", **options):
-    return T.build(name, metrics, rule=Rule(stop_row), **options)
+def build(
+    name, metrics, stop_row="trial", *, dataset, names=None, note="", round_per_trial=None, **chosen
+):
+    means = averaging(Rule(stop_row), round_per_trial=round_per_trial)
+    words = T.Words(dataset, names or {}, note)
+    return T.build(name, metrics, T.Selection(dataset, **chosen), means, words)
 
 
 def rows(table):

@@ -8,7 +8,9 @@ are far from flat, and an error of one position or one row shows in every number
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, trainers
@@ -16,14 +18,22 @@ from tokenizers.models import BPE
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTJConfig,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    OPTConfig,
+    Phi3Config,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from modeledit.study.hyperparameters import SpreadHyperparameters
@@ -163,21 +173,22 @@ def _llama_like(
     layers: int,
     tied: bool,
     vocabulary: int | None = None,
+    **options: object,
 ) -> PreTrainedModel:
     """Grouped-query attention (4 heads, 2 key-value heads), d = 32, d_mlp = 64."""
-    ids = _special_ids()
-    config = kind(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        initializer_range=0.25,
-        tie_word_embeddings=tied,
-        **ids | ({"vocab_size": vocabulary} if vocabulary else {}),
-    )
-    return _build(config, seed, dtype)
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.25,
+        "tie_word_embeddings": tied,
+    }
+    if vocabulary:
+        options |= {"vocab_size": vocabulary}
+    return _build(kind(**sizes | _special_ids() | options), seed, dtype)
 
 
 def tiny_llama(
@@ -185,23 +196,148 @@ def tiny_llama(
     dtype: torch.dtype = torch.float32,
     layers: int = 5,
     vocabulary: int | None = None,
+    **options: object,
 ) -> PreTrainedModel:
     """Llama (RMSNorm, gated MLP, rotary) with a head of its own; `vocabulary` defaults to ours."""
-    return _llama_like(LlamaConfig, seed, dtype, layers, tied=False, vocabulary=vocabulary)
+    return _llama_like(LlamaConfig, seed, dtype, layers, False, vocabulary, **options)
 
 
 def tiny_mistral(
-    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
 ) -> PreTrainedModel:
-    """Mistral: Llama's shape."""
-    return _llama_like(MistralConfig, seed, dtype, layers, tied=False)
+    """Mistral: Llama's shape. Its window is wider than any text unless `options` say otherwise."""
+    return _llama_like(MistralConfig, seed, dtype, layers, tied=False, **options)
 
 
 def tiny_qwen2(
-    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
 ) -> PreTrainedModel:
     """Qwen2: Llama's shape with biases in the attention, and a tied head."""
-    return _llama_like(Qwen2Config, seed, dtype, layers, tied=True)
+    return _llama_like(Qwen2Config, seed, dtype, layers, tied=True, **options)
+
+
+def tiny_qwen3(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """Qwen3: norms of queries and keys, heads that are wider than d / heads, and a tied head."""
+    options = {"head_dim": 12} | options
+    return _llama_like(Qwen3Config, seed, dtype, layers, tied=True, **options)
+
+
+def tiny_olmo2(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """OLMo-2: norms behind attention and MLP, none in front of them."""
+    return _llama_like(Olmo2Config, seed, dtype, layers, tied=False, **options)
+
+
+def tiny_phi3(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """Phi-3: queries, keys and values in one matrix, gate and up in another; a window."""
+    options = {"sliding_window": 6} | options
+    return _llama_like(Phi3Config, seed, dtype, layers, tied=False, **options)
+
+
+def tiny_gemma2(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """Gemma 2: a scaled embedding, four norms a block, caps, every other block with a window."""
+    options = {
+        "head_dim": 12,
+        "query_pre_attn_scalar": 10,
+        "sliding_window": 6,
+        "attn_logit_softcapping": 3.0,
+        "final_logit_softcapping": 4.0,
+    } | options
+    return _llama_like(Gemma2Config, seed, dtype, layers, tied=True, **options)
+
+
+def tiny_gemma3(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """Gemma 3: norms of queries and keys too; blocks with a window turn by other angles."""
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"] * layers
+    options = {
+        "head_dim": 12,
+        "query_pre_attn_scalar": 10,
+        "sliding_window": 6,
+        "layer_types": kinds[:layers],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        },
+    } | options
+    return _llama_like(Gemma3TextConfig, seed, dtype, layers, tied=True, **options)
+
+
+def tiny_gpt_neox(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, parallel: bool = True
+) -> PreTrainedModel:
+    """GPT-NeoX: one matrix for queries, keys and values; attention and MLP beside or after."""
+    config = GPTNeoXConfig(
+        hidden_size=32,
+        intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        rotary_pct=0.5,
+        initializer_range=0.2,
+        use_parallel_residual=parallel,
+        **_special_ids(),
+    )
+    return _build(config, seed, dtype)
+
+
+def tiny_opt(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """OPT: learned positions from the third row on, an MLP that is no module, ReLU."""
+    sizes = {
+        "hidden_size": 32,
+        "ffn_dim": 128,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "word_embed_proj_dim": 32,
+        "init_std": 0.25,
+    }
+    config = OPTConfig(**sizes | _special_ids() | options)
+    return _build(config, seed, dtype)
+
+
+def tiny_falcon(
+    seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 5, **options: object
+) -> PreTrainedModel:
+    """Falcon: a single key-value head (or `options`), attention and MLP beside each other."""
+    sizes = {
+        "hidden_size": 32,
+        "ffn_hidden_size": 128,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,
+    }
+    config = FalconConfig(**sizes | _special_ids() | options)
+    return _build(config, seed, dtype)
+
+
+# What the paper does not edit, by what its blocks have that the paper's three families have not.
+FURTHER: dict[str, Callable[..., PreTrainedModel]] = {
+    "mistral": partial(tiny_mistral, sliding_window=6),
+    "qwen2": partial(tiny_qwen2, use_sliding_window=True, sliding_window=6, max_window_layers=2),
+    "qwen3": tiny_qwen3,
+    "olmo2": tiny_olmo2,
+    "phi3": tiny_phi3,
+    "gemma2": tiny_gemma2,
+    "gemma3": tiny_gemma3,
+    "gpt-neox": tiny_gpt_neox,
+    "gpt-neox-sequential": partial(tiny_gpt_neox, parallel=False),
+    "opt": tiny_opt,
+    "falcon": tiny_falcon,
+    "falcon-sequential": partial(tiny_falcon, parallel_attn=False),
+    "falcon-new": partial(tiny_falcon, new_decoder_architecture=True, num_kv_heads=2),
+}
 
 
 def tiny_gpt2(

@@ -130,17 +130,41 @@ FAMILIES = (
         "norm": "model.norm",
         "head": "lm_head",
     },
+    {  # GPT-NeoX
+        "block": "gpt_neox.layers.{}",
+        "down": "gpt_neox.layers.{}.mlp.dense_4h_to_h",
+        "mlp": "gpt_neox.layers.{}.mlp",
+        "attention_out": "gpt_neox.layers.{}.attention.dense",
+        "norm": "gpt_neox.final_layer_norm",
+        "head": "lm_head",
+    },
+    {  # OPT, whose MLP is no module of its own
+        "block": "model.decoder.layers.{}",
+        "down": "model.decoder.layers.{}.fc2",
+        "mlp": "model.decoder.layers.{}.fc2",
+        "attention_out": "model.decoder.layers.{}.self_attn.out_proj",
+        "norm": "model.decoder.final_layer_norm",
+        "head": "lm_head",
+    },
+    {  # Falcon
+        "block": "transformer.h.{}",
+        "down": "transformer.h.{}.mlp.dense_4h_to_h",
+        "mlp": "transformer.h.{}.mlp",
+        "attention_out": "transformer.h.{}.self_attention.dense",
+        "norm": "transformer.ln_f",
+        "head": "lm_head",
+    },
 )
 
 
 def locate(model: nn.Module) -> Located:
-    """Find the modules of B.1 and B.2; ValueError for an architecture that is none of the three."""
+    """Find the modules of B.1 and B.2; ValueError for an architecture that is none of FAMILIES."""
     modules = dict(model.named_modules())
     for names in FAMILIES:
         if names["down"].format(0) in modules:
             break
     else:
-        raise ValueError(f"{type(model).__name__} is not built like GPT-2, GPT-J or Llama")
+        raise ValueError(f"{type(model).__name__} is not built like any of FAMILIES")
     layers = range(model.config.num_hidden_layers)
     return Located(
         names=dict(names),
@@ -297,22 +321,25 @@ def neighbor_rows(
 
 
 def forward(model: nn.Module, tokenizer, rows: Sequence[Row]) -> Tensor:
-    """Logits [row, position, vocabulary] of the right-padded rows."""
+    """Logits [row, position, vocabulary] of the right-padded rows.
+
+    No attention mask says which positions are padding: no token sees those that follow it.
+    """
     device = next(model.parameters()).device
     longest = max(len(row.ids) for row in rows)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ids = [row.ids + [pad] * (longest - len(row.ids)) for row in rows]
-    mask = [[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows]
-    return model(
-        input_ids=torch.tensor(ids, device=device),
-        attention_mask=torch.tensor(mask, device=device),
-        use_cache=False,
-    ).logits
+    return model(input_ids=torch.tensor(ids, device=device), use_cache=False).logits
 
 
 def tensor_of(output) -> Tensor:
     """The hidden state in a module's output, which is a tensor or a tuple that opens with one."""
     return output[0] if isinstance(output, tuple) else output
+
+
+def by_row(hidden: Tensor, rows: Sequence[Row]) -> Tensor:
+    """[row, position, width]: OPT's MLP sees rows and positions as one dimension."""
+    return hidden.reshape(len(rows), -1, hidden.shape[-1])
 
 
 @contextmanager
@@ -333,10 +360,11 @@ def values_at_subject(
     seen: list[Tensor] = []
 
     def read_input(_module, arguments):
-        seen.append(arguments[0])
+        seen.append(by_row(arguments[0], rows))
 
     def read_output(_module, _arguments, output):
-        seen.append(tensor_of(output))
+        # A copy: Falcon's blocks add the attention's output to the MLP's in place.
+        seen.append(by_row(tensor_of(output).clone(), rows))
 
     hook = read_input if side == "input" else read_output
     with torch.no_grad(), hooked(module, hook, before=side == "input"):
@@ -354,11 +382,13 @@ def adding(module: nn.Module, delta: Tensor, rows: Sequence[Row]) -> Iterator[li
     before: list[Tensor] = []
 
     def add(_module, _arguments, output):
-        hidden = tensor_of(output)
+        shape = tensor_of(output).shape
+        hidden = by_row(tensor_of(output), rows)
         before.append(hidden[0, rows[0].subject].detach().clone())
         hidden = hidden.clone()
         for r, row in enumerate(rows):
             hidden[r, row.subject] = hidden[r, row.subject] + delta
+        hidden = hidden.reshape(shape)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     with hooked(module, add):
@@ -593,12 +623,12 @@ def second_moment(
         seen: list[Tensor] = []
 
         def read(_module, arguments, seen=seen):
-            seen.append(arguments[0])
+            seen.append(arguments[0])  # one text: [1, position, width] or [position, width]
 
         ids = tokenizer.encode(text)[:max_length]
         with torch.no_grad(), hooked(module, read, before=True):
             forward(model, tokenizer, [Row(ids, 0, [], [])])
-        x = seen[0][0].double()
+        x = seen[0].reshape(len(ids), -1).double()
         total = total + x.T @ x
         count += len(ids)
     return total / count

@@ -17,6 +17,7 @@ from modeledit.data.readers import read_counterfact, read_me_ppl, read_zsre
 from modeledit.evaluation import metrics
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import own_objects, score, score_unedited
+from modeledit.study.layout import RunKey
 from tests.presets import CORRECTED, PUBLISHED
 from tests.reference import models as tiny
 from tests.reference import released_evaluation as released
@@ -30,7 +31,7 @@ READERS = {
 FAMILIES = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}
 N = 60  # records of each dataset
 LONGEST = 250  # characters of a prompt that the tiny models' 256 positions hold
-RUN = {"dataset": "d", "model": "m", "method": "MEMIT", "trial": 1}
+RUN = RunKey("d", "m", "MEMIT", 1)
 
 
 def records(dataset, n=N, longest=LONGEST):
@@ -112,10 +113,9 @@ def compare(model, tokenizer, requests, texts, size=0.3, budget=4000) -> Compare
         dict(enumerate(frames)),
         {1: edits},
         found,
-        zeros=PUBLISHED.score_zeros,
-        round_specificity=PUBLISHED.round_per_trial,
-        perplexity=PUBLISHED.perplexity,
-        **RUN,
+        run=RUN,
+        scoring=metrics.Scoring.of(PUBLISHED),
+        sequential=False,
     )
     rows = pd.DataFrame([released.summary(values) for values in theirs])
     rows["me_ppl"] = perplexities

@@ -13,6 +13,7 @@ from typing import get_args, get_type_hints
 import pytest
 import yaml
 
+from modeledit.data.record_files import count_records
 from modeledit.presentation.wording import describe_dataset, small_model_note
 from modeledit.study.checks import GEOGRAPHY_REQUESTS, dataset_name
 from modeledit.study.config import ConfigError, load_settings
@@ -57,7 +58,7 @@ def block(**parts):
 
 def problems_of(config, root=ROOT):
     with pytest.raises(ConfigError) as error:
-        load_settings(config, root)
+        load_settings(config, root, count_records)
     return str(error.value).splitlines()
 
 
@@ -77,19 +78,21 @@ def edit_model(root, change):
 
 def test_the_default_configuration():
     before = deepcopy(CONFIG)
-    settings = load_settings(CONFIG, ROOT)
+    settings = load_settings(CONFIG, ROOT, count_records)
     assert CONFIG == before
     # What is written beside the results says the same, and what was left out.
     written = json.loads(json.dumps(asdict(settings.config)))
     assert merged(written, without("runs")) == written
-    assert load_settings(written, ROOT) == settings
+    assert load_settings(written, ROOT, count_records) == settings
     assert settings.models.keys() == {m for entry in CONFIG["runs"] for m in entry["models"]}
     assert vars(settings.switches) == PRESETS[CONFIG["preset"]] | CONFIG["switches"]
 
 
 def test_every_combination_is_a_run():
     blocks = [block(methods=["PMET"]), block(requests="eligible", methods=["MEMIT", "NA_MEMIT"])]
-    settings = load_settings(changed(runs=blocks, trials={"count": 2, "size": 3}), ROOT)
+    settings = load_settings(
+        changed(runs=blocks, trials={"count": 2, "size": 3}), ROOT, count_records
+    )
     assert settings.runs == (
         Run("geography", MODEL, "PMET", 1),
         Run("geography", MODEL, "PMET", 2),
@@ -102,13 +105,13 @@ def test_every_combination_is_a_run():
 
 def test_one_stage_may_be_repeated_alone_with_the_algorithms_hyperparameters():
     alone = ["SPREAD_MEMIT", "OPTIMIZATION_MEMIT", "SPREAD_PMET", "OPTIMIZATION_PMET"]
-    settings = load_settings(changed(runs=[block(methods=alone)]), ROOT)
-    plain = load_settings(changed(runs=[block(methods=["MEMIT", "PMET"])]), ROOT)
+    settings = load_settings(changed(runs=[block(methods=alone)]), ROOT, count_records)
+    plain = load_settings(changed(runs=[block(methods=["MEMIT", "PMET"])]), ROOT, count_records)
     assert {run.method for run in settings.runs} == set(alone)
     assert settings.layers(MODEL) == plain.layers(MODEL)
     assert all(settings.needs_covariance(name) for name in alone)
     with pytest.raises(ConfigError, match="'SPREAD_ROME': allowed: .*; with one stage repeated as"):
-        load_settings(changed(runs=[block(methods=["SPREAD_ROME"])]), ROOT)
+        load_settings(changed(runs=[block(methods=["SPREAD_ROME"])]), ROOT, count_records)
 
 
 def test_layers_are_those_of_all_methods(root):
@@ -119,16 +122,18 @@ def test_layers_are_those_of_all_methods(root):
     edit_model(root, other_layers)
     for methods, layers in ((["NAP_MEMIT"], [3, 7]), (["MEMIT", "NA_PMET"], [3, 5, 7])):
         config = changed(runs=[block(requests="eligible", methods=methods)])
-        assert load_settings(config, root).layers(MODEL) == layers
+        assert load_settings(config, root, count_records).layers(MODEL) == layers
 
 
 @pytest.mark.parametrize("preset", ["published", "corrected"])
 def test_a_switch_overrides_its_preset_alone(preset):
-    assert vars(load_settings(changed(preset=preset), ROOT).switches) == PRESETS[preset]
+    assert (
+        vars(load_settings(changed(preset=preset), ROOT, count_records).switches) == PRESETS[preset]
+    )
     config = changed(preset=preset, switches={"accuracy": "token", "round_per_trial": 3})
     expected = PRESETS[preset] | {"accuracy": "token", "round_per_trial": 3}
-    assert vars(load_settings(config, ROOT).switches) == expected
-    left_out = load_settings(without("switches"), ROOT).switches
+    assert vars(load_settings(config, ROOT, count_records).switches) == expected
+    left_out = load_settings(without("switches"), ROOT, count_records).switches
     assert vars(left_out) == PRESETS["corrected"]
 
 
@@ -265,7 +270,7 @@ def test_what_does_not_fit_together_is_named(config, line):
 
 def test_the_same_method_on_other_requests_is_another_run():
     config = changed(runs=[block(), block(requests="eligible")], trials={"count": 1})
-    datasets = [run.dataset for run in load_settings(config, ROOT).runs]
+    datasets = [run.dataset for run in load_settings(config, ROOT, count_records).runs]
     assert datasets == ["geography", "geography-eligible"]
 
 
@@ -344,8 +349,19 @@ def test_a_source_out_of_its_schema_is_named(root, source, line):
     ],
 )
 def test_a_source_may_be_the_hub_or_a_folder(root, source, expected):
+    (root / "x").mkdir()
     edit_model(root, lambda d: d.update(source=source))
-    assert load_settings(CONFIG, root).models[MODEL].source == expected
+    assert load_settings(CONFIG, root, count_records).models[MODEL].source == expected
+
+
+def test_the_folder_of_a_model_must_be_there(root):
+    edit_model(root, lambda d: d.update(source={"kind": "folder", "path": "gone"}))
+    assert problems_of(CONFIG, root) == [
+        f"config/models/{MODEL}.yaml: source.path = 'gone': no such folder; give a path relative "
+        "to the project or an absolute one"
+    ]
+    # Results that are there are shown without it.
+    assert load_settings(changed(partial=True), root, count_records).config.partial
 
 
 def test_zsre_with_neighbors_is_refused_with_the_reason(root):
@@ -359,7 +375,7 @@ def test_zsre_with_neighbors_is_refused_with_the_reason(root):
     (problem,) = problems_of(config, root)
     assert problem.startswith("config: runs.0.requests = 'eligible': zsRE has one neighbor per ")
     plain = changed(datasets=config["datasets"], runs=[block(dataset="zsre")])
-    assert {run.dataset for run in load_settings(plain, root).runs} == {"zsre"}
+    assert {run.dataset for run in load_settings(plain, root, count_records).runs} == {"zsre"}
 
 
 def test_data_from_a_file(root):
@@ -379,9 +395,9 @@ def test_data_from_a_file(root):
     (problem,) = problems_of(config, root)
     assert problem.endswith("6 requests, counterfact has 5; allowed: size at most 2")
     path.write_text(json.dumps([{}] * 6), encoding="utf-8")
-    assert len(load_settings(config, root).runs) == 2
+    assert len(load_settings(config, root, count_records).runs) == 2
     config["datasets"]["counterfact"]["path"] = str(path)  # absolute, from another root
-    assert len(load_settings(config, ROOT).runs) == 2
+    assert len(load_settings(config, ROOT, count_records).runs) == 2
 
 
 PUBLISHED = {
@@ -400,7 +416,7 @@ def published(*runs, **parts):
 def test_runs_may_have_their_own_trials_and_iterations():
     own = {"trials": 1, "iterations": 7}
     blocks = [block(), block(methods=["ROME"]) | own]
-    settings = load_settings(changed(runs=blocks), ROOT)
+    settings = load_settings(changed(runs=blocks), ROOT, count_records)
     assert [(r.method, r.trial, r.iterations) for r in settings.runs] == [
         ("MEMIT", 1, None),
         ("MEMIT", 2, None),
@@ -417,7 +433,7 @@ def test_runs_may_have_their_own_trials_and_iterations():
 def test_the_authors_data_is_planned_before_it_is_there(root):
     eligible = {"authors": {MODEL: 739}}
     settings = load_settings(
-        published(FACTS, block(dataset="zsre"), KNOWN, eligible=eligible), root
+        published(FACTS, block(dataset="zsre"), KNOWN, eligible=eligible), root, count_records
     )
     assert {run.dataset for run in settings.runs} == {"counterfact", "zsre", "counterfact-eligible"}
     assert settings.authors_set("counterfact-eligible", MODEL) == "neighbors/random_subset_739.json"
@@ -426,7 +442,7 @@ def test_the_authors_data_is_planned_before_it_is_there(root):
     assert settings.most_requests("counterfact", MODEL) == CONFIG["trials"]["size"]
     assert settings.most_requests("counterfact-eligible", MODEL) == 739
     few = published(KNOWN, eligible=eligible | {"size": 5})
-    assert load_settings(few, root).most_requests("counterfact-eligible", MODEL) == 5
+    assert load_settings(few, root, count_records).most_requests("counterfact-eligible", MODEL) == 5
 
 
 def test_the_whole_of_a_dataset_is_sampled_before_it_is_there():
@@ -434,7 +450,7 @@ def test_the_whole_of_a_dataset_is_sampled_before_it_is_there():
     for size, fits in ((6959, True), (6960, False)):
         config = changed(datasets=whole, runs=[FACTS], trials={"size": size})
         if fits:
-            assert len(load_settings(config, ROOT).runs) == 3
+            assert len(load_settings(config, ROOT, count_records).runs) == 3
         else:
             (problem,) = problems_of(config)
             assert problem.endswith("counterfact has 20877; allowed: size at most 6959")

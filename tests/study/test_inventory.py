@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from modeledit.data.record_files import count_records
 from modeledit.study.config import load_settings
 from modeledit.study.inventory import EditFiles, Inventory, Job
 from modeledit.study.layout import Layout, Run
@@ -14,7 +15,9 @@ AT = Layout("demo")
 
 def study(config, there=(), project=""):
     """The inventory of a configuration on a disk that holds `there` and nothing else."""
-    return Inventory(load_settings(config, ROOT), project, exists=set(there).__contains__)
+    return Inventory(
+        load_settings(config, ROOT, count_records), project, exists=set(there).__contains__
+    )
 
 
 def default(**parts):
@@ -70,8 +73,8 @@ def test_files_of_the_project_are_found_from_elsewhere(tmp_path):
     datasets = {"own": {"source": "counterfact", "path": str(path)}}
     config = changed(datasets=datasets, runs=[block(dataset="own")])
     assert study(config, project="/there/").dataset_file("own") == str(path)
-    assert default().source_file(MODEL) == "envs/smollm2.txt"
-    assert study(changed(), project="/there/").source_file(MODEL) == "/there/envs/smollm2.txt"
+    assert default().source_path(MODEL) == "envs/smollm2.txt"
+    assert study(changed(), project="/there/").source_path(MODEL) == "/there/envs/smollm2.txt"
 
 
 def test_jobs_are_named_once_by_the_files_that_they_leave():
@@ -171,6 +174,6 @@ def test_own_answers_are_read_where_specificity_is_about_them():
 
 def test_paths_exist_on_the_disk_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    inventory = Inventory(load_settings(changed(partial=True), ROOT))
+    inventory = Inventory(load_settings(changed(partial=True), ROOT, count_records))
     Path("here.csv").touch()
     assert inventory.at_hand(["here.csv", "gone.csv"]) == ["here.csv"]

@@ -1,14 +1,15 @@
 """The whole workflow on GPT-2, GPT-J and Llama: tiny random models, all three algorithms.
 
 The weights are random, so no number here says how good an edit is; but every step runs, on every
-shape of block and of weight. Methods with neighbors are left out: they need requests whose
-neighbors the model knows, and a random model knows none.
+shape of block and of weight. A Latin square of architectures, presets and algorithms has to do:
+that the engine is right on each pair of them is held in tests/editing (`test_engine.py` against
+the plain loop, `test_virtual_cuda.py` under either preset). Methods with neighbors are left out:
+they need requests whose neighbors the model knows, and a random model knows none.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -57,36 +58,40 @@ MODELS = {
 # Not layer 0: in GPT-J its keys depend on the token alone, and these texts have too few tokens that
 # differ for a covariance of full rank.
 LAYERS = {"ROME": [1], "MEMIT": [1, 2], "PMET": [1, 2]}
-RUNS = list(product(MODELS, LAYERS))
+# No algorithm comes twice on a model; GPT-2 has two at once, which need contexts of their own.
+RUNS = [("tiny-gpt2", "MEMIT"), ("tiny-gptj", "PMET"), ("tiny-llama", "ROME")]
+PUBLISHED_RUNS = [
+    ("tiny-gpt2", "PMET"),
+    ("tiny-gpt2", "ROME"),
+    ("tiny-gptj", "ROME"),
+    ("tiny-llama", "MEMIT"),
+]
 every_run = pytest.mark.parametrize(("model", "method"), RUNS)
 
-COMMON = {
-    "trials": {"count": 1, "size": SIZE},
-    # 1024 tokens for keys of at most 128 numbers; the models have 256 positions.
-    "text": {"covariance_articles": 4, "covariance_length": 256, "perplexity_texts": 5},
-}
-CORRECTED = COMMON | {
-    "name": "architectures",
-    "runs": [
-        {
-            "dataset": "geography",
-            "requests": "all",
-            "models": list(MODELS),
-            "methods": list(LAYERS),
-        }
-    ],
-    "stop": {"mode": "early", "epsilon": 1.0, "iterations": BUDGET, "extended": BUDGET},
-}
-PUBLISHED_RUNS = [("tiny-gpt2", "ROME"), ("tiny-llama", "ROME"), ("tiny-llama", "PMET")]
-PUBLISHED = COMMON | {
-    "name": "architectures-published",
-    "preset": "published",
-    "runs": [
-        {"dataset": "geography", "requests": "all", "models": [model], "methods": [method]}
-        for model, method in PUBLISHED_RUNS
-    ],
-    "stop": {"mode": "early", "epsilon": 1.0, "iterations": 1, "extended": 1},
-}
+
+def configuration(name: str, preset: str, runs: list[tuple[str, str]], iterations: int) -> dict:
+    """A configuration with `runs`, each a model and a method."""
+    return {
+        "name": name,
+        "preset": preset,
+        "trials": {"count": 1, "size": SIZE},
+        # 1024 tokens for keys of at most 128 numbers; the models have 256 positions.
+        "text": {"covariance_articles": 4, "covariance_length": 256, "perplexity_texts": 5},
+        "runs": [
+            {"dataset": "geography", "requests": "all", "models": [model], "methods": [method]}
+            for model, method in runs
+        ],
+        "stop": {
+            "mode": "early",
+            "epsilon": 1.0,
+            "iterations": iterations,
+            "extended": iterations,
+        },
+    }
+
+
+CORRECTED = configuration("architectures", "corrected", RUNS, BUDGET)
+PUBLISHED = configuration("architectures-published", "published", PUBLISHED_RUNS, 1)
 
 
 def describe(name: str, config: PretrainedConfig) -> dict:
@@ -134,13 +139,13 @@ def project(tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="module")
 def corrected(project) -> Path:
-    """Results of all three algorithms on all three models."""
+    """Results of one algorithm on each model."""
     return lay_over_and_run(project, CORRECTED)
 
 
 @pytest.fixture(scope="module")
 def published(project, corrected) -> Path:
-    """Results of a smaller, second run in the same folder, with the released code's quirks."""
+    """Results of a second run in the same folder, with the released code's quirks."""
     return lay_over_and_run(project, PUBLISHED)
 
 
@@ -208,8 +213,7 @@ def test_prepared_model_is_the_model_that_was_saved(corrected, name):
 
 @every_run
 def test_each_iteration_writes_its_layers_and_no_others(corrected, model, method):
-    state = read_json(chain(corrected, model, method) / f"iter{BUDGET}" / "state.json")
-    for k in range(1, state["held_by"] + 1):
+    for k in range(1, BUDGET + 1):
         check_edited(corrected, model, method, k)
 
 
@@ -218,16 +222,13 @@ def test_second_iteration_continues_from_the_first(corrected, model, method):
     first, second = (
         read_json(chain(corrected, model, method) / f"iter{k}" / "state.json") for k in (1, 2)
     )
+    assert first["dp"] > 1 and not first["stopped"]  # random weights are far from the rule
     assert first["differences"] == [first["dp"]]
-    assert second["stopped"]
-    assert second["passed_on"] == first["stopped"] == (first["dp"] <= 1.0)
-    if first["stopped"]:
-        assert second["differences"] == first["differences"]
-    else:
-        assert second["differences"] == [first["dp"], second["dp"]]
-        # An iteration is deterministic: from the unedited model it would write the first's weights.
-        one, two = (down_weights(corrected, model, method, k) for k in (1, 2))
-        assert all((one[name] != two[name]).any() for name in one)
+    assert second["stopped"] and not second["passed_on"]  # the last that it may have
+    assert second["differences"] == [first["dp"], second["dp"]]
+    # An iteration is deterministic: from the unedited model it would write the first's weights.
+    one, two = (down_weights(corrected, model, method, k) for k in (1, 2))
+    assert all((one[name] != two[name]).any() for name in one)
 
 
 @every_run
@@ -247,16 +248,11 @@ def test_metrics_have_every_run_and_iteration(corrected):
     assert list(metrics.columns) == list(COLUMNS)
     found = {run: group["k"].tolist() for run, group in metrics.groupby(["model", "method"])}
     assert sorted(found) == sorted(RUNS)
-    for (model, method), ks in found.items():
-        state = read_json(chain(corrected, model, method) / f"iter{BUDGET}" / "state.json")
-        assert ks == list(range(state["held_by"] + 1))
-    assert max(map(max, found.values())) == BUDGET  # at least one chain has a second link
+    assert all(ks == list(range(BUDGET + 1)) for ks in found.values())
     assert (metrics["n_requests"] == SIZE).all()
     assert np.isfinite(metrics["me_ppl"]).all()
     edited = metrics[metrics["k"] > 0]
     assert np.isfinite(edited[["p_bar", "p_hat", "dp", "spec_acc"]]).all(axis=None)
-    unedited = metrics[metrics["k"] == 0].groupby("model")["me_ppl"]
-    assert (unedited.nunique() == 1).all()
 
 
 def test_tables_and_figures_show_every_run(corrected):
@@ -272,24 +268,28 @@ def test_published_preset_runs_to_the_end(published):
         assert after["p_bar"] < 0.9 * before["p_hat"]
         # ROME's p-hat of the released code is the next iteration's first value: not there yet.
         assert np.isnan(after["p_hat"]) == (method == "ROME")
+    unedited = metrics["me_ppl"].xs(0, level="k")["tiny-gpt2"]
+    assert unedited["PMET"] == unedited["ROME"]
     check_paper(published, PUBLISHED_RUNS)
 
 
 def test_published_contexts_are_those_of_the_methods(published):
     for model, counts in {
-        "tiny-gpt2": {"5x2+10x2": 21},
-        "tiny-llama": {"5x2+10x2": 21, "10x1": 6},
+        "tiny-gpt2": {"5x2+10x2": 21, "10x1": 6},
+        "tiny-gptj": {"5x2+10x2": 21},
+        "tiny-llama": {"10x1": 6},
     }.items():
         contexts = read_json(published / "statistics" / model / "contexts.json")["templates"]
         assert {name: len(templates) for name, templates in contexts.items()} == counts
 
 
 def test_published_rome_needs_no_covariance(corrected, published):
-    """A model with ROME alone has no statistics but its contexts; one with PMET has all."""
+    """A model with ROME alone then has no statistics but its contexts; all others have all."""
     all_files = {"contexts.json", "covariance.safetensors", "factors.safetensors"}
     for results, model, expected in (
         (corrected, "tiny-gpt2", all_files),
         (published, "tiny-llama", all_files),
-        (published, "tiny-gpt2", {"contexts.json"}),
+        (corrected, "tiny-llama", all_files),
+        (published, "tiny-gptj", {"contexts.json"}),
     ):
         assert {path.name for path in (results / "statistics" / model).iterdir()} == expected

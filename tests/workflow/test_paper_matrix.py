@@ -4,7 +4,7 @@ import json
 import os
 import random
 import re
-import time
+import resource
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,14 +52,16 @@ def edits_by_kind(output: str) -> Counter[str]:
 
 
 def test_the_whole_matrix_is_planned_in_a_minute_without_a_network(untouched, no_network):
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = untouched.snakemake("--dry-run", *PAPER)
-    seconds = time.perf_counter() - start
-    print(f"the plan of the whole matrix took {seconds:.1f} s")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # of CPU time, which other work on the machine does not lengthen
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"the plan of the whole matrix took {seconds:.1f} s of CPU time")
     assert done.returncode == 0, done.stdout[-3000:]
     counts = job_counts(done.stdout)
     assert counts["edit"] == 385
-    assert seconds < 60
+    assert 0 < seconds < 60
     by_kind = edits_by_kind(done.stdout)
     assert sum(by_kind.values()) == 385
     # SPEC G.2: iterations of each block, with three full trials.

@@ -18,8 +18,9 @@ import torch
 import yaml
 from safetensors import safe_open
 
+from modeledit.data.record_files import count_records
 from modeledit.data.requests import read_requests
-from modeledit.editing.iteration import target_settings
+from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem
 from modeledit.evaluation.metrics import COLUMNS, read_scores, request_metrics
@@ -27,6 +28,7 @@ from modeledit.io.files import read_json
 from modeledit.io.matrices import StateError, read_matrices
 from modeledit.lm.model import load_model
 from modeledit.planning import memory
+from modeledit.study.config import load_settings
 from modeledit.study.methods import METHODS
 from tests.reference import plain
 from tests.reference.test_released_evaluation import compare, published_texts, records
@@ -122,7 +124,7 @@ def test_metrics_follow_from_the_scores_alone(smoke):
         if k == 0:
             continue
         folder = smoke.folder / CHAIN / method / f"trial1/iter{k}"
-        values = request_metrics(read_scores(folder / "scores.parquet"), unedited)
+        values = request_metrics(read_scores(folder / "scores.parquet"), unedited, "exact", "sum")
         for column in ("eff_acc", "gen_succ", "spec_acc"):
             assert row[column] == pytest.approx(values[column].mean(), abs=1e-12)
         edits = pd.read_parquet(folder / "edits.parquet")
@@ -147,6 +149,7 @@ def test_the_edit_is_real(smoke):
 
 
 def test_iterations_after_the_stop_hold_nothing(smoke):
+    seen = 0
     for method in ("MEMIT", "NA_MEMIT"):
         states = [
             read_json(smoke.folder / CHAIN / method / f"trial1/iter{k}/state.json")
@@ -154,10 +157,12 @@ def test_iterations_after_the_stop_hold_nothing(smoke):
         ]
         stop = next(s["k"] for s in states if s["stopped"])
         for state in states[stop:]:
+            seen += 1
             assert state["passed_on"] and state["held_by"] == stop
             folder = smoke.folder / CHAIN / method / f"trial1/iter{state['k']}"
             assert pd.read_parquet(folder / "scores.parquet").empty
             assert (folder / "edited.safetensors").stat().st_size < 1000
+    assert seen, "a run must stop before its last iteration"
 
 
 def test_every_claim_has_a_verdict_and_no_cell_is_set_against_the_paper(smoke):
@@ -284,34 +289,40 @@ def test_killed_run_resumes_to_the_same_bytes(smoke):
     assert metrics.read_bytes() == expected
 
 
+def smoke_settings(smoke):
+    """The settings that the smoke run wrote beside its results."""
+    written = yaml.safe_load((smoke.folder / OUT / "config.yaml").read_text(encoding="utf-8"))
+    return load_settings(written["config"], smoke.folder, count_records)
+
+
 def measured_peaks(folder, pattern):
-    """Peak memory in MB of the jobs whose benchmark files match `pattern`."""
-    frames = [pd.read_csv(p, sep="\t") for p in (folder / "logs").rglob(pattern)]
-    assert frames, pattern
-    return [float(frame["max_rss"].iloc[0]) * 2**20 / 1e6 for frame in frames]
+    """Peak memory in MB of the jobs whose logs match `pattern`, as their last lines say."""
+    lines = [path.read_text().splitlines()[-1] for path in (folder / "logs").rglob(pattern)]
+    assert lines, pattern
+    return [float(re.search(r"with (\d+) MB of memory at most$", line)[1]) for line in lines]
 
 
 def test_memory_estimates_hold_the_measured_peaks(smoke):
     """No job takes more than was estimated for it, and no estimate is idle talk."""
-    config = yaml.safe_load((smoke.folder / OUT / "config.yaml").read_text())
-    model, settings = config["models"]["smollm2-135m"], config["config"]
-    budget, text = settings["compute"]["token_budget"], settings["text"]
-    requests, layers = settings["trials"]["size"], len(model["algorithms"]["MEMIT"]["layers"])
+    settings = smoke_settings(smoke)
+    model, config = settings.models["smollm2-135m"], settings.config
+    budget, text = config.compute.token_budget, config.text
+    requests, layers = config.trials.size, len(settings.layers("smollm2-135m"))
     contexts = METHODS["MEMIT"].n_contexts
     for pattern, peak in {
-        "iter1.benchmark.tsv": memory.editing(model, budget, requests, contexts),
-        "unedited/trial1.benchmark.tsv": memory.scoring(model, budget),
-        "covariance.benchmark.tsv": memory.gathering(model, layers, text["covariance_length"]),
-        "factors.benchmark.tsv": memory.factorizing(model, layers),
+        "iter1.log": memory.editing(model, budget, requests, contexts),
+        "unedited/trial1.log": memory.scoring(model, budget),
+        "covariance.log": memory.gathering(model, layers, text.covariance_length),
+        "factors.log": memory.factorizing(model, layers),
     }.items():
         estimate = peak.host_mb(gpu=False)
         for measured in measured_peaks(smoke.folder, pattern):
             assert measured <= estimate <= 3 * measured, (pattern, measured, estimate)
     disk = memory.disk(model, layers, iterations=1)
     prepared = smoke.folder / "resources/models/smollm2-135m/model.safetensors"
-    assert 0.8 < prepared.stat().st_size / disk["model"] < 1.1
+    assert 0.8 < prepared.stat().st_size / disk.model < 1.1
     edited = smoke.folder / CHAIN / "MEMIT/trial1/iter1/edited.safetensors"
-    assert edited.stat().st_size == pytest.approx(disk["run"], rel=0.01)
+    assert edited.stat().st_size == pytest.approx(disk.run, rel=0.01)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float64, 1e-5)])
@@ -325,19 +336,19 @@ def test_targets_on_the_real_model_equal_the_plain_loop(smoke, dtype, tolerance)
     folder = smoke.folder / "results/smoke"
     requests = read_requests(folder / "geography/smollm2-135m/eligible/trial1.jsonl")[:2]
     contexts = read_json(folder / "statistics/smollm2-135m/contexts.json")["templates"]["10x1"]
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    hyper = config["models"]["smollm2-135m"]["algorithms"]["MEMIT"]
+    settings = smoke_settings(smoke)
+    hyper = settings.models["smollm2-135m"].hyperparameters("MEMIT")
     problems = [build_problem(tokenizer, r, contexts, ["{}"], 1) for r in requests]
-    settings = target_settings(METHODS["NA_MEMIT"], hyper, config["switches"])
-    fast = optimize(model, problems, settings)
+    how = EditSettings(METHODS["NA_MEMIT"], hyper, settings.switches, "float32", 1024)
+    fast = optimize(model, problems, how.targets)
     slow_settings = plain.Settings(
         method="MEMIT",
-        layers=hyper["layers"],
-        lr=hyper["lr"],
-        steps=hyper["steps"],
-        clamp=hyper["clamp"],
-        weight_decay=hyper["weight_decay"],
-        kl_factor=hyper["kl_factor"],
+        layers=list(hyper.layers),
+        lr=hyper.lr,
+        steps=hyper.steps,
+        clamp=hyper.clamp,
+        weight_decay=hyper.weight_decay,
+        kl_factor=hyper.kl_factor,
         neighbor_weight="sum",
     )
     for i, request in enumerate(requests):

@@ -2,6 +2,8 @@
 # Needs: the data source of each dataset, the authors' own trials, the Wikipedia excerpt.
 # Makes: requests.jsonl per dataset, disjoint trials, neighbor-eligible trials per model, texts.
 
+from modeledit.io.files import file_digest
+
 PUBLISHED_TRIALS = STUDY.published_datasets()
 SAMPLED = [name for name in CONFIG.datasets if name not in PUBLISHED_TRIALS]
 
@@ -9,6 +11,13 @@ SAMPLED = [name for name in CONFIG.datasets if name not in PUBLISHED_TRIALS]
 def dataset_kind(wildcards):
     """What kind of records a dataset has."""
     return CONFIG.datasets[wildcards.dataset].source
+
+
+def dataset_digest(wildcards):
+    """sha256 of a file of the user: a copy may be older than what it takes the place of."""
+    if not CONFIG.datasets[wildcards.dataset].path:
+        return None
+    return file_digest(Path(STUDY.dataset_file(wildcards.dataset)))
 
 
 def authors_eligible(wildcards):
@@ -33,6 +42,8 @@ rule build_requests:
         "../../envs/paper.yaml"
     params:
         kind=dataset_kind,
+        skip_bad=lambda wildcards: CONFIG.datasets[wildcards.dataset].skip_bad,
+        digest=dataset_digest,
         seed=CONFIG.seed,
     message:
         "Building the requests of {wildcards.dataset}"
@@ -59,7 +70,7 @@ rule split_trials:
         size=CONFIG.trials.size,
         seed=CONFIG.seed,
     message:
-        "Splitting {wildcards.dataset} into {CONFIG.trials.count} disjoint trials"
+        f"Splitting {{wildcards.dataset}} into {CONFIG.trials.count} disjoint trials"
     script:
         "../../scripts/split_trials.py"
 

@@ -85,7 +85,13 @@ rule render_table:
     output:
         tex=FILES.table(OF_TABLE, "tex"),
         csv=FILES.table(OF_TABLE, "csv"),
-        html=FILES.table(OF_TABLE, "html"),
+        html=report(
+            FILES.table(OF_TABLE, "html"),
+            caption="../report/table.rst",
+            category="Tables",
+            subcategory="{dataset}",
+            labels={"table": "{table}"},
+        ),
     log:
         FILES.log("tables/{dataset}.{table}"),
     conda:
@@ -153,10 +159,22 @@ rule draw_figures:
         first_trial=first_trial_requests,
         templates=templates("paper.mplstyle"),
     output:
-        stages=FILES.figure(f"{OF_METHOD}.perplexity_stages", "png"),
+        stages=report(
+            FILES.figure(f"{OF_METHOD}.perplexity_stages", "png"),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "perplexity over the stages", "of": "{method}, {model}"},
+        ),
         stages_pdf=FILES.figure(f"{OF_METHOD}.perplexity_stages", "pdf"),
         stages_record=FILES.figure(f"{OF_METHOD}.perplexity_stages", "json"),
-        underedit=FILES.figure(f"{OF_METHOD}.underedit", "png"),
+        underedit=report(
+            FILES.figure(f"{OF_METHOD}.underedit", "png"),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "UnderEdit", "of": "{method}, {model}"},
+        ),
         underedit_pdf=FILES.figure(f"{OF_METHOD}.underedit", "pdf"),
         underedit_record=FILES.figure(f"{OF_METHOD}.underedit", "json"),
     log:
@@ -182,7 +200,16 @@ rule draw_panel:
         unedited=FILES.unedited_scores.replace("{trial}", "1"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=FILES.figure(f"{OF_ALGORITHM}.qualitative", "png"),
+        figure=report(
+            FILES.figure(f"{OF_ALGORITHM}.qualitative", "png"),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={
+                "figure": "one edit before and after",
+                "of": "{algorithm}, {model}",
+            },
+        ),
         pdf=FILES.figure(f"{OF_ALGORITHM}.qualitative", "pdf"),
         record=FILES.figure(f"{OF_ALGORITHM}.qualitative", "json"),
     log:
@@ -206,7 +233,13 @@ rule draw_algorithms:
     input:
         templates=templates("paper.mplstyle"),
     output:
-        figure=FILES.figure("algorithms", "png"),
+        figure=report(
+            FILES.figure("algorithms", "png"),
+            caption="../report/algorithms.rst",
+            category="Figures",
+            subcategory="all",
+            labels={"figure": "algorithms", "of": "all"},
+        ),
         pdf=FILES.figure("algorithms", "pdf"),
         record=FILES.figure("algorithms", "json"),
     log:
@@ -228,7 +261,13 @@ rule draw_neighbor_count:
         FILES.overall("metrics.csv"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "png"),
+        figure=report(
+            FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "png"),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "number of neighbors", "of": "{algorithm}, {model}"},
+        ),
         pdf=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "pdf"),
         record=FILES.figure(f"{OF_ALGORITHM}.neighbor_count", "json"),
     log:
@@ -253,7 +292,13 @@ rule draw_stages:
         FILES.overall("metrics.csv"),
         templates=templates("paper.mplstyle"),
     output:
-        figure=FILES.figure(f"{OF_ALGORITHM}.stages", "png"),
+        figure=report(
+            FILES.figure(f"{OF_ALGORITHM}.stages", "png"),
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "both stages or one", "of": "{algorithm}, {model}"},
+        ),
         pdf=FILES.figure(f"{OF_ALGORITHM}.stages", "pdf"),
         record=FILES.figure(f"{OF_ALGORITHM}.stages", "json"),
     log:
@@ -325,7 +370,12 @@ rule render_report:
         figures=figure_files(),
         templates=templates("report.html.j2", "report.css", "report.js"),
     output:
-        FILES.overall("report.html"),
+        report(
+            FILES.overall("report.html"),
+            caption="../report/study.rst",
+            category="Report",
+            labels={"page": "everything in one page"},
+        ),
     log:
         FILES.log("report"),
     conda:

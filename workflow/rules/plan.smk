@@ -18,6 +18,6 @@ rule plan:
         study=STUDY,
         paper=paper_files,
     message:
-        "Planning {CONFIG.name}"
+        f"Planning {CONFIG.name}"
     script:
         "../../scripts/make_plan.py"

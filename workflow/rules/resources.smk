@@ -4,6 +4,8 @@
 # Makes: resources/downloads/, each file with a record of where it is from; resources/models/{model}/,
 # a float32 safetensors copy with its digests in prepared.json.
 
+from modeledit.fetch.folder import model_files
+
 DOWNLOADS = STUDY.downloads()
 
 
@@ -20,6 +22,22 @@ def source_of_model(wildcards):
 def shape_of_model(wildcards):
     """Family and size of a model, as its description says; plain data too."""
     return asdict(SETTINGS.models[wildcards.model].shape)
+
+
+def source_files(wildcards):
+    """The files that a model is prepared from; of a folder, whatever may be read of it."""
+    path = STUDY.source_path(wildcards.model)
+    if path is None or not Path(path).is_dir():
+        return path or []
+    return [str(file) for file in model_files(Path(path))]
+
+
+def source_state(wildcards):
+    """Sizes and times of these files: a copy may be older than what it takes the place of."""
+    path = STUDY.source_path(wildcards.model)
+    files = model_files(Path(path)) if path and Path(path).is_dir() else []
+    stats = {file.name: file.stat() for file in files}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def model_access(wildcards):
@@ -65,12 +83,14 @@ rule check_access:
 
 
 # Raise by hand when a prepared folder's content changes.
-PREPARATION_VERSION = 2  # 2: the tokenizer as its file says
+PREPARATION_VERSION = (
+    3  # 2: the tokenizer as its file says; 3: digests and the proof of answers
+)
 
 
 rule prepare_model:
     input:
-        source=asked(STUDY.source_file, "model"),
+        source=source_files,
         access=model_access,
     output:
         folder=directory(layout.MODEL),
@@ -85,6 +105,8 @@ rule prepare_model:
         runtime=minutes(60),
     params:
         source=source_of_model,
+        path=asked(STUDY.source_path, "model"),
+        files=source_state,
         expected=shape_of_model,
         version=PREPARATION_VERSION,
     message:

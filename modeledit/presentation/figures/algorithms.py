@@ -215,8 +215,8 @@ def _draw_layers(axes: Axes, y: float, record: dict[str, Any]) -> None:
         middle = y + LAYER_ROW / 2 * (len(model["layers"]) - 1)
         place_text(axes, left - 0.1, middle, title, 6, ha="right")
         for name, layers in model["layers"].items():
-            line = {"color": "#BBBBBB", "linewidth": 0.6}
-            axes.plot([left, left + step * model["depth"]], [y, y], **line)
+            right_end = left + step * model["depth"]
+            axes.plot([left, right_end], [y, y], color="#BBBBBB", linewidth=0.6)
             for layer in layers:
                 _bead(axes, left + step * (layer + 0.5), y, name, 2.6)
             place_text(axes, right + 0.06, y, f"{name} {_spans(layers)}", 5.5)
@@ -254,14 +254,23 @@ def _draw_table(axes: Axes, y: float, record: dict[str, Any]) -> None:
 
 
 def _bead(axes: Axes, x: float, y: float, name: str, size: float) -> None:
-    style = {"marker": MARKERS[name], "color": COLOURS[name], "markersize": size, "zorder": 5}
-    axes.plot(x, y, linestyle="none", markeredgecolor="black", markeredgewidth=0.4, **style)
+    axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=MARKERS[name],
+        markersize=size,
+        color=COLOURS[name],
+        markeredgecolor="black",
+        markeredgewidth=0.4,
+        zorder=5,
+    )
 
 
 def _arrow(axes: Axes, *points: tuple[float, float], style: str = "-") -> None:
     """A line along the points with a head at the last one."""
     *_, before, last = points
-    line = {"color": "black", "linewidth": 0.8, "linestyle": style}
+    line: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": style}
     axes.plot(*zip(*points[:-1], strict=True), **line)
     head = {"arrowstyle": "-|>", "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", last, before, arrowprops=head | line)

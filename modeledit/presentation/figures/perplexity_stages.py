@@ -7,6 +7,7 @@ state).
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ STAGES = {
     "p_bar": r"OPTIMIZATION ($\bar h_k$)",
     "p_hat": r"SPREAD ($\hat h_k$)",
 }
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One edit's perplexity after a stage of iteration k; of the unedited model at k = 0."""
+
+    k: int
+    stage: str  # a key of STAGES
+    perplexity: float
 
 
 def figure_perplexity_stages(
@@ -61,7 +71,7 @@ def figure_perplexity_stages(
     if request is None:
         request = pick_request(edits, underedit_ids)
     stages, met = _stages(edits, request, epsilon)
-    values = np.array([stage["perplexity"] for stage in stages])
+    values = np.array([stage.perplexity for stage in stages])
     finite = values[np.isfinite(values)]
     lam, reason = boxcox_lambda(finite)
     scale = f"Box-Cox, λ = {lam:.3g}" if lam is not None else "log scale"
@@ -75,10 +85,10 @@ def figure_perplexity_stages(
         stub = 0.025 * top
         positions = _bar_positions(stages)
         for name in STAGES:
-            which = [i for i, stage in enumerate(stages) if stage["stage"] == name]
+            which = [i for i, stage in enumerate(stages) if stage.stage == name]
             axes.bar(
                 [positions[i] for i in which],
-                [(0.9 * top if heights[i] is None else heights[i]) + stub for i in which],
+                [(0.9 * top if (h := heights[i]) is None else h) + stub for i in which],
                 bottom=-stub,
                 width=0.85,
                 color=COLOURS[name],
@@ -107,7 +117,7 @@ def figure_perplexity_stages(
         axes.set_yticks([_scaled(t, lam) for t in ticks], [_short(t) for t in ticks])
         axes.set_ylim(-stub, top)
         axes.set_ylabel(f"perplexity of o*\n({scale})")
-        by_k = pd.Series(positions).groupby([stage["k"] for stage in stages]).mean()
+        by_k = pd.Series(positions).groupby([stage.k for stage in stages]).mean()
         axes.set_xticks(by_k.to_list(), [str(k) for k in by_k.index])
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("iteration k" + ("" if met else f" (|Δp| ≤ {epsilon:g} not met)"))
@@ -123,7 +133,7 @@ def figure_perplexity_stages(
         "scale": "boxcox" if lam is not None else "log",
         "lambda": lam,
         "why_log": reason,
-        "stages": stages,
+        "stages": [asdict(stage) for stage in stages],
     }
     write_record(path, record)
     return record
@@ -168,9 +178,9 @@ def boxcox_lambda(values: np.ndarray) -> tuple[float | None, str]:
 
 def _stages(
     edits: Mapping[int, pd.DataFrame], request: int, epsilon: float
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[Bar], bool]:
     """The stages of one edit up to the first iteration meeting the rule, and whether one does."""
-    stages: list[dict[str, Any]] = []
+    stages: list[Bar] = []
     for k in sorted(edits):
         rows = edits[k][edits[k]["request"] == request]
         if rows.empty and k == 1:
@@ -179,10 +189,8 @@ def _stages(
             break
         row = rows.iloc[0]
         if k == 1:
-            stages.append({"k": 0, "stage": "Unedited", "perplexity": float(row["p_init"])})
-        stages += [
-            {"k": k, "stage": name, "perplexity": float(row[name])} for name in ("p_bar", "p_hat")
-        ]
+            stages.append(Bar(0, "Unedited", float(row["p_init"])))
+        stages += [Bar(k, name, float(row[name])) for name in ("p_bar", "p_hat")]
         if abs(float(row["p_hat"]) - float(row["p_bar"])) <= epsilon:
             return stages, True
     return stages, False
@@ -193,10 +201,10 @@ def _scaled(x: Any, lam: float | None) -> Any:
     return np.log10(x) if lam is None else special.boxcox(x, lam)
 
 
-def _bar_positions(stages: list[dict[str, Any]]) -> list[float]:
+def _bar_positions(stages: list[Bar]) -> list[float]:
     """Bars in time order, the two of an iteration side by side, with a gap between iterations."""
     return [
-        s["k"] * 2.6 + {"Unedited": 0.8, "p_bar": 0.0, "p_hat": 0.9}[s["stage"]] for s in stages
+        bar.k * 2.6 + {"Unedited": 0.8, "p_bar": 0.0, "p_hat": 0.9}[bar.stage] for bar in stages
     ]
 
 

@@ -33,6 +33,7 @@ from modeledit.presentation.figures.style import (
     sheet,
     write_record,
 )
+from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 
 SHOWN = {"edit": 1, "paraphrase": 2, "neighbor": 4}  # prompts of each kind, at most
@@ -69,6 +70,37 @@ class Answer:
         return self.rank == 1
 
 
+@dataclass(frozen=True)
+class Line:
+    """One prompt and the answers of all stages, as it is drawn and recorded."""
+
+    index: int
+    prompt: str
+    object: str  # that is right
+    cells: list[Answer]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The prompts of one kind: how many there are, of how many each stage is right, those drawn."""
+
+    kind: str
+    n: int
+    n_right: list[int]
+    rows: list[Line]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One edit at every stage; ``why`` it was chosen."""
+
+    request: int
+    why: str
+    label: str
+    stages: list[str]
+    groups: list[Group]
+
+
 # --------------------------------------------------------------------------------------------
 # Data
 
@@ -83,7 +115,7 @@ def read_answers(path: str | Path) -> pd.DataFrame:
 
 def run_stages(
     metrics: pd.DataFrame,
-    run: tuple[str, str, str, int],
+    run: RunKey,
     paths: Sequence[str | Path],
     rule: Rule,
 ) -> list[Stage]:
@@ -95,17 +127,17 @@ def run_stages(
     metrics lack the run or the scores lack its stop.
     """
     rows = metrics[(metrics[list(RUN)] == list(run)).all(axis="columns")]
-    method, last = run[RUN.index("method")], rows["k"].max()
+    last = rows["k"].max()
     if rows.empty or not 1 <= last <= len(paths):
         raise ValueError(
             f"figure: the metrics of {'/'.join(map(str, run))} go up to k = {last}, its scores to"
             f" k = {len(paths)}; both must be those of the same iterations"
         )
-    *cell, trial = run
-    trials = metrics[(metrics[list(RUN[:3])] == cell).all(axis="columns")]
-    pick = picks(trials, rule)[tuple(cell)]["proposed"]
-    stop, how = min(pick.k[trial], int(last)), "stop" if pick.met[trial] else "rule not met"
-    headings = {1: f"{method}\nafter one iteration", stop: f"{method}\nk = {stop}, {how}"}
+    trials = metrics[(metrics[list(RUN[:3])] == list(run[:3])).all(axis="columns")]
+    pick = picks(trials, rule)[run[:3]]["proposed"]
+    stop = min(pick.k[run.trial], int(last))
+    how = "stop" if pick.met[run.trial] else "rule not met"
+    headings = {1: f"{run.method}\nafter one iteration", stop: f"{run.method}\nk = {stop}, {how}"}
     return [Stage(heading, read_answers(paths[k - 1])) for k, heading in headings.items()]
 
 
@@ -131,8 +163,8 @@ def pick_edit(stages: Sequence[Stage], requests: Sequence[Request]) -> tuple[int
                 wrong = sum(not ends[key].right for key in counted)
                 best.append((-len(faults), -repaired, wrong, request.id, " and ".join(faults)))
     if best:
-        *_, chosen, faults = min(best)
-        return chosen, f"{faults} after one iteration, right at the last stage"
+        *_, chosen, why = min(best)
+        return chosen, f"{why} after one iteration, right at the last stage"
     return min(request.id for request in requests), "the smallest id"
 
 
@@ -140,11 +172,13 @@ def _answers(scores: pd.DataFrame) -> dict[int, dict[Prompt, Answer]]:
     """What is likeliest where the right object begins, by request and prompt."""
     rows = scores[scores["object"] == scores["kind"].map(COUNTS)]
     answers: dict[int, dict[Prompt, Answer]] = {}
-    for row in rows.itertuples():
-        if len(row.ranks) > 0:  # an empty object is neither right nor wrong
-            p = [math.exp(value) for value in row.top_logprobs]
-            answer = Answer(int(row.ranks[0]), [str(token) for token in row.top], p)
-            answers.setdefault(int(row.request), {})[row.kind, int(row.index)] = answer
+    columns = ["request", "kind", "index", "ranks", "top", "top_logprobs"]
+    for request, kind, index, ranks, top, logs in rows[columns].itertuples(index=False, name=None):
+        if len(ranks) > 0:  # an empty object is neither right nor wrong
+            answer = Answer(
+                int(ranks[0]), [str(token) for token in top], [math.exp(value) for value in logs]
+            )
+            answers.setdefault(int(request), {})[kind, int(index)] = answer
     return answers
 
 
@@ -197,22 +231,22 @@ def figure_qualitative(
     if edit is None:
         raise ValueError(f"figure: request {request} is not among the {len(requests)} requests")
     answers = _of(edit, [_answers(stage.scores) for stage in stages])
-    record = {
-        "figure": "qualitative",
-        "request": edit.id,
-        "why": why,
-        "label": edit.change,
-        "stages": [stage.heading for stage in stages],
-        "groups": [_group(edit, answers, kind) for kind in GROUPS],
-    }
+    panel = Panel(
+        request=edit.id,
+        why=why,
+        label=edit.change,
+        stages=[stage.heading for stage in stages],
+        groups=[_group(edit, answers, kind) for kind in GROUPS],
+    )
     with matplotlib.style.context(STYLE):
-        save(_draw_panel(record, title, note), path)
+        save(_draw_panel(panel, title, note), path)
+    record = {"figure": "qualitative"} | asdict(panel)
     write_record(path, record)
     return record
 
 
-def _group(edit: Request, answers: Sequence[dict[Prompt, Answer]], kind: str) -> dict[str, Any]:
-    """What the record says about the prompts of one kind."""
+def _group(edit: Request, answers: Sequence[dict[Prompt, Answer]], kind: str) -> Group:
+    """The prompts of one kind: those that turn most often are drawn, all are counted."""
     keys = sorted(key for key in answers[0] if key[0] == kind)
 
     def turns(key: Prompt) -> int:
@@ -224,64 +258,59 @@ def _group(edit: Request, answers: Sequence[dict[Prompt, Answer]], kind: str) ->
         "paraphrase": [(text, edit.target_new) for text in edit.paraphrases],
         "neighbor": [(n.text, n.target) for n in edit.neighbors],
     }[kind]
-    return {
-        "kind": kind,
-        "n": len(keys),
-        "n_right": [sum(stage[key].right for key in keys) for stage in answers],
-        "rows": [
-            {
-                "index": key[1],
-                "prompt": prompts[key[1]][0],
-                "object": prompts[key[1]][1],
-                "cells": [asdict(stage[key]) for stage in answers],
-            }
+    return Group(
+        kind=kind,
+        n=len(keys),
+        n_right=[sum(stage[key].right for key in keys) for stage in answers],
+        rows=[
+            Line(key[1], *prompts[key[1]], [stage[key] for stage in answers])
             for key in sorted(chosen)
         ],
-    }
+    )
 
 
-def _draw_panel(record: dict[str, Any], title: str, note: str) -> Figure:
-    groups = [group for group in record["groups"] if group["rows"]]
-    columns = [PROMPT + CELL * (i + 0.5) for i in range(len(record["stages"]))]
+def _draw_panel(panel: Panel, title: str, note: str) -> Figure:
+    groups = [group for group in panel.groups if group.rows]
+    columns = [PROMPT + CELL * (i + 0.5) for i in range(len(panel.stages))]
     width = PROMPT + CELL * len(columns) + EDGE
     below = (
         "Each cell: the likeliest next token and its probability. ✓ the right object begins with"
     )
     below += " it, ✗ it does not."
-    if any(group["n"] > len(group["rows"]) for group in groups):
+    if any(group.n > len(group.rows) for group in groups):
         below += " Of more prompts, those whose answers turn most often are shown."
     notes = fit(printable(f"{below} {note}"), width - 2 * EDGE, 5.5, 4)
-    height = HEAD + sum(GROUP + ROW * len(g["rows"]) for g in groups) + 0.1 * len(notes) + 0.09
+    height = HEAD + sum(GROUP + ROW * len(g.rows) for g in groups) + 0.1 * len(notes) + 0.09
     figure, axes = sheet(width, height)
 
-    label = fit(printable(record["label"]), PROMPT - 2 * EDGE, 8, 2, weight="bold")
+    label = fit(printable(panel.label), PROMPT - 2 * EDGE, 8, 2, weight="bold")
     for i, line in enumerate(label):
         place_text(axes, EDGE, 0.12 + 0.13 * i, line, 8, fontweight="bold")
     for line in fit(printable(title), PROMPT - 2 * EDGE, 6) if title else []:
         place_text(axes, EDGE, HEAD - 0.05, line, 6, color=GREY)
-    for x, heading in zip(columns, record["stages"], strict=True):
+    for x, heading in zip(columns, panel.stages, strict=True):
         name, _, when = heading.partition("\n")
         place_text(axes, x, HEAD - 0.18, name, 7, ha="center", fontweight="bold")
         place_text(axes, x, HEAD - 0.06, when, 6, ha="center")
     y = HEAD
     for group in groups:
-        objects = {row["object"] for row in group["rows"]}
+        objects = {row.object for row in group.rows}
         right = f": right is {objects.pop()}" if len(objects) == 1 else ": right is after the arrow"
-        head = fit(printable(GROUPS[group["kind"]] + right), PROMPT - EDGE, 6.5)[0]
+        head = fit(printable(GROUPS[group.kind] + right), PROMPT - EDGE, 6.5)[0]
         axes.plot([EDGE, width - EDGE], [y + 0.02] * 2, color=GREY, linewidth=0.5)
         place_text(axes, EDGE, y + GROUP / 2 + 0.01, head, 6.5, fontstyle="italic")
-        for x, n_right in zip(columns, group["n_right"], strict=True):
-            if group["n"] > len(group["rows"]):
-                tally = f"{n_right} of {group['n']} right"
+        for x, n_right in zip(columns, group.n_right, strict=True):
+            if group.n > len(group.rows):
+                tally = f"{n_right} of {group.n} right"
                 place_text(axes, x, y + GROUP / 2 + 0.01, tally, 6, ha="center", color=GREY)
         y += GROUP
-        for row in group["rows"]:
-            arrow = f" → {row['object']}" if right.endswith("arrow") else ""
-            prompt = fit(printable(row["prompt"] + arrow), PROMPT - 2.5 * EDGE, 6.3, 2, "end")
+        for row in group.rows:
+            arrow = f" → {row.object}" if right.endswith("arrow") else ""
+            prompt = fit(printable(row.prompt + arrow), PROMPT - 2.5 * EDGE, 6.3, 2, "end")
             for i, line in enumerate(prompt):
                 above = 0.055 * (len(prompt) - 1)
                 place_text(axes, EDGE, y + ROW / 2 - above + 0.11 * i, line, 6.3)
-            for x, cell in zip(columns, row["cells"], strict=True):
+            for x, cell in zip(columns, row.cells, strict=True):
                 _draw_cell(axes, x - CELL / 2, y, cell)
             y += ROW
     for i, line in enumerate(notes):
@@ -289,16 +318,16 @@ def _draw_panel(record: dict[str, Any], title: str, note: str) -> Figure:
     return figure
 
 
-def _draw_cell(axes: Axes, x: float, y: float, cell: dict[str, Any]) -> None:
-    right = cell["rank"] == 1
+def _draw_cell(axes: Axes, x: float, y: float, cell: Answer) -> None:
+    right = cell.right
     colour = COLOURS["right" if right else "wrong"]
     # Greyscale and colour-blind readers have the symbol, and the frame of what is wrong.
     frame = {} if right else {"edgecolor": colour}
     place_box(axes, x + 0.025, y + 0.025, CELL - 0.05, ROW - 0.05, FILLS[right], **frame)
     middle = y + ROW / 2
     place_text(axes, x + 0.06, middle, SYMBOLS[right], 8, color=colour, fontweight="bold")
-    token = fit(printable(cell["top"][0].strip(" ") or "␣"), CELL - 0.52, 6.8)[0]
+    token = fit(printable(cell.top[0].strip(" ") or "␣"), CELL - 0.52, 6.8)[0]
     place_text(axes, x + 0.18, middle, token, 6.8)
-    p = cell["p"][0]
+    p = cell.p[0]
     shown = "–" if math.isnan(p) else "<.01" if p < 0.005 else f"{p:.2f}"
     place_text(axes, x + CELL - 0.06, middle, shown, 6, ha="right", color=GREY)

@@ -20,8 +20,7 @@ import matplotlib.style
 import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from modeledit.evaluation.aggregation import TrialAgg, by_iteration, picks
-from modeledit.evaluation.metrics import Zeros
+from modeledit.evaluation.aggregation import Averaging, by_iteration, picks
 from modeledit.presentation.figures.style import (
     COLOURS,
     LINES,
@@ -34,9 +33,13 @@ from modeledit.presentation.figures.style import (
     write_record,
 )
 from modeledit.study.methods import METHODS
-from modeledit.study.stopping import Rule
 
-LABELS = {"both": "both stages", "spread": "SPREAD alone", "optimization": "OPTIMIZATION alone"}
+Repeats = Literal["both", "spread", "optimization"]  # the stages that further iterations repeat
+LABELS: dict[Repeats, str] = {
+    "both": "both stages",
+    "spread": "SPREAD alone",
+    "optimization": "OPTIMIZATION alone",
+}
 PANELS = {  # metric: label, factor
     "p_bar": (r"$\bar p$ of the targets", 1),
     "p_hat": (r"$\hat p$ of the model", 1),
@@ -51,7 +54,7 @@ _SMALLEST_GAIN = 1e-9  # below it is rounding
 class Study:
     """One algorithm's three ways to repeat its stages, on one dataset and model."""
 
-    curves: Mapping[str, pd.DataFrame]  # by keys of LABELS: means over trials, a row per k >= 1
+    curves: Mapping[Repeats, pd.DataFrame]  # by keys of LABELS: means over trials, a row per k >= 1
     stop: int | None  # where both stages together meet the stopping rule (`aggregation.Pick.row`)
 
 
@@ -59,7 +62,7 @@ class Study:
 class Share:
     """How much of the gain of both stages from k = 1 to ``k`` one stage alone makes."""
 
-    repeats: Literal["spread", "optimization"]
+    repeats: Repeats  # "spread" or "optimization"
     metric: str  # a key of GAINS
     k: int
     both: float  # gain of both stages
@@ -67,14 +70,7 @@ class Share:
     share: float  # NaN where there is none
 
 
-def study(
-    metrics: pd.DataFrame,
-    algorithm: str,
-    rule: Rule,
-    trial_agg: TrialAgg = "mean_of_scores",
-    round_per_trial: int | None = None,
-    zeros: Zeros = "keep",
-) -> Study:
+def study(metrics: pd.DataFrame, algorithm: str, averaging: Averaging) -> Study:
     """The study of ``algorithm`` from the metrics of one dataset and model."""
     named = {
         name: method.repeats
@@ -84,11 +80,13 @@ def study(
     rows = metrics[metrics["method"].isin(named)]
     if rows.empty:
         return Study({}, None)
-    steps = by_iteration(rows, trial_agg, round_per_trial, zeros)
+    steps = by_iteration(rows, averaging)
     steps = steps[steps["k"] > 0]
-    found = {named[name]: of for name, of in steps.groupby("method", sort=False)}
+    found = {named[str(name)]: of for name, of in steps.groupby("method", sort=False)}
     ordered = {repeats: found[repeats].sort_values("k") for repeats in LABELS if repeats in found}
-    picked = {cell[2]: of_cell["proposed"].row for cell, of_cell in picks(rows, rule).items()}
+    picked = {
+        cell[2]: of_cell["proposed"].row for cell, of_cell in picks(rows, averaging.rule).items()
+    }
     return Study(ordered, picked.get(algorithm))
 
 
@@ -150,18 +148,18 @@ def _percent(share: float) -> str:
 
 
 def describe_all(
-    metrics: pd.DataFrame, names: Mapping[str, str], rule: Rule, **rules: Any
+    metrics: pd.DataFrame, names: Mapping[str, str], averaging: Averaging
 ) -> list[str]:
-    """`describe` of each model and algorithm in the metrics of one dataset; ``names`` are printed.
+    """`describe` of each model and algorithm in the metrics of one dataset.
 
-    ``rules`` are the last three arguments of `study`.
+    ``names`` maps models to printed names.
     """
     algorithms = dict.fromkeys(method.algorithm for method in METHODS.values())
     said = [
         describe(
-            shares(study(of_model, algorithm, rule, **rules)),
+            shares(study(of_model, algorithm, averaging)),
             algorithm,
-            names.get(model, model),
+            names.get(str(model), str(model)),
         )
         for model, of_model in metrics.groupby("model", sort=False)
         for algorithm in algorithms

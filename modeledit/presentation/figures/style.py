@@ -150,8 +150,13 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
 
 def place_text(axes: Axes, x: float, y: float, text: str, size: float, **style: Any) -> None:
     """One line, centred on y. A dollar sign is itself, unless ``parse_math`` is set."""
-    style = {"va": "center_baseline", "ha": "left", "parse_math": False} | style
-    axes.text(x, y, text, fontsize=size, **style)
+    axes.text(
+        x,
+        y,
+        text,
+        fontsize=size,
+        **{"va": "center_baseline", "ha": "left", "parse_math": False, **style},
+    )
 
 
 def place_box(
@@ -159,7 +164,7 @@ def place_box(
 ) -> None:
     """A box with round corners, framed where ``edgecolor`` is given."""
     shape = "round,pad=0,rounding_size=0.03"
-    line = {"edgecolor": "none", "linewidth": 0.7} | line
+    line = {"edgecolor": "none", "linewidth": 0.7, **line}
     axes.add_patch(FancyBboxPatch((x, y), width, height, shape, facecolor=fill, **line))
 
 

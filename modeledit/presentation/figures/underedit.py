@@ -64,8 +64,10 @@ def figure_underedit(
         for name, data in series.items():
             if size[name] == 0:
                 continue
-            style = {"color": COLOURS[name], "marker": MARKERS[name], "linestyle": LINES[name]}
-            style |= {
+            style: dict[str, Any] = {
+                "color": COLOURS[name],
+                "marker": MARKERS[name],
+                "linestyle": LINES[name],
                 "label": f"{name} ({size[name]})",
                 "markeredgecolor": "white",
                 "markeredgewidth": 0.4,
@@ -120,10 +122,9 @@ def pool_trials(trials: Mapping[int, Mapping[int, pd.DataFrame]]) -> dict[int, p
     return {
         k: pd.concat(
             [
-                frames[min(k, max(frames))].assign(
-                    request=lambda rows, t=trial: rows["request"] + (t - 1) * 1_000_000
-                )
+                rows.assign(request=rows["request"] + (trial - 1) * 1_000_000)
                 for trial, frames in trials.items()
+                for rows in [frames[min(k, max(frames))]]
             ],
             ignore_index=True,
         )

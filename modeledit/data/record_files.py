@@ -1,0 +1,258 @@
+"""Files of records as users have them: JSON, JSON lines, CSV and parquet, also gzipped.
+
+What a file is, is told by its first bytes, not by its name: names are often wrong. UTF-8 is
+expected, a BOM is taken away, and UTF-16 and UTF-32 are taken too. Nothing here knows what a
+record is about.
+"""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modeledit.data.records import RequestError, shown
+from modeledit.io.files import one_line
+
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+
+# How files begin that are no records but are often handed over as such, and what to do with them.
+_NOT_RECORDS = {
+    b"version https://git-lfs": "a pointer of git-lfs, not the file itself; run `git lfs pull`",
+    b"PK\x03\x04": "a zip archive; unpack it and give the file inside",
+    b"BZh": "compressed with bzip2; unpack it",
+    b"\xfd7zXZ": "compressed with xz; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
+    b"ARROW1": "an Arrow file; save it as parquet or JSON",
+    b"<": "a web page or XML; download the file itself (its 'raw' address)",
+}
+
+# Columns of a CSV file that may hold lists and objects, as JSON. All other cells are texts.
+_STRUCTURED = frozenset(
+    "requested_rewrite paraphrase_prompts neighborhood_prompts neighborhood_samples answers "
+    "rephrase_prompt locality locality_prompt locality_ground_truth".split()
+)
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of a file and its place, "record 3" or "line 3"; or why it cannot be read."""
+
+    place: str
+    value: Any = None
+    broken: str = ""
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """The records of `path`, at least one.
+
+    A broken line of JSON lines or CSV is an `Entry` that says so, since the others can be read.
+    Raises RequestError, naming the file, where it is no file of records as a whole: empty, cut
+    off, not text, or of another format.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RequestError(
+            f"{path}: {error.strerror or error}; name a file that can be read"
+        ) from error
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise RequestError(
+                f"{path}: gzip, but cut off or damaged ({error}); fetch or write it again"
+            ) from error
+    if data.startswith(_PARQUET):
+        entries = _parquet(path, data)
+    else:
+        for start, what in _NOT_RECORDS.items():
+            if data.startswith(start):
+                raise RequestError(f"{path}: this is {what}")
+        entries = _entries_of_text(path, _text(path, data))
+    if not entries:
+        raise RequestError(f"{path}: no record in it; give a file with at least one")
+    return entries
+
+
+def count_records(path: Path) -> int:
+    """How many records `path` has, right or wrong. Raises RequestError as `read_entries` does."""
+    return len(read_entries(path))
+
+
+def _text(path: Path, data: bytes) -> str:
+    encoding = json.detect_encoding(data)  # by a BOM, or by where the zero bytes are
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise RequestError(
+            f"{path}, line {line}: byte {data[error.start]:#04x} is not {encoding.upper()} "
+            "(is the file in Latin-1 or of another kind?); save it as UTF-8"
+        ) from error
+    if not text.strip("\0").strip():
+        raise RequestError(f"{path}: the file is empty; fetch or write it again")
+    return text
+
+
+def _entries_of_text(path: Path, text: str) -> list[Entry]:
+    suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "").lower()
+    start = text.lstrip()[:1]
+    lines = suffix in (".jsonl", ".ndjson")
+    if start == "[":
+        return _json_list(path, text)
+    if start == "{":
+        return _json_lines(text) if lines or _is_lines(text) else _one_object(path, text)
+    if suffix in (".csv", ".tsv"):
+        return _csv(path, text)
+    if lines:
+        return _json_lines(text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        first = text.strip().splitlines()[0]
+        raise RequestError(
+            f"{path}: not JSON, JSON lines or parquet, and not named .csv; it begins with "
+            f"{shown(first)}"
+        ) from None
+    raise RequestError(f"{path}: expected a list of records, got {shown(value)}")
+
+
+def _json_list(path: Path, text: str) -> list[Entry]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        end = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        way_out = "it ends in the middle, cut off: fetch or write it again" if end else "correct it"
+        raise RequestError(
+            f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}; {way_out}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path}: not JSON that can be read: {_why(error)}") from error
+    return [Entry(f"record {number}", value) for number, value in enumerate(values, start=1)]
+
+
+def _one_object(path: Path, text: str) -> list[Entry]:
+    """Of a file that is one object there is no list of records; say which it is, or that it ends.
+
+    A list may be hidden in it, but which of its fields that is would be a guess.
+    """
+    values = _json_list(path, f"[{text}]") if text.rstrip().endswith("}") else None
+    if values is None:
+        raise RequestError(
+            f"{path}: not JSON: an object that does not end, cut off: fetch or write it again"
+        )
+    keys = ", ".join(map(shown, list(values[0].value)[:5])) or "none"
+    raise RequestError(
+        f"{path}: expected a list of records, got one object with the fields {keys}; put the "
+        "records into a list, [ … ], or one a line into a .jsonl file"
+    )
+
+
+def _is_lines(text: str) -> bool:
+    """Whether a text that begins with an object has a whole one on a line, and more behind it."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    return len(lines) > 1 and any(_loaded(line)[1] == "" for line in lines[:2])
+
+
+def _json_lines(text: str) -> list[Entry]:
+    entries = []
+    # Only line feeds end a line: JSON's strings may hold the other ends of lines as they are.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            value, broken = _loaded(line)
+            entries.append(Entry(f"line {number}", value, broken))
+    return entries
+
+
+def _loaded(line: str) -> tuple[Any, str]:
+    try:
+        return json.loads(line), ""
+    except json.JSONDecodeError as error:
+        why = f"not JSON: {error.msg} at column {error.colno}; the line begins with {shown(line)}"
+        return None, f"{why}; correct or drop it"
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON that can be read: {_why(error)}; correct or drop the line"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "lists or objects inside each other too many times"
+    return str(error).split(";")[0]
+
+
+def _csv(path: Path, text: str) -> list[Entry]:
+    # The module refuses cells of more than 131,072 characters; a list of prompts may be longer.
+    limit = csv.field_size_limit(len(text))
+    try:
+        return _csv_entries(path, text)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _csv_entries(path: Path, text: str) -> list[Entry]:
+    header = text.lstrip().split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=header.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    entries: list[Entry] = []
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return entries
+        except csv.Error as error:
+            raise RequestError(
+                f"{path}, line {rows.line_num}: not CSV: {error}; is a quote not closed, or the "
+                "file cut off?"
+            ) from error
+        if not any(cells):
+            continue
+        if not names:
+            names = [cell.strip() for cell in cells]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise RequestError(f"{path}: the header names column {twice[0]!r} twice; drop one")
+            continue
+        entries.append(_csv_entry(f"line {rows.line_num}", names, cells))
+
+
+def _csv_entry(place: str, names: list[str], cells: list[str]) -> Entry:
+    if len(cells) != len(names):
+        return Entry(
+            place,
+            broken=f"{len(cells)} cells for {len(names)} columns; quote texts that hold the "
+            "separator, or drop the line",
+        )
+    record: dict[str, Any] = {}
+    for name, cell in zip(names, cells, strict=True):
+        if not cell:
+            continue  # an empty cell is a field that is not there
+        record[name] = cell
+        if name in _STRUCTURED and cell.lstrip()[:1] in ("[", "{"):
+            value, broken = _loaded(cell)
+            if broken:
+                return Entry(place, broken=f"column {name!r}: {broken}")
+            record[name] = value
+    return Entry(place, record)
+
+
+def _parquet(path: Path, data: bytes) -> list[Entry]:
+    try:
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RequestError(
+            f"{path}: parquet, but cut off or damaged ({one_line(error)}); fetch or write it again"
+        ) from error
+    # A null is a field that is not there.
+    return [
+        Entry(f"record {number}", {name: v for name, v in row.items() if v is not None})
+        for number, row in enumerate(rows, start=1)
+    ]
