@@ -16,8 +16,7 @@ from safetensors import safe_open
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.editing.job import load_edited
-from modeledit.io.files import digest, write_json
-from modeledit.io.matrices import StateError
+from modeledit.io.files import StateError, digest, write_json
 from modeledit.io.prepared import read_prepared
 from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel, load_model

@@ -21,7 +21,8 @@ from modeledit.data.requests import Request
 from modeledit.editing.matrix_names import TARGETS, delta_name, site_of
 from modeledit.editing.optimization import Targets
 from modeledit.evaluation.schemas import EDITS
-from modeledit.io.matrices import StateError, read_matrices
+from modeledit.io.files import StateError
+from modeledit.io.matrices import read_matrices
 
 _NOT_NUMBERS = ("request", "n_target_tokens", "stop_reason", "p_hat", "p_hat_legacy", "neighbors")
 

@@ -23,6 +23,10 @@ class FileError(ValueError):
     """A file that is not what it should be; the message names it, what is wrong and the way out."""
 
 
+class StateError(FileError):
+    """An intermediate file that is broken, or does not belong to the run that asks for it."""
+
+
 def one_line(error: Exception) -> str:
     """What an error says, in one line; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

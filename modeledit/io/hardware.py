@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from modeledit.io.files import read_json, write_json
-from modeledit.io.matrices import StateError
+from modeledit.io.files import StateError, read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)

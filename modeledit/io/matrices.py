@@ -15,13 +15,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from modeledit.io.files import AGAIN, FileError, finished, one_line
+from modeledit.io.files import AGAIN, StateError, finished, one_line
 
 DIGEST = "sha256 "  # metadata's name for a matrix's digest, before the matrix's own name
-
-
-class StateError(FileError):
-    """A file of matrices that is broken or does not belong to the run that asks for it."""
 
 
 def write_matrices(

@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from modeledit.io.files import digest, file_digest, read_json, write_json
-from modeledit.io.matrices import StateError
+from modeledit.io.files import StateError, digest, file_digest, read_json, write_json
 
 FILE = "prepared.json"
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")  # beside the weights

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
 from modeledit.editing.covariance_files import gather, read_published
-from modeledit.io.matrices import StateError, read_matrices, write_matrices
+from modeledit.io.files import StateError
+from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import encode
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer

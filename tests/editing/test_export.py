@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeledit.editing import export
-from modeledit.io.files import read_json
-from modeledit.io.matrices import StateError, write_matrices
+from modeledit.io.files import StateError, read_json
+from modeledit.io.matrices import write_matrices
 from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
 from tests.editing.tiny_edits import state_of, write_record

@@ -15,8 +15,8 @@ from modeledit.editing.covariance import factorize, second_moments
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.stages import stored_targets, targets_before
-from modeledit.io.files import write_json
-from modeledit.io.matrices import StateError, read_matrices, write_matrices
+from modeledit.io.files import StateError, write_json
+from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from modeledit.io import files
-from modeledit.io.files import FileError, finished, read_json, read_texts, write_json
+from modeledit.io.files import FileError, StateError, finished, read_json, read_texts, write_json
 from modeledit.io.frames import read_csv, read_parquet, read_table, write_parquet
-from modeledit.io.matrices import LazyMatrices, StateError, read_matrices, write_matrices
+from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
 
 AGAIN = "delete the file to compute it again"
 

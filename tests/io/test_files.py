@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from modeledit.editing.state import pass_on
 from modeledit.evaluation.schemas import EDITS, RAW_SCORES
 from modeledit.io.files import (
+    StateError,
     digest,
     file_digest,
     finished,
@@ -26,7 +27,7 @@ from modeledit.io.files import (
     write_json,
 )
 from modeledit.io.frames import write_parquet
-from modeledit.io.matrices import LazyMatrices, StateError, read_matrices, write_matrices
+from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
 from modeledit.io.state import read_state, write_state
 from modeledit.study.layout import IterationFiles
 from tests.editing.tiny_edits import state_of
@@ -213,9 +214,19 @@ def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
         previous = files.state
 
 
-def test_passing_on_needs_no_torch():
-    code = "import sys, modeledit.editing.state; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+def test_passing_on_a_second_time_needs_no_large_library(stopped):
+    pass_on(stopped / "iter2/state.json", IterationFiles.of(stopped, 3))
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "import modeledit.editing.link, modeledit.io.log\n"
+        "from modeledit.editing.state import pass_on\n"
+        "from modeledit.study.layout import IterationFiles\n"
+        "run = Path(sys.argv[1])\n"
+        "pass_on(run / 'iter3/state.json', IterationFiles.of(run, 4))\n"
+        "sys.exit(', '.join({'torch', 'numpy', 'pyarrow', 'pandas', 'pydantic'} & {*sys.modules}))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(stopped)], check=True, cwd=ROOT)
+    assert read_state(IterationFiles.of(stopped, 4).state).k == 4
 
 
 def test_lazy_matrices_read_a_layer_when_it_is_asked_for(tmp_path):

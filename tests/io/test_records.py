@@ -4,9 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from modeledit.io.files import read_json, write_json
+from modeledit.io.files import StateError, read_json, write_json
 from modeledit.io.hardware import Hardware, read_hardware, write_hardware
-from modeledit.io.matrices import StateError
 from modeledit.io.prepared import FILE, Agreement, PreparedModel, read_prepared, write_prepared
 
 USED = Hardware(device="CPU", seconds=1.5, peak_device_gb=None, peak_host_gb=0.3, energy_kwh=None)

@@ -24,8 +24,8 @@ from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem
 from modeledit.evaluation.metrics import COLUMNS, read_scores, request_metrics
-from modeledit.io.files import read_json
-from modeledit.io.matrices import StateError, read_matrices
+from modeledit.io.files import StateError, read_json
+from modeledit.io.matrices import read_matrices
 from modeledit.lm.model import load_model
 from modeledit.planning import memory
 from modeledit.study.config import load_settings
