@@ -37,7 +37,7 @@ def test_a_job_that_passed_a_stop_on_used_nothing(tmp_path):
 def test_another_file_is_not_what_a_job_used(tmp_path, value):
     path = tmp_path / "hardware.json"
     write_json(path, value)
-    with pytest.raises(StateError, match=r"hardware\.json: .*energy_kwh.*delete the file"):
+    with pytest.raises(FileError, match=r"hardware\.json: .*delete the file"):
         read_hardware(path)
 
 

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.data.requests import Neighbor, Request
-from modeledit.lm.eligibility import compare_sets, judge_neighbors, select_eligible, yields
+from modeledit.lm.eligibility import (
+    Filter,
+    compare_sets,
+    find_eligible,
+    judge_neighbors,
+    select_eligible,
+    yields,
+)
 from modeledit.lm.model import EditableModel
 from tests.reference import models as tiny
 from tests.reference import plain
@@ -239,3 +246,31 @@ def test_left_padding_changes_the_verdicts_of_absolute_positions_only():
             for positions in ("mask_aware", "hf_default")
         )
         assert (clean != padded) == changes, family
+
+
+@pytest.mark.parametrize(
+    ("family", "readings"), [("gpt2", ["hf_default", "mask_aware"]), ("llama", ["mask_aware"])]
+)
+def test_a_trial_is_filtered_and_where_padding_counts_by_both_readings(family, readings):
+    tokenizer = TOKENIZERS["no BOS"]
+    model = EditableModel(talking(MODELS[family](dtype=torch.float64), tokenizer))
+    said = judge_neighbors(model, tokenizer, REQUESTS, 300)
+    known = {(v.request, v.index): v.predicted for v in said.itertuples()}
+    requests = [  # of the first request all neighbors are known, of the others none
+        replace(
+            r,
+            neighbors=tuple(
+                replace(n, target=known[r.id, j] if i == 0 else "nobody")
+                for j, n in enumerate(r.neighbors)
+            ),
+        )
+        for i, r in enumerate(REQUESTS)
+    ]
+    how = Filter("mask_aware", editing_neighbors=1, choice="first", seed=0)
+    found = find_eligible(model, tokenizer, requests, how, token_budget=300)
+    assert [r.id for r in found.requests] == [requests[0].id]
+    assert found.requests[0].editing_neighbors == requests[0].neighbors[:1]
+    assert found.summary["eligible"].tolist() == [True] + [False] * (len(requests) - 1)
+    assert found.verdicts["survives"].sum() == len(requests[0].neighbors)
+    assert sorted(found.yields) == readings
+    assert found.yields["mask_aware"]["eligible_requests"] == 1

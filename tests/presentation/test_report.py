@@ -22,6 +22,7 @@ from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 from tests.made_up import HOSTILE, ITERATIONS, METHODS, NEW, OLD, SUBJECTS, TRIALS, make_results
 from tests.presets import CORRECTED
+from tests.tables import edits_of
 
 SWITCHES = CORRECTED
 
@@ -425,7 +426,7 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
     for name, frame in {
         "unedited.parquet": scores,
         "iter1/scores.parquet": scores,
-        "iter1/edits.parquet": pd.DataFrame({"request": [3]} | {name: [1] for name in D.LOG}),
+        "iter1/edits.parquet": edits_of([3]),
         "request_metrics.parquet": request_metrics(scores, scores, "exact", "sum").assign(k=1),
     }.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

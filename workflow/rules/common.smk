@@ -79,14 +79,14 @@ def token_budget(wildcards, attempt):
     return RESOURCES.token_budget(attempt)
 
 
-def project(*paths):
-    """Files of the project that a job reads."""
-    return [ELSEWHERE + path for path in paths]
+def project(path):
+    """A file of the project that a job reads."""
+    return ELSEWHERE + path
 
 
 def templates(*names):
     """Templates that a job fills in; what is edited there is rendered anew."""
-    return project(*(f"workflow/templates/{name}" for name in names))
+    return [project(f"workflow/templates/{name}") for name in names]
 
 
 def code_of(*packages):

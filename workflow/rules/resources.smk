@@ -49,7 +49,7 @@ def model_access(wildcards):
 rule download:
     output:
         file=layout.DOWNLOAD,
-        record=layout.DOWNLOAD + ".record.json",
+        record=f"{layout.DOWNLOAD}.record.json",
     log:
         "logs/downloads/{file}.log",
     wildcard_constraints:

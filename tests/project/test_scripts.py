@@ -1,0 +1,56 @@
+"""Scripts are functions that can be called by hand; a rule only binds its files to one."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+RULES = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+MOST_PARAMETERS = 7
+
+
+def functions(name):
+    """The functions that a script defines itself."""
+    module = importlib.import_module(f"scripts.{name}")
+    found = inspect.getmembers(module, inspect.isfunction)
+    return [function for _, function in found if function.__module__ == module.__name__]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_a_typed_function_with_a_docstring(name):
+    main = {function.__name__: function for function in functions(name)}[name]
+    for function in functions(name):
+        signature = inspect.signature(function)
+        assert inspect.getdoc(function), function.__name__
+        assert len(signature.parameters) <= MOST_PARAMETERS
+        for parameter in signature.parameters.values():
+            assert parameter.annotation is not parameter.empty, parameter
+    assert inspect.signature(main).return_annotation is None
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "unlock"])
+def test_only_the_binding_knows_the_workflow(name):
+    tree = ast.parse((ROOT / "scripts" / f"{name}.py").read_text())
+    binding = tree.body[-1]
+    assert isinstance(binding, ast.If) and ast.unparse(binding.test) == "__name__ == '__main__'"
+    for part in tree.body[:-1]:
+        assert "snakemake" not in {n.id for n in ast.walk(part) if isinstance(n, ast.Name)}
+    branches = (ast.If, ast.For, ast.While, ast.Try)
+    assert not [n for part in binding.body for n in ast.walk(part) if isinstance(n, branches)]
+
+
+def test_every_script_has_a_rule_and_every_rule_its_script():
+    named = set(re.findall(r"scripts/(\w+)\.py", RULES))
+    assert named == set(SCRIPTS) - {"unlock"}
+
+
+def test_passing_a_stop_on_imports_no_torch():
+    code = "import sys, scripts.edit; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
