@@ -317,7 +317,10 @@ def _listed(text: str, target: str, where: str) -> NeighborDraft:
 def _sampled(sample: Any, text: str | None, target: str, where: str) -> NeighborDraft:
     if not isinstance(sample, dict):
         raise RequestError(f"field '{where}': expected an object, got {shown(sample)}; correct it")
-    prompt, subject = (records.field(sample, n, str, f"{where}.") for n in ("prompt", "subject"))
+    prompt, subject = sample.get("prompt"), sample.get("subject")
+    if not (isinstance(prompt, str) and isinstance(subject, str)):
+        records.field(sample, "prompt", str, f"{where}.")
+        records.field(sample, "subject", str, f"{where}.")
     return NeighborDraft(target, where, text=text, prompt=prompt, subject=subject)
 
 

@@ -238,6 +238,16 @@ def test_a_flipped_bit_anywhere_gives_the_right_matrices_or_an_error(tmp_path_fa
     assert all(np.array_equal(found[name], MATRICES[name]) for name in MATRICES)
 
 
+def test_a_type_or_a_shape_that_was_changed_is_noticed(tmp_path):
+    path = tmp_path / "edited.safetensors"
+    write_matrices(path, {"wide": np.ones((2, 8))}, {})
+    whole = path.read_bytes()
+    for was, became in ((b'"F64"', b'"I64"'), (b"[2,8]", b"[8,2]")):
+        assert whole.count(was) == 1
+        with pytest.raises(StateError, match="wide is not what was written"):
+            read_matrices(written(path, whole.replace(was, became)), {})
+
+
 def test_matrices_that_were_cut_off_are_named(tmp_path):
     path = tmp_path / "edited.safetensors"
     write_matrices(path, MATRICES, {"base": "f00d"})
