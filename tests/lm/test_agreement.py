@@ -103,6 +103,20 @@ def test_windows_are_those_of_transformers_at_their_borders(family, length):
         torch.testing.assert_close(values, expected[len(row) // 2 :], rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("family", BUILD)
+def test_left_padding_moves_those_whose_description_says_so(family):
+    """As the released code evaluates: an attention mask, and no positions (I14)."""
+    model, row = BUILD[family](), ids(9)
+    alone = model(input_ids=torch.tensor([row])).logits[0]
+    padded = model(
+        input_ids=torch.tensor([[0] * 5 + row]),
+        attention_mask=torch.tensor([[0] * 5 + [1] * len(row)]),
+    ).logits[0, 5:]
+    moved = not torch.allclose(alone, padded, rtol=1e-3, atol=1e-3)
+    assert moved == EditableModel(model).counts_padding == (family == "gpt2")
+
+
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
 LONGROPE = {
     "rope_type": "longrope",
