@@ -142,7 +142,7 @@ class Inventory:
         described = self.settings.config.datasets[dataset]
         if described.files and (name := self.settings.sources.whole(described.source)):
             return downloaded(name)
-        return self._in_project(described.path) if described.path else []
+        return self.in_project(described.path) if described.path else []
 
     def published_datasets(self) -> list[str]:
         """The datasets whose trials the authors published."""
@@ -175,8 +175,8 @@ class Inventory:
         """What a model is prepared from: a pinned requirement file, a folder, or nothing (hub)."""
         source = self.source(model)
         if isinstance(source, WheelSource):
-            return self._in_project(source.requirements)
-        return self._in_project(source.path) if isinstance(source, FolderSource) else None
+            return self.in_project(source.requirements)
+        return self.in_project(source.path) if isinstance(source, FolderSource) else None
 
     def hyperparameters(self, model: str, method: str) -> Hyperparameters:
         """Hyperparameters of the method's algorithm for the model."""
@@ -247,7 +247,7 @@ class Inventory:
         models = sorted({run.model for run in self.reported_runs()})
         return self.at_hand(MODEL.format(model=model) for model in models)
 
-    def _in_project(self, path: str) -> str:
+    def in_project(self, path: str) -> str:
         """A path of the configuration, which is relative to the project or absolute."""
         return path if Path(path).is_absolute() else self.project + path
 

@@ -2,28 +2,12 @@
 # Needs: the data source of each dataset, the authors' own trials, the Wikipedia excerpt.
 # Makes: requests.jsonl per dataset, disjoint trials, neighbor-eligible trials per model, texts.
 
-from modeledit.io.files import file_digest
+
+include: "../inputs/data.smk"
+
 
 PUBLISHED_TRIALS = STUDY.published_datasets()
 SAMPLED = [name for name in CONFIG.datasets if name not in PUBLISHED_TRIALS]
-
-
-def dataset_kind(wildcards):
-    """What kind of records a dataset has."""
-    return CONFIG.datasets[wildcards.dataset].source
-
-
-def dataset_digest(wildcards):
-    """sha256 of a file of the user: a copy may be older than what it takes the place of."""
-    if not CONFIG.datasets[wildcards.dataset].path:
-        return None
-    return file_digest(Path(STUDY.dataset_file(wildcards.dataset)))
-
-
-def authors_eligible(wildcards):
-    """The authors' own eligible set to compare with, where the configuration names one."""
-    named = CONFIG.eligible.compare.get(wildcards.model)
-    return project(named) if named else []
 
 
 rule requests:

@@ -4,14 +4,7 @@
 # differences.csv, comparison.csv, claims.csv and hardware.csv.
 
 
-def every_iteration(name):
-    """Input function: a file of all iterations of the wildcards' run."""
-    pattern = FILES.iteration_files[name]
-
-    def paths(wildcards):
-        return STUDY.iterations_of(pattern, *wildcards)
-
-    return paths
+include: "../inputs/evaluation.smk"
 
 
 rule metrics:

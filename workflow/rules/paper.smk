@@ -3,48 +3,13 @@
 # Makes: tables/*.tex, *.csv and *.html, one document of all tables (pdf where LaTeX is present),
 # figures/*.png and *.pdf, report.html.
 
+
+include: "../inputs/paper.smk"
+
+
 OF_METHOD = "{dataset}.{model}.{method}"
 OF_ALGORITHM = "{dataset}.{model}.{algorithm}"
 OF_TABLE = "{dataset}.{table}"
-
-
-def figure_files():
-    """Every figure of the study."""
-    return [FILES.figure(name) for name in CONTENTS.figures()]
-
-
-def trials_of(pattern):
-    """Input function: `pattern` for all trials of the wildcards' dataset, model and method."""
-
-    def paths(wildcards):
-        run = (wildcards.dataset, wildcards.model, wildcards.method)
-        return STUDY.trials_of(pattern, *run)
-
-    return paths
-
-
-def first_trial_requests(wildcards):
-    """Requests of trial 1, from which the one edit of a figure is taken."""
-    return STUDY.requests(wildcards.dataset, wildcards.model, 1)
-
-
-def differences_at_hand():
-    """The paired tests; nothing where a partial study has no values of single requests."""
-    path = FILES.overall("differences.csv")
-    values = STUDY.reported(FILES.request_metrics)
-    edited = any(STUDY.iterations(run) for run in STUDY.reported_runs())
-    return path if edited or STUDY.at_hand([path, *values]) else []
-
-
-def single_edits():
-    """What the report shows single edits from: four lists, in the order of the runs."""
-    found = STUDY.single_edits()
-    return {
-        "values": [edits.metrics for edits in found],
-        "requests": [edits.requests for edits in found],
-        "contexts": [edits.contexts for edits in found],
-        "unedited": [edits.unedited for edits in found],
-    }
 
 
 rule tables:

@@ -3,9 +3,7 @@
 # Makes: plan.txt and plan.json, anew each time, so that they are no declared output; prints the text.
 
 
-def paper_files(wildcards):
-    """Every file that `all` asks for."""
-    return sorted({str(path) for path in rules.all.input if isinstance(path, str)})
+include: "../inputs/plan.smk"
 
 
 rule plan:
