@@ -138,6 +138,7 @@ class KeySums:
 
     @torch.no_grad()
     def _add(self, model: EditableModel, row: list[int]) -> None:
+        model.check_tokens(row, len(row))
         ids = torch.tensor([row], device=model.device)
         positions = torch.arange(len(row), device=model.device)[None]
         sees = torch.ones(len(row), len(row), dtype=torch.bool, device=model.device).tril()

@@ -5,6 +5,7 @@ blocks, and applies the head where a label needs it; `EditableModel` offers exac
 families of `modeledit.study.architectures` (SPEC B has GPT-2, GPT-J and Llama).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -221,23 +222,25 @@ class EditableModel:
             )
         weight.copy_(matrix)
 
-    def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Input of the first block, (rows, tokens, d), for ids and positions (rows, tokens).
+    def check_tokens(self, ids: Iterable[int], length: int) -> None:
+        """Raise ModelError for an id without a row in the embedding, or more tokens than `limit`.
 
-        Raises ModelError for an id that the embedding has no row for, and for a text that is longer
-        than `limit`.
+        To be asked before `embed`, of numbers that are on the host: it would wait for the device.
         """
-        largest, rows = int(ids.max()), self.embedding.weight.shape[0]
+        largest, rows = max(ids, default=0), self.embedding.weight.shape[0]
         if largest >= rows:
             raise ModelError(
                 f"token id {largest} has no row in the embedding, which has {rows}; the tokenizer "
                 "knows a token that the model does not"
             )
-        if self.limit is not None and (longest := int(positions.max()) + 1) > self.limit.tokens:
+        if self.limit is not None and length > self.limit.tokens:
             raise ModelError(
-                f"a text of {longest} tokens is longer than {self.limit.tokens}: {self.limit.why}; "
+                f"a text of {length} tokens is longer than {self.limit.tokens}: {self.limit.why}; "
                 "make it shorter"
             )
+
+    def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Input of the first block, (rows, tokens, d), for ids and positions (rows, tokens)."""
         hidden = self.embedding(ids)
         if self.architecture.positions == "learned":
             module = self._position_embedding
@@ -342,8 +345,8 @@ def _within(mask: torch.Tensor, positions: torch.Tensor, window: int | None) -> 
     keys = mask.shape[-1]
     if window is None or keys <= window:
         return mask
-    prefix = torch.arange(keys - positions.shape[1], device=positions.device)
-    behind = torch.cat([prefix.expand(len(positions), -1), positions], dim=1)
+    prefix = positions.new_ones(len(positions), keys - positions.shape[1]).cumsum(dim=1) - 1
+    behind = torch.cat([prefix, positions], dim=1)
     far = positions[:, :, None] - behind[:, None, :] >= window
     return mask.masked_fill(far[:, None], torch.finfo(mask.dtype).min)
 

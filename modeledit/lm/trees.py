@@ -23,7 +23,8 @@ class Tree:
 
     `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
     lists the nodes of row r from its first token to its last. `offsets` are the positions of the
-    rows' first tokens where they are not 0; only rows of one offset share nodes.
+    rows' first tokens where they are not 0; only rows of one offset share nodes. Raises ModelError
+    for a row that the model cannot read.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Tree:
                 node = following
                 path.append(node)
             paths.append(path)
+        model.check_tokens(tokens, max(depths, default=-1) + 1)
         sees = np.eye(len(tokens), dtype=bool)
         for node, parent in enumerate(parents):
             if parent >= 0:
