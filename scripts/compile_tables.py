@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modeledit.io.files import write_text
 from modeledit.io.log import journal
-from modeledit.presentation.compiling import ENGINES, compile_document, find_engine
+from modeledit.presentation.compiling import typeset
 from modeledit.presentation.typesetting import document
 
 log = logging.getLogger("modeledit")
@@ -16,10 +16,7 @@ def compile_tables(tables: Sequence[Path], title: str, output: Path, status: Pat
     """Write the document `output` of all fragments, its PDF beside it, and how that went."""
     fragments = [path.read_text(encoding="utf-8") for path in tables]
     write_text(output, document(fragments, title))
-    if engine := find_engine():
-        said = f"compiled: {compile_document(engine, output).name}"
-    else:
-        said = f"skipped: neither {' nor '.join(ENGINES)} on PATH; {output.name} is ready"
+    said = typeset(output)
     log.info("%s", said)
     write_text(status, f"{said}\n")
 

@@ -9,7 +9,16 @@ from modeledit.presentation.report import Sources, render
 from modeledit.presentation.single_edits import RunFiles
 
 log = logging.getLogger("modeledit")
-LISTED = ("metrics", "claims", "comparison", "intervals", "differences", "hardware", "provenance")
+LISTED = (
+    "metrics",
+    "claims",
+    "comparison",
+    "intervals",
+    "differences",
+    "hardware",
+    "provenance",
+    "compiled",
+)
 
 
 def render_report(sources: Sources, max_edits: int, every_iteration: bool, output: Path) -> None:

@@ -72,6 +72,7 @@ class Sources:
     differences: Path | None = None
     hardware: Path | None = None
     provenance: Path | None = None
+    compiled: Path | None = None  # how the tables were typeset, in a line
     runs: Sequence[RunFiles] = ()  # for single edits
 
 
@@ -151,6 +152,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
             index=index,
             blocks=blocks,
             max_edits=max_edits,
+            compiled=sources.compiled.read_text(encoding="utf-8") if sources.compiled else "",
             provenance=None if sources.provenance is None else read_json(sources.provenance),
             configuration=text,
             colours=COLOURS,

@@ -178,6 +178,17 @@ def test_a_partial_study_says_so(sources, page, tmp_path):
     assert "may still be running" not in page.text
 
 
+def test_why_there_is_no_pdf_is_said(sources, tmp_path):
+    for status, said in (
+        ("failed: pdflatex: no <font>\n", True),
+        ("compiled: tables.pdf\n", False),
+    ):
+        path = tmp_path / "compiled.txt"
+        path.write_text(status)
+        page = Page(R.render(replace(sources, compiled=path)))
+        assert ("There is no tables.pdf: failed: pdflatex: no <font>" in page.text) == said
+
+
 def test_a_figure_without_a_record_is_shown(sources, tmp_path):
     path = tmp_path / "my.figure.png"
     path.write_bytes(sources.figures[0].read_bytes())

@@ -1,5 +1,7 @@
 # What the rules of tables, figures and the report ask: inputs, parameters, resources.
 
+from modeledit.presentation.compiling import ENGINES
+
 
 def figure_files():
     """Every figure of the study."""

@@ -109,7 +109,7 @@ rule compile_tables:
         "../../envs/latex.yaml"
     params:
         code=code_of("presentation"),
-        present=bool(shutil.which("pdflatex") or shutil.which("tectonic")),  # installing one reruns
+        present=any(map(shutil.which, ENGINES)),  # installing one reruns
         title=CONFIG.name,
     message:
         "Compiling the tables (LaTeX present: {params.present})"
@@ -331,6 +331,7 @@ rule render_report:
         differences=FILES.overall("differences.csv"),
         hardware=FILES.overall("hardware.csv"),
         provenance=FILES.overall("provenance.json"),
+        compiled=FILES.table("compiled", "txt"),
         tables=[FILES.table(name, "html") for name in CONTENTS.tables()],
         figures=figure_files(),
         templates=templates("report.html.j2", "report.css", "report.js"),
