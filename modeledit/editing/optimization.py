@@ -10,6 +10,7 @@ needs it.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,13 @@ PMET_EASED = 0.1  # PMET's factor on the NLL once every target token is the argm
 
 OnDone = Callable[[int, int, float], None]
 """Told as requests finish: how many, how many of them by a rule, and their mean last loss."""
+
+
+class BelowRows(NamedTuple):
+    """States in front of the edited layer, in which one problem's rows begin at row `first`."""
+
+    states: Below
+    first: int
 
 
 @dataclass(frozen=True)
@@ -196,12 +204,11 @@ def _run_fixed_parts(
     rows: Sequence[Row],
     layer: int,
     token_budget: int,
-    below: Below | None,
-    first: int,
+    below: BelowRows | None,
 ) -> _Fixed:
     """Run the blocks up to `layer` on all tokens, and those above on what precedes the subjects.
 
-    What `below` holds of rows first, first + 1, ... saves the blocks in front of `layer`.
+    What `below` holds of its rows saves the blocks in front of `layer`.
     """
     subjects = [row.subject for row in rows]
     suffix_width = max(len(row.ids) - row.subject for row in rows)
@@ -221,7 +228,7 @@ def _run_fixed_parts(
         if below is None:
             hidden = run_tree(model, tree, 0, layer)
         else:
-            hidden = below.hidden_of([first + g for g in group], tree)
+            hidden = below.states.hidden_of([below.first + g for g in group], tree)
         place("input", group, tree.at(hidden, where))
         with (
             record(model.part(layer, "mlp"), "output") as mlp,
@@ -257,8 +264,7 @@ def _prepare(
     problems: Sequence[Problem],
     settings: TargetSettings,
     token_budget: int,
-    below: Below | None,
-    first: int,
+    below: BelowRows | None,
 ) -> _Chunk:
     """Everything that stays the same over the steps, for one chunk of requests."""
     device = model.device
@@ -285,7 +291,7 @@ def _prepare(
             share.append(1 / max(length, 1))
         rows += own_rows
 
-    fixed = _run_fixed_parts(model, rows, settings.layer, token_budget, below, first)
+    fixed = _run_fixed_parts(model, rows, settings.layer, token_budget, below)
     width = fixed.suffix.shape[1]
     own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     prefix = fixed.sees_prefix[:, None].expand(-1, width, -1)
@@ -401,11 +407,10 @@ def _optimize_chunk(
     settings: TargetSettings,
     token_budget: int,
     on_done: OnDone,
-    below: Below | None,
-    first: int,
+    below: BelowRows | None,
     start: Mapping[str, torch.Tensor] | None,
 ) -> Targets:
-    chunk = _prepare(model, problems, settings, token_budget, below, first)
+    chunk = _prepare(model, problems, settings, token_budget, below)
     n, device = len(problems), model.device
     first_row = torch.searchsorted(chunk.owner, torch.arange(n, device=device))
     init = {site: chunk.parts[site][first_row] for site in settings.sites}
@@ -534,15 +539,14 @@ def optimize(
     settings: TargetSettings,
     token_budget: int = 1024,
     on_done: OnDone = lambda count, by_rule, loss: None,
-    below: Below | None = None,
-    first: int = 0,
+    below: BelowRows | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
 ) -> Targets:
     """Target states of all `problems` on the model as it is.
 
     `token_budget` bounds rows x suffix tokens of what runs at once; results do not depend on it
     beyond rounding. `on_done` is called as requests finish. `below` may hold the
-    states in front of the edited layer of a single problem's rows, `first` being its first row.
+    states in front of the edited layer of a single problem's rows.
     The deltas begin at `start`, (m, d) for each site, with fresh moments, or at zero; P_0 and
     p_init are those of no delta either way.
     """
@@ -559,7 +563,7 @@ def optimize(
     def run(group: list[int]) -> Targets:
         chosen = [problems[g] for g in group]
         begin = start and {site: delta[group] for site, delta in start.items()}
-        return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, first, begin)
+        return _optimize_chunk(model, chosen, settings, token_budget, on_done, below, begin)
 
     def spoiled(part: Targets) -> bool:
         return "not_finite" in part.stop_reason

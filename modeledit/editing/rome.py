@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 
 from modeledit.editing.optimization import (
+    BelowRows,
     Failure,
     OnDone,
     Targets,
@@ -74,7 +75,8 @@ def edit_in_turn(
             keys = contexts.keys(layer).split([len(key_rows[i]) for i in chosen])
         first = 0
         for i, own, key in zip(chosen, rows, keys, strict=True):
-            found = optimize(model, [problems[i]], settings, token_budget, on_done, below, first)
+            known = BelowRows(below, first)
+            found = optimize(model, [problems[i]], settings, token_budget, on_done, known)
             first += len(own)
             parts.append(found)
             try:

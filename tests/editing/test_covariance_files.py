@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
-from modeledit.editing.covariance_files import gather, read_published
+from modeledit.editing.covariance_files import Partial, Reading, gather, read_published
 from modeledit.io.files import StateError
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel
@@ -44,7 +44,12 @@ def texts():
 
 def sums_of(model, tokenizer, texts, partial, recipe=RECIPE, every=3, most=None):
     return gather(
-        model, tokenizer, lambda n: texts[n:], LAYERS, 8, recipe, partial, every, most, len(texts)
+        model,
+        tokenizer,
+        lambda n: texts[n:],
+        Reading(LAYERS, 8, most, len(texts)),
+        recipe,
+        Partial(partial, every),
     )
 
 
@@ -75,11 +80,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
     partial = tmp_path / "partial.safetensors"
     with pytest.raises(Killed):
-        gather(model, tokenizer, until_killed, LAYERS, 8, RECIPE, partial, 3)
+        gather(model, tokenizer, until_killed, Reading(LAYERS, 8), RECIPE, Partial(partial, 3))
     assert partial.exists() == (start > 0)
     read.clear()
     killed_after = len(texts)
-    resumed = gather(model, tokenizer, until_killed, LAYERS, 8, RECIPE, partial, 3)
+    resumed = gather(
+        model, tokenizer, until_killed, Reading(LAYERS, 8), RECIPE, Partial(partial, 3)
+    )
     assert read == list(range(start, len(texts)))
     whole = sums_of(model, tokenizer, texts, tmp_path / "other.safetensors")
     assert (resumed.texts, resumed.tokens) == (whole.texts, whole.tokens)

@@ -9,7 +9,7 @@ import torch
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing import covariance_files
 from modeledit.editing.covariance import CovarianceError, second_moments
-from modeledit.editing.covariance_files import covariance_of, published_covariance
+from modeledit.editing.covariance_files import Partial, covariance_of, published_covariance
 from modeledit.io.files import write_texts
 from modeledit.lm.model import EditableModel
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer
@@ -39,7 +39,7 @@ def shards(texts, tmp_path):
 
 def made(model, paths, recipe, tmp_path):
     partial = tmp_path / "partial.safetensors"
-    return covariance_of(model, tiny_tokenizer(), paths, LAYERS, recipe, partial, 100)
+    return covariance_of(model, tiny_tokenizer(), paths, LAYERS, recipe, Partial(partial, 100))
 
 
 def assert_moments(found, model, texts, max_length):

@@ -21,7 +21,7 @@ import modeledit.lm.contexts
 import modeledit.lm.model
 import modeledit.lm.trees
 from modeledit.data.requests import Neighbor, Request, write_requests
-from modeledit.editing.covariance_files import factors_of, gather
+from modeledit.editing.covariance_files import Partial, Reading, factors_of, gather
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.optimization import optimize
@@ -247,7 +247,12 @@ class Study:
         layers, recipe = HYPER.layers, {"source": "texts"}
         for stop in (8, len(TEXTS)):
             sums = gather(
-                model, TOKENIZER, lambda n, stop=stop: TEXTS[n:stop], layers, 64, recipe, partial, 3
+                model,
+                TOKENIZER,
+                lambda n, stop=stop: TEXTS[n:stop],
+                Reading(layers, 64),
+                recipe,
+                Partial(partial, 3),
             )
         partial.unlink()
         moments = {f"layer{i}": moment.numpy() for i, moment in sums.moments().items()}
