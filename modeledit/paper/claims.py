@@ -25,6 +25,7 @@ from modeledit.paper.judging import (
     Stop,
     assisted,
     assisted_cells,
+    bare,
     both,
     change,
     falls,
@@ -174,10 +175,9 @@ def _every_k(data: Data) -> Iterator[Finding]:
 
 
 def _between(data: Data) -> Iterator[Finding]:
-    for cell, algorithm in assisted_cells(data, "NAP_"):
-        bare = (*cell[:2], cell[2].replace("NAP_", "NA_", 1))
-        if bare in data.stops:
-            three = [data.stops[c]["spec_acc"] for c in (algorithm, cell, bare)]
+    for cell, algorithm in assisted_cells(data, prefixed=True):
+        if (other := bare(cell)) in data.stops:
+            three = [data.stops[c]["spec_acc"] for c in (algorithm, cell, other)]
             text = "{:.1f} plain, {:.1f} NAP_, {:.1f} NA_".format(*(100 * value for value in three))
             yield Finding(cell, three[0] < three[1] < three[2], text)
 

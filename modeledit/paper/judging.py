@@ -25,7 +25,7 @@ from modeledit.evaluation.aggregation import (
 )
 from modeledit.evaluation.metrics import METRICS, RUN
 from modeledit.study.layout import RunKey
-from modeledit.study.methods import METHODS
+from modeledit.study.methods import METHODS, assisted_name
 
 HOLDS, IN_PART, FAILS, NOT_RUN = "holds", "holds in part", "does not hold", "not run"
 LISTED = 6  # cells that evidence names; of more, so many of the larger and the smaller side:
@@ -193,12 +193,21 @@ def iterated(data: Data) -> Iterator[Pair]:
             yield cell, data.steps[cell][1], data.stops[cell]
 
 
-def assisted_cells(data: Data, prefix: str = "NA_") -> Iterator[tuple[Cell, Cell]]:
-    """The paper's neighbor-assisted methods and their plain algorithm, on the same requests."""
+def assisted_cells(data: Data, prefixed: bool = False) -> Iterator[tuple[Cell, Cell]]:
+    """The paper's methods with a bare or a prefixed neighbor, and their plain algorithm, on the
+    same requests."""
     for cell in data.steps:
-        algorithm = (*cell[:2], METHODS[cell[2]].algorithm)
-        if cell[2].startswith(prefix) and METHODS[cell[2]].in_paper and algorithm in data.steps:
+        method = METHODS[cell[2]]
+        chosen = method.neighbor_assisted and method.neighbor_prefixed == prefixed
+        algorithm = (*cell[:2], method.algorithm)
+        if chosen and method.in_paper and algorithm in data.steps:
             yield cell, algorithm
+
+
+def bare(cell: Cell) -> Cell:
+    """The cell of the same algorithm with a bare neighbor."""
+    dataset, model, method = cell
+    return dataset, model, assisted_name(METHODS[method].algorithm, prefixed=False)
 
 
 def assisted(data: Data) -> Iterator[Pair]:
@@ -209,10 +218,9 @@ def assisted(data: Data) -> Iterator[Pair]:
 
 def unprefixed(data: Data) -> Iterator[Pair]:
     """With NAP_ and with NA_, each at its stop."""
-    for cell, _ in assisted_cells(data, "NAP_"):
-        bare = (*cell[:2], cell[2].replace("NAP_", "NA_", 1))
-        if bare in data.stops:
-            yield bare, data.stops[cell], data.stops[bare]
+    for cell, _ in assisted_cells(data, prefixed=True):
+        if (other := bare(cell)) in data.stops:
+            yield other, data.stops[cell], data.stops[other]
 
 
 def where(pairs: Pairs, test: Callable[[Cell, Means, Stop], bool]) -> Pairs:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from modeledit.study.inventory import Inventory
 from modeledit.study.layout import Run
-from modeledit.study.methods import METHODS, Method
+from modeledit.study.methods import METHODS, Method, assisted_name
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Contents:
     def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:
         """The neighbor-assisted method that the panel sets beside the plain one, or None."""
         found = self._first_trial(dataset, model)
-        names = [f"{prefix}_{algorithm}" for prefix in ("NA", "NAP")]
+        names = [assisted_name(algorithm, prefixed) for prefixed in (False, True)]
         return next((name for name in names if name in found), None)
 
     def panel_scores(self, dataset: str, model: str, algorithm: str) -> dict[str, list[str]]:

@@ -80,6 +80,12 @@ _ROME = Method(
 MOST_NEIGHBORS = 9  # of CounterFact's ten; one is left to be evaluated on
 
 
+def assisted_name(algorithm: str, prefixed: bool, n_neighbors: int = 1) -> str:
+    """Name of an algorithm with neighbors in its loss: NA_, NAP_ where they carry prefixes."""
+    count = n_neighbors if n_neighbors > 1 else ""
+    return f"{'NAP' if prefixed else 'NA'}{count}_{algorithm}"
+
+
 def _variants(plain: Method) -> Iterator[Method]:
     """A plain method; with one stage repeated, if its write is SPREAD: SPREAD_, OPTIMIZATION_
     (SPEC I31, J.3); with 1, 2, ... neighbors: NA_, NAP_, NA2_, NAP2_, ..."""
@@ -88,12 +94,12 @@ def _variants(plain: Method) -> Iterator[Method]:
         name = f"{stage.upper()}_{plain.name}"
         yield replace(plain, name=name, repeats=stage, in_paper=False)
     for n in range(1, MOST_NEIGHBORS + 1):
-        for prefix in ("NA", "NAP"):
+        for prefixed in (False, True):
             yield replace(
                 plain,
-                name=f"{prefix}{n if n > 1 else ''}_{plain.name}",
+                name=assisted_name(plain.name, prefixed, n),
                 n_neighbors=n,
-                neighbor_prefixed=prefix == "NAP",
+                neighbor_prefixed=prefixed,
                 in_paper=n == 1 and plain.name != "ROME",  # SPEC D.5
             )
 
