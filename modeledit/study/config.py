@@ -7,6 +7,7 @@ together. All problems are reported at once. No torch is imported.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
@@ -16,7 +17,7 @@ from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
 from modeledit.study.published_files import PublishedFiles, Sources
-from modeledit.study.settings import Configuration, Stop
+from modeledit.study.settings import Configuration, Preset, Stop
 from modeledit.study.switches import Switches
 from modeledit.study.validation import Invalid, validate
 
@@ -106,9 +107,13 @@ def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Set
     """
     try:
         checked = validate(Configuration, config, "config")
-        _raise(checks.check_origins(checked))
-        switches = _switches(checked, root)
-        sources = _sources(root)
+    except Invalid as error:
+        _raise(sorted([*error.problems, *_switch_problems(config, root)]))
+        raise
+    _raise(_switch_problems(config, root))
+    _raise(checks.check_origins(checked))
+    try:
+        switches, sources = _switches(checked.preset, checked.switches, root), _sources(root)
     except Invalid as error:
         raise ConfigError(str(error)) from error
     known = sorted(path.stem for path in (root / "config" / "models").glob("*.yaml"))
@@ -149,10 +154,22 @@ def described_model(name: str, root: Path) -> Model:
     return validate(Model, read_yaml(root / at, at), at)
 
 
-def _switches(config: Configuration, root: Path) -> Switches:
+def _switches(preset: str, overrides: dict[str, object], root: Path) -> Switches:
     """The preset's switches with the configuration's over them."""
-    settled = preset_switches(config.preset, root)
-    return validate(Switches, vars(settled) | config.switches, "config", ("switches",))
+    settled = vars(preset_switches(preset, root))
+    return validate(Switches, settled | overrides, "config", ("switches",))
+
+
+def _switch_problems(config: dict, root: Path) -> list[str]:
+    """What is wrong with the switches of a configuration whose other values may be wrong too."""
+    preset, overrides = config.get("preset"), config.get("switches", {})
+    if preset not in get_args(Preset) or not isinstance(overrides, dict):
+        return []
+    try:
+        _switches(preset, overrides, root)
+    except Invalid as error:
+        return error.problems
+    return []
 
 
 def _sources(root: Path) -> Sources:

@@ -215,8 +215,8 @@ def test_a_run_that_goes_on_from_files_ends_with_the_same_bytes(name, prepared, 
         (tmp_path / "again/iter1/edited.safetensors").unlink()
     again = [link(prepared, tmp_path / "again", name, k) for k in (2, 3)]
     for files, expected in zip(again, whole[1:], strict=True):
-        for kind in set(files) - {"hardware"}:
-            assert files[kind].read_bytes() == expected[kind].read_bytes(), kind
+        for kind in vars(files).keys() - {"hardware"}:
+            assert getattr(files, kind).read_bytes() == getattr(expected, kind).read_bytes(), kind
 
     # and in one go, without files between the iterations
     requests = read_requests(prepared / "requests.jsonl")
@@ -233,7 +233,7 @@ def test_a_run_that_goes_on_from_files_ends_with_the_same_bytes(name, prepared, 
         for key, matrix in read_matrices(files["edited"], {"method": name}).items():
             layer = next(i for i in range(model.depth) if model.down_name(i) == key)
             np.testing.assert_array_equal(matrix, model.down_weight(layer).numpy())
-        assert pd.read_parquet(files["edits"])["p_hat"].tolist() == edits["p_hat"].tolist()
+        assert pd.read_parquet(files.edits)["p_hat"].tolist() == edits["p_hat"].tolist()
 
 
 def test_targets_of_another_run_are_refused(tmp_path):

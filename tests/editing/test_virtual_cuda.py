@@ -354,8 +354,8 @@ def devices(monkeypatch):
         def __init__(self, device: str):
             pass
 
-        def record(self) -> dict:
-            return {}
+        def record(self) -> None:
+            return None
 
     monkeypatch.setattr("modeledit.editing.job.Meter", NoMeter)
 
@@ -499,7 +499,9 @@ LEGAL = {
     "covariance_files.factors_of: torch.from_numpy(matrix).to(device)": (
         "the factorisation runs on the CPU then, slow and right"
     ),
-    "model.load_model: model.to(device)": "everything is on the CPU then, slow and right",
+    "model.load_model: cast(nn.Module, model).to(device)": (
+        "everything is on the CPU then, slow and right"
+    ),
     "contexts.generate_contexts: torch.tensor([encode(tokenizer, word)], device=model.device)": (
         "transformers moves the tokens, and draws on the CPU"
     ),

@@ -10,7 +10,6 @@ from modeledit.io.provenance import processor
 from modeledit.lm import device
 from modeledit.lm.meter import Meter
 
-FIELDS = ["device", "seconds", "peak_device_gb", "peak_host_gb", "energy_kwh"]
 UUIDS = ("aa-11", "bb-22")
 
 
@@ -45,18 +44,17 @@ def gpus(monkeypatch, tmp_path):
 
 def test_a_job_on_the_processor_has_no_gpu_to_tell_of():
     record = Meter("cpu").record()
-    assert list(record) == FIELDS
-    assert record["device"] == processor()
-    assert 0 <= record["seconds"] < 60
-    assert 0.05 < record["peak_host_gb"] < 500  # torch alone takes more than 50 MB
-    assert record["peak_device_gb"] is record["energy_kwh"] is None
+    assert record.device == processor()
+    assert 0 <= record.seconds < 60
+    assert 0.05 < record.peak_host_gb < 500  # torch alone takes more than 50 MB
+    assert record.peak_device_gb is record.energy_kwh is None
 
 
 def test_memory_and_energy_are_those_of_the_gpu_that_the_job_is_on(gpus):
     record = Meter("cuda:1").record()
-    assert record["device"] == "GPU of cuda:1"
-    assert record["peak_device_gb"] == 3.5
-    assert record["energy_kwh"] == pytest.approx(7200 / 3.6e6)  # J
+    assert record.device == "GPU of cuda:1"
+    assert record.peak_device_gb == 3.5
+    assert record.energy_kwh == pytest.approx(7200 / 3.6e6)  # J
     assert gpus == [("reset", torch.device("cuda:1"))] + [("uuid", "GPU-bb-22")] * 2
 
 
@@ -66,7 +64,7 @@ def test_a_card_that_does_not_count_its_energy_has_none(gpus, monkeypatch):
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", old_card)
     record = Meter("cuda:0").record()
-    assert record["energy_kwh"] is None and record["peak_device_gb"] == 3.5
+    assert record.energy_kwh is None and record.peak_device_gb == 3.5
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])

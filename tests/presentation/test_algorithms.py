@@ -4,19 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.style
 import pytest
-import yaml
 
 from modeledit.presentation.figures import algorithms as S
 from modeledit.presentation.figures.style import STYLE
+from modeledit.study.config import described_model
 from modeledit.study.methods import METHODS
+from modeledit.study.models import Algorithms
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {
-    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.stem: described_model(path.stem, ROOT)
     for path in sorted((ROOT / "config" / "models").glob("*.yaml"))
 }
 
@@ -54,7 +56,9 @@ def test_every_algorithm_can_be_drawn():
 
 
 def test_only_the_algorithms_that_are_configured(tmp_path):
-    model = {"title": "A $tiny_model$", "depth": 1, "algorithms": {"MEMIT": {"layers": [0]}}}
+    hyper = replace(MODELS["gpt2-xl"].algorithms.MEMIT, layers=(0,))
+    only = Algorithms(MEMIT=hyper)
+    model = replace(MODELS["gpt2-xl"], title="A $tiny_model$", depth=1, algorithms=only)
     record = S.figure_algorithms({"tiny": model}, tmp_path / "a.png")
     assert list(record["algorithms"]) == ["MEMIT"]
     with pytest.raises(ValueError, match="no models"):

@@ -205,11 +205,13 @@ def test_any_words_stay_in_their_place(word, tokens, n_stages, p):
     frame["top"] = [[tokens[i % len(tokens)]] * 5 for i in range(len(frame))]
     frame["top_logprobs"] = [[math.log(p) if p else math.nan] * 5] * len(frame)
     answers = P._of(edit, [P._answers(frame)] * n_stages)
-    record = {
-        "label": f"{word}: {word}",
-        "stages": ["NAP9_MEMIT\nafter one iteration"] * n_stages,
-        "groups": [P._group(edit, answers, kind) for kind in P.GROUPS],
-    }
+    record = P.Panel(
+        request=1,
+        why="any",
+        label=f"{word}: {word}",
+        stages=["NAP9_MEMIT\nafter one iteration"] * n_stages,
+        groups=[P._group(edit, answers, kind) for kind in P.GROUPS],
+    )
     with matplotlib.style.context(STYLE):
         figure = P._draw_panel(record, title=word, note=word * 3)
         figure.set_dpi(300)  # as it is saved; on a coarser grid letters are wider
