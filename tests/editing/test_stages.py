@@ -228,9 +228,9 @@ def test_a_run_that_goes_on_from_files_ends_with_the_same_bytes(name, prepared, 
             model, _ = load_model(prepared / "model")
         targets, edits = edit(model, tokenizer, requests, factors, name, before)
         before = targets if before is None or METHODS[name].repeats == "optimization" else before
-        stored = read_matrices(files["targets"], {"method": name})
+        stored = read_matrices(files.targets, {"method": name})
         np.testing.assert_array_equal(stored["targets"], targets.state.numpy())
-        for key, matrix in read_matrices(files["edited"], {"method": name}).items():
+        for key, matrix in read_matrices(files.edited, {"method": name}).items():
             layer = next(i for i in range(model.depth) if model.down_name(i) == key)
             np.testing.assert_array_equal(matrix, model.down_weight(layer).numpy())
         assert pd.read_parquet(files.edits)["p_hat"].tolist() == edits["p_hat"].tolist()

@@ -407,7 +407,8 @@ def test_an_answer_without_tokens_has_neither_rank_nor_probability():
     empty = (now["object"] == "own") & (now["request"] == 0) & (now["index"] == 1)
     for name in ("token_ids", "argmax", "logprobs", "ranks"):
         now.loc[empty, name] = now.loc[empty, name].map(lambda _: [])
-    found = D.cells(now, random_scores(1), {"accuracy": "token", "success": "mean"}, D.Numbering())
+    switches = replace(CORRECTED, accuracy="token", success="mean")
+    found = D.cells(now, random_scores(1), switches, D.Numbering())
     right, prefers, _, rank, _, log_p = found["0"][4]
     assert (right, prefers, rank, log_p) == (0, 0, [], None)
 
