@@ -163,7 +163,9 @@ def _switches(preset: str, overrides: dict[str, object], root: Path) -> Switches
 def _switch_problems(config: dict, root: Path) -> list[str]:
     """What is wrong with the switches of a configuration whose other values may be wrong too."""
     preset, overrides = config.get("preset"), config.get("switches", {})
-    if preset not in get_args(Preset) or not isinstance(overrides, dict):
+    if not isinstance(preset, str) or not isinstance(overrides, dict):
+        return []
+    if preset not in get_args(Preset):
         return []
     try:
         _switches(preset, overrides, root)
