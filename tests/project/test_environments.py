@@ -1,6 +1,7 @@
 """The conda files hold the pins of the requirements, and what is pinned is installed."""
 
 import importlib.metadata
+import os
 import re
 from pathlib import Path
 
@@ -51,3 +52,10 @@ def test_every_rule_with_a_script_names_an_environment_log_and_message(rules):
             for field in ("conda", "log", "message"):
                 found = re.search(rf"^ +{field}:", rule, flags=re.MULTILINE)
                 assert found, f"{rules.name}: rule {rule.split(':')[0]} has no {field}"
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="the tests run in one process")
+@pytest.mark.xdist_group("known")
+def test_groups_of_tests_are_known_to_the_workers(request):
+    """Without them each worker makes the long runs that a group of tests shares."""
+    assert request.node.nodeid.endswith("@known")
