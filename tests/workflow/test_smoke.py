@@ -112,7 +112,7 @@ def test_what_is_edited_is_made_again_and_nothing_else(smoke, file, jobs):
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert done.returncode == 0, done.stdout
     planned = job_counts(done.stdout) if "Job stats:" in done.stdout else {}
-    assert planned.keys() - {"all", "total"} == jobs
+    assert planned.keys() - {"default", "total"} == jobs
 
 
 def test_metrics_follow_from_the_scores_alone(smoke):
