@@ -15,6 +15,7 @@ from modeledit.lm.eligibility import Filter, compare_sets
 from modeledit.lm.model import load_model
 
 log = logging.getLogger("modeledit")
+SHOWN = 20  # neighbors in the log where no request is left
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,15 @@ def find_eligible(
     write_csv(outputs.verdicts, found.verdicts)
     write_csv(outputs.summary, found.summary)
     if not found.requests:
+        # The files go with the failed job; the log stays.
+        log.error(
+            "what the model said of the first neighbors:\n%s",
+            found.verdicts.head(SHOWN).to_string(),
+        )
         raise ValueError(
             f"{inputs.requests}: no request has {how.editing_neighbors + 1} neighbors that the "
-            "model knows; take larger trials, other facts or another model"
+            "model knows; the log shows what it said of some. Take larger trials, other facts or "
+            "another model"
         )
     write_requests(outputs.requests, found.requests)
 
