@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,13 @@ def read_json(path: Path, way_out: str = AGAIN) -> dict:
     if not isinstance(value, dict):
         raise FileError(f"{path}: expected an object, got {_shown(value)}; {way_out}")
     return value
+
+
+def check_fields(path: Path, found: dict, kind: type, what: str, way_out: str = AGAIN) -> None:
+    """StateError, with what `path` is not, unless `found` has the fields of a dataclass `kind`."""
+    names = {field.name for field in fields(kind)}
+    if found.keys() != names:
+        raise StateError(f"{path}: not {what}, which says {', '.join(sorted(names))}; {way_out}")
 
 
 def read_json_lines(path: Path, way_out: str = AGAIN) -> Iterator[Any]:

@@ -1,9 +1,9 @@
 """What a job ran on and took: hardware.json beside an iteration's results."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from modeledit.io.files import StateError, read_json, write_json
+from modeledit.io.files import check_fields, read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,5 @@ def read_hardware(path: Path) -> Hardware | None:
     found = read_json(path)
     if found == {}:
         return None
-    names = {field.name for field in fields(Hardware)}
-    if not isinstance(found, dict) or found.keys() != names:
-        raise StateError(
-            f"{path}: not what a job ran on, which says {', '.join(sorted(names))}; delete the "
-            "file to compute it again"
-        )
+    check_fields(path, found, Hardware, "what a job ran on")
     return Hardware(**found)

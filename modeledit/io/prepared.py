@@ -1,9 +1,9 @@
 """What a prepared model says of itself, prepared.json, and whether its folder still is that."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from modeledit.io.files import StateError, digest, file_digest, read_json, write_json
+from modeledit.io.files import StateError, check_fields, digest, file_digest, read_json, write_json
 
 FILE = "prepared.json"
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")  # beside the weights
@@ -46,12 +46,8 @@ def read_prepared(folder: Path) -> PreparedModel:
     if not path.is_file():
         raise StateError(f"{path}: not there; is {folder} a prepared model's folder?")
     found = read_json(path)
-    names = {field.name for field in fields(PreparedModel)}
-    if not isinstance(found, dict) or found.keys() != names:
-        raise StateError(
-            f"{path}: not the record of a prepared model, which says {', '.join(sorted(names))}; "
-            f"delete {folder} to prepare the model again"
-        )
+    way_out = f"delete {folder} to prepare the model again"
+    check_fields(path, found, PreparedModel, "the record of a prepared model", way_out)
     return PreparedModel(**found | {"agreement": Agreement(**found["agreement"])})
 
 

@@ -1,9 +1,9 @@
 """What an iteration says of itself, for the next one and for whoever reads it: state.json."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from modeledit.io.files import StateError, read_json, write_json
+from modeledit.io.files import check_fields, read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,5 @@ def write_state(path: Path, state: State) -> None:
 def read_state(path: Path) -> State:
     """Read a state.json; StateError that names the file and what it lacks."""
     found = read_json(path)
-    names = {field.name for field in fields(State)}
-    if not isinstance(found, dict) or found.keys() != names:
-        raise StateError(
-            f"{path}: not the state of an iteration, which says {', '.join(sorted(names))}; delete "
-            "the file to compute it again"
-        )
+    check_fields(path, found, State, "the state of an iteration")
     return State(**found)
