@@ -14,7 +14,7 @@ from modeledit.planning import costs, memory
 from modeledit.planning.costs import Edit, Speed
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.inventory import Inventory
+from modeledit.study.inventory import Inventory, Job, Kind, downloaded
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Stop
@@ -55,9 +55,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Stage:
-    """Jobs of one rule; `hours` of device time that are left, None where it needs no device."""
+    """Jobs of one kind; `hours` of device time that are left, None where it needs no device."""
 
-    rule: str
+    kind: str
     jobs: int
     done: int
     hours: float | None
@@ -141,7 +141,7 @@ class Plan:
 
 def make_plan(
     settings: Settings,
-    there: Mapping[str, Mapping[tuple, bool]],
+    jobs: Mapping[Job, bool],
     paper: Sequence[bool],
     chains: Sequence[Chain],
     measured: Sequence[Measured],
@@ -150,17 +150,16 @@ def make_plan(
 ) -> Plan:
     """The plan of a study.
 
-    `there` says by rule, and by the job's key, whether the job's file is there: (model,) or
-    (dataset, model, trial), anything for rules that need no device, (name,) for downloads. Without
-    `speeds` no time is known. `paper` says it of the files of tables, figures and the report.
+    `jobs` says of each whether its file is there, `paper` of the files of tables, figures and the
+    report. Without `speeds` no time is known.
     """
     requests = {(c.run.dataset, c.run.model, c.run.trial): c.requests for c in chains}
     lines = edit_lines(settings, chains, measured, picks, speeds)
-    parts, expected = disk(settings, there, chains, lines)
+    parts, expected = disk(settings, jobs, chains, lines)
     return Plan(
         settings.config.name,
         settings.config.stop.mode,
-        stages(settings, there, requests, speeds),
+        stages(settings, jobs, requests, speeds),
         lines,
         Stage("files of tables, figures and report", len(paper), sum(paper), None),
         parts,
@@ -331,39 +330,47 @@ def covariance_tokens(settings: Settings, model: str) -> tuple[float, float]:
 
 def stages(
     settings: Settings,
-    there: Mapping[str, Mapping[tuple, bool]],
-    requests: Mapping[tuple, int],
+    jobs: Mapping[Job, bool],
+    requests: Mapping[tuple[str, str, int], int],
     speeds: Mapping[str, Speed],
 ) -> list[Stage]:
-    """All stages but the edits: `there` says by rule whether each job's file is there.
+    """All stages but the edits: `jobs` says of each job whether its file is there.
 
-    Jobs are named by model, or by (dataset, model, trial), whose `requests` are given.
+    `requests` says how many (dataset, model, trial) has.
     """
-    texts = settings.config.text.perplexity_texts
-    budget = settings.config.compute.token_budget
+    kinds: dict[Kind, list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(job.kind, []).append(job)
     found = []
-    for rule, jobs in there.items():
-        seconds = []
-        for key in (key for key, here in jobs.items() if not here):
-            work: costs.Work | None = None
-            name = key[0] if len(key) == 1 else key[1]
-            if rule == "make_contexts":
-                work = costs.contexts(settings.models[name], _context_lengths(settings, name))
-            elif rule == "gather_covariance":
-                tokens, article = covariance_tokens(settings, name)
-                layers = settings.layers(name)
-                work = costs.gathering(settings.models[name], layers, tokens, article)
-            elif rule == "factorize_covariance":
-                work = costs.factorizing(settings.models[name], settings.layers(name))
-            elif rule in ("find_eligible", "score_unedited"):
-                shape = costs.SHAPES[kind_of(settings, key[0])]
-                own = texts if rule == "score_unedited" else 0
-                work = costs.scoring(settings.models[name], shape, requests[key], own, budget)
-            if work and speeds:
-                seconds.append(work.seconds(speeds[name]))
-        hours = sum(seconds) / 3600 if seconds else None
-        found.append(Stage(rule, len(jobs), sum(jobs.values()), hours))
+    for kind, alike in kinds.items():
+        left = [(job, _work(settings, job, requests)) for job in alike if not jobs[job]]
+        seconds = [work.seconds(speeds[job.model]) for job, work in left if work and speeds]
+        done = sum(jobs[job] for job in alike)
+        found.append(Stage(kind, len(alike), done, sum(seconds) / 3600 if seconds else None))
     return found
+
+
+def _work(
+    settings: Settings, job: Job, requests: Mapping[tuple[str, str, int], int]
+) -> costs.Work | None:
+    """What a job computes with its model; None where it needs none."""
+    if job.kind is Kind.CONTEXTS:
+        return costs.contexts(settings.models[job.model], _context_lengths(settings, job.model))
+    if job.kind is Kind.GATHER:
+        tokens, article = covariance_tokens(settings, job.model)
+        model, layers = settings.models[job.model], settings.layers(job.model)
+        return costs.gathering(model, layers, tokens, article)
+    if job.kind is Kind.FACTORIZE:
+        return costs.factorizing(settings.models[job.model], settings.layers(job.model))
+    if job.kind in (Kind.ELIGIBLE, Kind.UNEDITED):
+        return costs.scoring(
+            settings.models[job.model],
+            costs.SHAPES[kind_of(settings, job.dataset)],
+            requests[job.dataset, job.model, job.trial],
+            settings.config.text.perplexity_texts if job.kind is Kind.UNEDITED else 0,
+            settings.config.compute.token_budget,
+        )
+    return None
 
 
 def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
@@ -385,27 +392,23 @@ def needed_downloads(settings: Settings) -> dict[str, float]:
 
 def disk(
     settings: Settings,
-    there: Mapping[str, Mapping[tuple, bool]],
+    jobs: Mapping[Job, bool],
     chains: Sequence[Chain],
     lines: Sequence[Line],
 ) -> tuple[dict[str, float], float]:
     """Bytes still to be written: at most, by what they are, and all that are expected."""
-    sizes = needed_downloads(settings)
-    fetched = there.get("download", {})
-    parts = {
-        "downloads": sum(size for name, size in sizes.items() if not fetched.get((name,))),
-        "models": 0.0,
-        "statistics": 0.0,
-        "states": 0.0,
-    }
-    for name, model in settings.models.items():
-        layers = settings.layers(name)
-        size = memory.disk(model, len(layers), 0)
-        if not there["prepare_model"][name,]:
-            # What the hub gives lies in its cache as well.
-            parts["models"] += size.model * (2 if model.source.kind == "hub" else 1)
-        if layers and not there["factorize_covariance"][name,]:
-            parts["statistics"] += size.statistics
+    downloads = {downloaded(name): size for name, size in needed_downloads(settings).items()}
+    parts = dict.fromkeys(("downloads", "models", "statistics", "states"), 0.0)
+    for job in (job for job, here in jobs.items() if not here):
+        if job.kind is Kind.DOWNLOAD:
+            parts["downloads"] += downloads[job.file]
+        elif job.kind is Kind.PREPARE:
+            model = settings.models[job.model]
+            copies = 2 if model.source.kind == "hub" else 1  # one lies in the hub's cache
+            parts["models"] += copies * memory.disk(model, 0, 0).model
+        elif job.kind is Kind.FACTORIZE:
+            model, layers = settings.models[job.model], settings.layers(job.model)
+            parts["statistics"] += memory.disk(model, len(layers), 0).statistics
     expected = sum(parts.values())
     edited: Counter[tuple[str, str, str]] = Counter()
     for chain in chains:

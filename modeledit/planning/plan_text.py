@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from modeledit.planning.costs import Speed
 from modeledit.planning.plan import Line, Plan
 from modeledit.planning.preflight import Machine, gigabytes
+from modeledit.study.inventory import Kind
 from modeledit.study.settings import Compute
 
 
@@ -68,12 +69,12 @@ def _times(
 def _stages(plan: Plan) -> list[str]:
     rows: list[Sequence[object]] = [["job", "all", "done", "device time left"]]
     rows += [
-        [s.rule, s.jobs, s.done, "-" if s.hours is None else _time(s.hours)] for s in plan.stages
+        [s.kind, s.jobs, s.done, "-" if s.hours is None else _time(s.hours)] for s in plan.stages
     ]
     done, jobs = sum(e.done for e in plan.edits), sum(e.jobs for e in plan.edits)
     rows.append(["edit", jobs, done, _range(plan.edits)])
     rows.append(["total", *plan.jobs, ""])
-    rows.append([plan.paper.rule, plan.paper.jobs, plan.paper.done, ""])
+    rows.append([plan.paper.kind, plan.paper.jobs, plan.paper.done, ""])
     return _table(rows)
 
 
@@ -95,7 +96,7 @@ def _edits(plan: Plan, gpu: bool) -> list[str]:
             ]
         )
     lines = _table(rows, left=3)
-    if any(s.rule == "find_eligible" and s.done < s.jobs for s in plan.stages):
+    if any(s.kind == Kind.ELIGIBLE and s.done < s.jobs for s in plan.stages):
         lines.append(
             "The neighbor filter has not run yet: of the requests of -eligible datasets fewer will "
             "be left."

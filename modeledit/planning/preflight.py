@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from modeledit.planning import memory
 from modeledit.study.config import Settings
+from modeledit.study.inventory import Job, Kind, downloaded
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource
 from modeledit.study.settings import SMALLEST_BUDGET
@@ -34,8 +35,8 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Job:
-    """The largest job of its kind: what it needs, and with which token budget."""
+class LargestJob:
+    """The largest job of its kind: what it needs, and of how many requests and contexts."""
 
     model: str
     name: str
@@ -44,24 +45,28 @@ class Job:
     contexts: int = 0
 
 
-def peaks(settings: Settings) -> list[Job]:
+def peaks(settings: Settings) -> list[LargestJob]:
     """The jobs that run a model or prepare one, largest requests first where methods repeat."""
     budget, found = settings.config.compute.token_budget, []
     for name, model in settings.models.items():
-        found.append(Job(name, "prepare_model", memory.preparing(model)))
-        found.append(Job(name, "score_unedited", memory.scoring(model, budget)))
+        found.append(LargestJob(name, Kind.PREPARE, memory.preparing(model)))
+        found.append(LargestJob(name, Kind.UNEDITED, memory.scoring(model, budget)))
         layers = len(settings.layers(name))
         if layers:
-            found.append(Job(name, "factorize_covariance", memory.factorizing(model, layers)))
+            found.append(
+                LargestJob(name, "factorize_covariance", memory.factorizing(model, layers))
+            )
         if layers and settings.config.covariance.source != "authors":
             tokens = longest_article(settings)
-            found.append(Job(name, "gather_covariance", memory.gathering(model, layers, tokens)))
+            found.append(
+                LargestJob(name, "gather_covariance", memory.gathering(model, layers, tokens))
+            )
     for dataset, name, method in dict.fromkeys(
         (r.dataset, r.model, r.method) for r in settings.runs
     ):
         requests, contexts = settings.most_requests(dataset, name), METHODS[method].n_contexts
         peak = memory.editing(settings.models[name], budget, requests, contexts)
-        found.append(Job(name, f"{method} on {dataset}", peak, requests, contexts))
+        found.append(LargestJob(name, f"{method} on {dataset}", peak, requests, contexts))
     return found
 
 
@@ -72,7 +77,9 @@ def longest_article(settings: Settings) -> int:
     return settings.config.covariance.length or 8192  # no described model sees more at once
 
 
-def fitting_budget(settings: Settings, job: Job, limit: float, host: bool = False) -> int | None:
+def fitting_budget(
+    settings: Settings, job: LargestJob, limit: float, host: bool = False
+) -> int | None:
     """The largest halved token budget with which an edit job fits into `limit` bytes, or None.
 
     With `host` device and host memory are one.
@@ -91,16 +98,20 @@ def missing(
     settings: Settings,
     machine: Machine,
     disk_needed: float,
-    there: Mapping[str, Mapping[tuple, bool]],
+    jobs: Mapping[Job, bool],
     folders: Mapping[str, bool] | None = None,
 ) -> list[str]:
     """What is missing, one line each.
 
-    `disk_needed` is in bytes. `there` says of "prepare_model" by (model,) and of "download" by
-    (name,) what is here already, `folders` whether that of a model which comes from one is.
+    `disk_needed` is in bytes. `jobs` says of each whether its file is here already, `folders`
+    whether that of a model which comes from one is.
     """
-    prepared = {model for (model,), here in there["prepare_model"].items() if here}
-    absent = [name for (name,), here in there.get("download", {}).items() if not here]
+    prepared = {job.model for job, here in jobs.items() if here and job.kind is Kind.PREPARE}
+    absent = [
+        job.file.removeprefix(downloaded(""))
+        for job, here in jobs.items()
+        if job.kind is Kind.DOWNLOAD and not here
+    ]
     return [
         *_devices(settings, machine),
         *_room(machine, disk_needed),
@@ -123,7 +134,7 @@ def _devices(settings: Settings, machine: Machine) -> Iterator[str]:
     both = (lambda p: p.host) if gpu else (lambda p: p.host + p.device)
     limits["host memory"] = (machine.host_bytes, both)
     for what, (limit, needs) in limits.items():
-        worst: dict[str, Job] = {}
+        worst: dict[str, LargestJob] = {}
         for job in peaks(settings):
             known = worst.get(job.model)
             if needs(job.peak) > limit and (known is None or needs(job.peak) > needs(known.peak)):
@@ -135,7 +146,7 @@ def _devices(settings: Settings, machine: Machine) -> Iterator[str]:
             )
 
 
-def _way_out(settings: Settings, job: Job, limit: float, what: str, gpu: bool) -> str:
+def _way_out(settings: Settings, job: LargestJob, limit: float, what: str, gpu: bool) -> str:
     larger = "take a larger machine, or leave this model out of runs"
     if not job.requests or (gpu and what == "host memory"):
         return larger

@@ -45,7 +45,7 @@ def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
     """
     settings, folder = study.settings, Path(study.files.results)
     compute, loaded = settings.config.compute, busy()
-    there = present(study)
+    jobs = {job: study.exists(job.file) for job in study.jobs()}
     machine = this_machine(
         [folder, Path("resources")],
         offline_folder(settings.config.offline) is not None,
@@ -62,14 +62,14 @@ def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
         )
     plan = make_plan(
         settings,
-        there,
+        jobs,
         [path.exists() for path in paper],
         chains(study),
         earlier_jobs(folder.parent),
         published_stops(),
         speeds,
     )
-    lacking = missing(settings, machine, plan.disk_most, there, model_folders(settings))
+    lacking = missing(settings, machine, plan.disk_most, jobs, model_folders(settings))
     facts = asdict(plan) | {
         "machine": asdict(machine),
         "missing": lacking,
@@ -77,14 +77,6 @@ def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
         "hours": {"expected": plan.hours(), "most": plan.hours(most=True)},
     }
     return Survey(describe(plan, machine, compute, speeds, lacking, loaded), facts)
-
-
-def present(study: Inventory) -> dict[str, dict[tuple, bool]]:
-    """Whether the file of each job is there, by rule and the job's key."""
-    found: dict[str, dict[tuple, bool]] = {}
-    for job in study.jobs():
-        found.setdefault(job.rule, {})[job.key] = study.exists(job.file)
-    return found
 
 
 def chains(study: Inventory) -> list[Chain]:

@@ -6,6 +6,7 @@ part as far as its files exist. Paths are those of `layout`; nothing is read.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
@@ -21,13 +22,30 @@ def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
+class Kind(StrEnum):
+    """What a job does, as a plan names it: its rule, but requests come from one of several."""
+
+    DOWNLOAD = "download"
+    PREPARE = "prepare_model"
+    CONTEXTS = "make_contexts"
+    CONVERT = "convert_covariance"
+    GATHER = "gather_covariance"
+    FACTORIZE = "factorize_covariance"
+    REQUESTS = "requests"
+    ELIGIBLE = "find_eligible"
+    UNEDITED = "score_unedited"
+    EVALUATE = "evaluate_run"
+
+
 @dataclass(frozen=True)
 class Job:
-    """A job by the file that it leaves; `key` is (model,), (dataset, model, trial) or a name."""
+    """A job by the file that it leaves, and what of the study it belongs to, if to one part."""
 
-    rule: str
-    key: tuple
+    kind: Kind
     file: str
+    model: str = ""
+    dataset: str = ""
+    trial: int = 0
 
 
 @dataclass(frozen=True)
@@ -302,23 +320,23 @@ class Inventory:
     def jobs(self) -> list[Job]:
         """Every job but the edits and what draws the paper, by the file that it leaves."""
         files = self.files
-        found = [Job("download", (name,), downloaded(name)) for name in self.needed_downloads()]
+        found = [Job(Kind.DOWNLOAD, downloaded(name)) for name in self.needed_downloads()]
         for model in self.settings.models:
-            found.append(Job("prepare_model", (model,), MODEL.format(model=model)))
-            found.append(Job("make_contexts", (model,), files.contexts.format(model=model)))
+            found.append(Job(Kind.PREPARE, MODEL.format(model=model), model))
+            found.append(Job(Kind.CONTEXTS, files.contexts.format(model=model), model))
         published = self.settings.config.covariance.source == "authors"
-        covariance = "convert_covariance" if published else "gather_covariance"
+        covariance = Kind.CONVERT if published else Kind.GATHER
         for model in filter(self.settings.layers, self.settings.models):
-            found.append(Job(covariance, (model,), files.covariance.format(model=model)))
-            found.append(Job("factorize_covariance", (model,), files.factors.format(model=model)))
-        found += [Job("requests", (path,), path) for path in self.first_requests()]
+            found.append(Job(covariance, files.covariance.format(model=model), model))
+            found.append(Job(Kind.FACTORIZE, files.factors.format(model=model), model))
+        found += [Job(Kind.REQUESTS, path) for path in self.first_requests()]
         for run in self.settings.runs:
-            key = (run.dataset, run.model, run.trial)
+            part = (run.model, run.dataset, run.trial)
             filtered = run.dataset.endswith(ELIGIBLE)
             if filtered and not self.settings.authors_set(run.dataset, run.model):
-                found.append(Job("find_eligible", key, self.requests_of(run)))
-            found.append(Job("score_unedited", key, _of(files.unedited_scores, run)))
-            found.append(Job("evaluate_run", (*key, run.method), _of(files.run_metrics, run)))
+                found.append(Job(Kind.ELIGIBLE, self.requests_of(run), *part))
+            found.append(Job(Kind.UNEDITED, _of(files.unedited_scores, run), *part))
+            found.append(Job(Kind.EVALUATE, _of(files.run_metrics, run), *part))
         return list(dict.fromkeys(found))
 
     def states(self, run: Run) -> list[str]:

@@ -31,6 +31,7 @@ from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing, peaks
 from modeledit.study.config import load_settings
 from modeledit.study.hyperparameters import SpreadHyperparameters
+from modeledit.study.inventory import Inventory
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Algorithms, FolderSource, Model
 from modeledit.study.settings import Stop
@@ -90,25 +91,15 @@ def chains_of(study, requests=None, **state):
     ]
 
 
-def files_of(study, here=False):
-    """Whether the files of all jobs of a study are there."""
-    models = {(name,): here for name in study.models}
-    trials = {(r.dataset, r.model, r.trial): here for r in study.runs}
-    return {
-        "download": {(name,): here for name in needed_downloads(study)},
-        "prepare_model": models,
-        "make_contexts": models,
-        "gather_covariance": models,
-        "factorize_covariance": models,
-        "score_unedited": trials,
-    }
+def jobs_of(study, here=False):
+    """All jobs of a study, and that the file of each is there, or not."""
+    return dict.fromkeys(Inventory(study).jobs(), here)
 
 
 def planned(study, chains=None, here=False, measured=(), picks=None, speeds=True, machine=None):
     chains = chains_of(study) if chains is None else chains
     known = dict.fromkeys(study.models, SPEED) if speeds else {}
-    files = files_of(study, here)
-    return make_plan(study, files, [here] * 4, chains, measured, picks or {}, known)
+    return make_plan(study, jobs_of(study, here), [here] * 4, chains, measured, picks or {}, known)
 
 
 def text_of(study, plan, machine=MACHINE, speeds=True, lacking=()):
@@ -262,15 +253,16 @@ def test_the_probe_is_quick_and_measures_every_model():
 def test_totals_add_up():
     study = default()
     plan = planned(study)
-    assert plan.jobs == (1 + 1 + 1 + 1 + 3 + 60, 0)
+    # Four for the model; three for each trial; six runs of ten iterations, each with its metrics.
+    assert plan.jobs == (4 + 3 * 3 + 6 + 60, 0)
     parts = sum(e.hours for e in plan.edits) + sum(s.hours or 0 for s in plan.stages)
     assert plan.hours() == pytest.approx(parts)
     assert 0 < plan.hours() < plan.hours(most=True)
-    hours = {stage.rule: stage.hours for stage in plan.stages}
+    hours = {stage.kind: stage.hours for stage in plan.stages}
     assert hours["prepare_model"] is None
     assert all(hours[r] > 0 for r in ("make_contexts", "gather_covariance", "score_unedited"))
     rows = [line.split() for line in text_of(study, plan).splitlines()]
-    assert ["total", "67", "0"] in rows
+    assert ["total", "79", "0"] in rows
 
 
 def test_the_papers_matrix_has_385_jobs_and_stops_after_289():
@@ -372,7 +364,7 @@ def test_a_covariance_costs_what_its_source_has_to_read():
     for source in ("embedded", "fast", "recompute"):
         plans[source] = planned(default(covariance={"source": source}))
     hours = {
-        source: next(s.hours for s in plan.stages if s.rule == "gather_covariance")
+        source: next(s.hours for s in plan.stages if s.kind == "gather_covariance")
         for source, plan in plans.items()
     }
     assert hours["fast"] < hours["embedded"] < hours["recompute"] / 100
@@ -395,7 +387,7 @@ def test_without_a_device_no_time_is_made_up():
 
 def lacking(study, machine=MACHINE, here=False, **more):
     plan = planned(study, speeds=False)
-    return missing(study, machine, plan.disk_most, files_of(study, here), **more)
+    return missing(study, machine, plan.disk_most, jobs_of(study, here), **more)
 
 
 def test_nothing_is_missing_where_all_is_there():

@@ -3,19 +3,8 @@
 from modeledit.planning import survey
 from modeledit.planning.plan import SHARD_BYTES, needed_downloads
 from modeledit.study.inventory import Inventory
-from modeledit.study.layout import MODEL as FOLDER
-from tests.study.test_config import MODEL, changed
+from tests.study.test_config import changed
 from tests.study.test_inventory import study
-
-
-def test_jobs_are_there_or_not_by_rule_and_key():
-    prepared = FOLDER.format(model=MODEL)
-    found = survey.present(study(changed(), [prepared]))
-    assert found["prepare_model"] == {(MODEL,): True}
-    assert found["make_contexts"] == {(MODEL,): False}
-    trials = {("geography-eligible", MODEL, trial): False for trial in (1, 2, 3)}
-    assert found["find_eligible"] == found["score_unedited"] == trials
-    assert len(found["evaluate_run"]) == 6 and "download" not in found
 
 
 def test_every_run_is_a_chain_of_its_iterations(tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
 """What a study consists of, without a workflow: files, jobs, and what of it is there."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from modeledit.data.record_files import count_records
 from modeledit.study.config import load_settings
-from modeledit.study.inventory import EditFiles, Inventory, Job
+from modeledit.study.inventory import EditFiles, Inventory, Job, Kind
 from modeledit.study.layout import Layout, Run
 from tests.study.test_config import FACTS, KNOWN, MODEL, ROOT, block, changed, published
 
@@ -81,7 +82,7 @@ def test_jobs_are_named_once_by_the_files_that_they_leave():
     inventory = default(trials={"count": 2})
     jobs = inventory.jobs()
     assert len(jobs) == len(set(jobs)) == len({job.file for job in jobs})
-    counts = {rule: sum(job.rule == rule for job in jobs) for rule in {job.rule for job in jobs}}
+    counts = Counter(job.kind for job in jobs)
     assert counts == {
         "prepare_model": 1,
         "make_contexts": 1,
@@ -92,12 +93,10 @@ def test_jobs_are_named_once_by_the_files_that_they_leave():
         "score_unedited": 2,
         "evaluate_run": 4,
     }
-    assert Job("prepare_model", (MODEL,), f"resources/models/{MODEL}") in jobs
+    assert Job(Kind.PREPARE, f"resources/models/{MODEL}", MODEL) in jobs
     without = default(switches={"rome_covariance": False}, runs=[block(methods=["ROME"])])
-    rules = {job.rule for job in without.jobs()}
-    assert (
-        not rules & {"gather_covariance", "factorize_covariance"} and without.every_factor() == []
-    )
+    assert not {job.kind for job in without.jobs()} & {Kind.GATHER, Kind.FACTORIZE}
+    assert without.every_factor() == []
 
 
 def test_downloads_are_what_the_runs_need():
