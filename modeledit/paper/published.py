@@ -1,6 +1,6 @@
 """The paper's printed numbers: its tables, its hardware, and what is known to be wrong with them.
 
-`workflow/published/` holds them as data, its README says what the columns mean. Nothing here was
+The folder `printed` holds them as data, its README says what the columns mean. Nothing here was
 measured by this project; `comparison` sets our results against it.
 """
 
@@ -15,7 +15,7 @@ import yaml
 from modeledit.evaluation.metrics import COLUMNS, METRICS
 from modeledit.io.frames import read_csv, require_choice, require_columns
 
-FOLDER = Path(__file__).resolve().parents[2] / "workflow" / "published"
+FOLDER = Path(__file__).resolve().parent / "printed"
 UNEDITED = "Unedited"  # the method of rows with k = 0
 KEYS = ("table", "dataset", "model", "method", "k")
 FLAGS = ("bold_in_text", "bold_by_rule", "uncertain")  # columns of metric names

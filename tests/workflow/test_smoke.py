@@ -93,9 +93,12 @@ DRAWN = {"draw_figures", "draw_panel"}
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        ("workflow/templates/table.tex.j2", SHOWN),
-        ("workflow/templates/paper.mplstyle", DRAWN | {"draw_algorithms", "render_report"}),
-        ("workflow/published/suspects.yaml", {"compare_published", "render_report"}),
+        ("modeledit/presentation/templates/table.tex.j2", SHOWN),
+        (
+            "modeledit/presentation/templates/paper.mplstyle",
+            DRAWN | {"draw_algorithms", "render_report"},
+        ),
+        ("modeledit/paper/printed/suspects.yaml", {"compare_published", "render_report"}),
         ("modeledit/presentation/tables.py", SHOWN | {"render_hardware", "gather_hardware"}),
         ("modeledit/evaluation/metrics.py", MEASURED | SHOWN | DRAWN | {"record_provenance"}),
         ("modeledit/editing/spread.py", set()),  # ENGINE_VERSION decides

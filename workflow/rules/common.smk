@@ -86,7 +86,7 @@ def project(path):
 
 def templates(*names):
     """Templates that a job fills in; what is edited there is rendered anew."""
-    return [project(f"workflow/templates/{name}") for name in names]
+    return [project(f"modeledit/presentation/templates/{name}") for name in names]
 
 
 def code_of(*packages):

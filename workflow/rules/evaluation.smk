@@ -87,8 +87,8 @@ rule compare_published:
     input:
         metrics=FILES.overall("metrics.csv"),
         intervals=FILES.overall("intervals.csv"),
-        tables=project("workflow/published/tables.csv"),
-        suspects=project("workflow/published/suspects.yaml"),
+        tables=project("modeledit/paper/printed/tables.csv"),
+        suspects=project("modeledit/paper/printed/suspects.yaml"),
     output:
         FILES.overall("comparison.csv"),
     log:
@@ -112,7 +112,7 @@ rule check_claims:
         metrics=FILES.overall("metrics.csv"),
         requests=STUDY.reported(FILES.request_metrics),
         edits=STUDY.reported_iterations(FILES.iteration_files["edits"]),
-        tables=project("workflow/published/tables.csv"),
+        tables=project("modeledit/paper/printed/tables.csv"),
     output:
         FILES.overall("claims.csv"),
     log:

@@ -77,7 +77,7 @@ rule render_table:
 rule render_hardware:
     input:
         hardware=FILES.overall("hardware.csv"),
-        published=project("workflow/published/hardware.csv"),
+        published=project("modeledit/paper/printed/hardware.csv"),
         templates=templates("frame.tex.j2"),
     output:
         tex=FILES.table("hardware", "tex"),

@@ -17,7 +17,7 @@ from matplotlib.textpath import text_to_path
 from modeledit.io.files import finished, write_json
 from modeledit.study.methods import METHODS, Method
 
-TEMPLATES = Path(__file__).resolve().parents[3] / "workflow" / "templates"
+TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 STYLE = TEMPLATES / "paper.mplstyle"
 
