@@ -19,8 +19,8 @@ its prompt's has another last token. Two readings of a `Draft`:
   cannot take a delta.
 - **Kept, and counted.** What may be meant: invisible characters inside a text (joiners of Persian
   and Hindi, and of emoji), replacement characters, paraphrases without their subject, subjects that
-  are followed directly by more text in scripts where that is usual, objects of scripts without
-  spaces.
+  are followed directly by more text in scripts where that is usual. Objects of scripts without
+  spaces follow their prompt without one (`writing.separator`).
 - **Refused, with the way out.** A new object that is the old one. A subject that is not in its
   prompt exactly once (in other letters, case included), or goes on in a longer word
   ("Frankreichs"): the subject's last token, which the edit is placed at, would be another word's.
@@ -37,6 +37,7 @@ from typing import Any
 
 from modeledit.data.records import RequestError, check_text, shown
 from modeledit.data.requests import LARGEST_ID, SLOT, Neighbor, Request, fill
+from modeledit.data.writing import separator, takes_endings
 
 # Marks that have no width and no meaning at the end of a text: soft hyphen, zero-width characters,
 # directions, BOM.
@@ -47,13 +48,7 @@ _BLANK = "".join(c for c in map(chr, range(0x3001)) if c.isspace())  # NBSP and 
 _EDGES = _INVISIBLE + _BLANK
 _INSIDE = re.compile(f"[{_INVISIBLE}]")
 
-# Scripts that put no space between words, by how Unicode's names of their letters begin.
-_UNSPACED = (
-    *("CJK ", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO ", "KHMER", "MYANMAR", "TIBETAN"),
-    *("IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH KATAKANA"),
-)
 _BETWEEN = frozenset(["", *" \n,.;:?!'\"()-"])  # what often stands before or behind a subject
-_GLUED = (*_UNSPACED, "HANGUL")  # Korean has spaces, but its endings follow a noun directly
 
 BLANKS = "blanks or invisible characters around a text taken away"
 COMPOSED = "characters composed otherwise (NFD) made NFC"
@@ -66,7 +61,7 @@ INSIDE = "kept as it is: invisible characters inside a text"
 DAMAGED = "kept as it is: a replacement character (U+FFFD), the mark of a wrong encoding"
 FOLLOWED = "kept as it is: a subject followed directly by more text, as its script does"
 UNNAMED = "kept as it is: a paraphrase without its subject"
-SPACED = "kept as it is: an object of a script without spaces, which is scored after a space"
+UNSPACED = "an object of a script without spaces: it follows its prompt directly"
 
 
 @dataclass(slots=True)
@@ -152,7 +147,7 @@ def normalised(draft: Draft) -> tuple[Request, set[str]]:
     _check_border(template, subject, draft.name("prompt"), notes)
     text = fill(template, subject)
     if not separator(text, new):
-        notes.add(SPACED)
+        notes.add(UNSPACED)
 
     editing = _distinct((_neighbor(n, notes) for n in draft.editing_neighbors), {text}, notes)
     taken = {text, *(n.text for n in editing)}
@@ -173,15 +168,6 @@ def normalised(draft: Draft) -> tuple[Request, set[str]]:
         ),
         notes,
     )
-
-
-def separator(prompt: str, target: str) -> str:
-    """What is written between a prompt and its object: a space, or nothing.
-
-    Nothing where both are of scripts without spaces between words (Chinese, Japanese, Thai, …).
-    The released code puts a space everywhere (SPEC A.4, F.1).
-    """
-    return "" if _unspaced(prompt[-1:]) and _unspaced(target[:1]) else " "
 
 
 def _check(draft: Draft) -> None:
@@ -260,7 +246,7 @@ def _glued(left: str, right: str, notes: set[str]) -> bool:
     """Whether two neighboring characters are of one word that should be two."""
     if not (_of_a_word(left) and _of_a_word(right)):
         return False
-    if _named(left, _GLUED) or _named(right, _GLUED):
+    if takes_endings(left) or takes_endings(right):
         notes.add(FOLLOWED)
         return False
     return True
@@ -268,16 +254,6 @@ def _glued(left: str, right: str, notes: set[str]) -> bool:
 
 def _of_a_word(character: str) -> bool:
     return bool(character) and unicodedata.category(character)[0] in "LMN"
-
-
-def _unspaced(character: str) -> bool:
-    return _named(character, _UNSPACED)
-
-
-def _named(character: str, beginnings: tuple[str, ...]) -> bool:
-    if not character or character.isascii():
-        return False
-    return unicodedata.name(character, "").startswith(beginnings)
 
 
 def _paraphrase(text: str, subject: str, where: str, notes: set[str]) -> str:

@@ -11,10 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from modeledit.data import normalisation as rules
-from modeledit.data.normalisation import Draft, NeighborDraft, literal, normalised, separator
+from modeledit.data.normalisation import Draft, NeighborDraft, literal, normalised
 from modeledit.data.readers import READERS, load_requests
 from modeledit.data.records import RequestError
 from modeledit.data.requests import LARGEST_ID, MOST_PROMPTS, Neighbor, write_requests
+from modeledit.data.writing import separator
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))
@@ -176,10 +177,10 @@ def test_a_neighbor_whose_subject_goes_on_is_evaluated_on_but_never_edits():
 @pytest.mark.parametrize(
     ("template", "subject", "target", "notes"),
     [
-        ("{}の首都は", "フランス", "東京", {rules.FOLLOWED, rules.SPACED}),
-        ("{}的首都是", "法国", "东京", {rules.FOLLOWED, rules.SPACED}),
+        ("{}の首都は", "フランス", "東京", {rules.FOLLOWED, rules.UNSPACED}),
+        ("{}的首都是", "法国", "东京", {rules.FOLLOWED, rules.UNSPACED}),
         ("{}의 수도는", "프랑스", "도쿄", {rules.FOLLOWED}),
-        ("เมืองหลวงของ{}คือ", "ฝรั่งเศส", "โตเกียว", {rules.FOLLOWED, rules.SPACED}),
+        ("เมืองหลวงของ{}คือ", "ฝรั่งเศส", "โตเกียว", {rules.FOLLOWED, rules.UNSPACED}),
         ("The capital of {} is", "Japan", "東京", set()),
     ],
 )

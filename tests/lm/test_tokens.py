@@ -10,9 +10,11 @@ from tokenizers import Tokenizer, normalizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
+from modeledit.data.writing import separator
 from modeledit.editing.problem import build_problem
 from modeledit.lm.contexts import SEED_WORDS, clean_context, generate_contexts
 from modeledit.lm.tokens import (
+    CONTINUATION,
     PromptError,
     Row,
     Tokenization,
@@ -77,7 +79,7 @@ def test_a_row_continues_its_prompt(tokenizer, request_):
 @given(prompt=words, target=words)
 def test_labels_are_the_targets_tokens(tokenizer, prompt, target):
     row = target_row(tokenizer, prompt, target)
-    assert tokenizer.decode(row.labels) == f" {target}"
+    assert tokenizer.decode(row.labels) == separator(prompt, target) + target
     assert row.ids[-len(row.labels) :][1:] == row.labels[:-1]
 
 
@@ -130,7 +132,6 @@ def test_a_target_without_a_place_is_refused(tokenizer, prompt, target):
 @pytest.mark.parametrize("template", ["The capital is", "{} and {} are"])
 def test_a_template_must_have_one_slot(template):
     for ask in (
-        lambda: subject_index(TOKENIZER, template, "Rome"),
         lambda: subject_row(TOKENIZER, "{}", template, "Rome"),
         lambda: subject_row(TOKENIZER, CONTEXTS[1], template, "Rome", "Italy"),
     ):
@@ -147,7 +148,38 @@ def test_the_subjects_last_token_by_naive_count(tokenizer, before, subject, afte
         end = template.index("{}") + len(subject)
         offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
         naive = max(i for i, (start, stop) in enumerate(offsets) if start < stop and start < end)
-        assert subject_index(tokenizer, template, subject) == naive
+        assert subject_index(tokenizer, text, encode(tokenizer, text), end) == naive
+
+
+GLUED = small_tokenizer("a", "b", "s", " ", "bs", "c", merges=[("b", "s")])
+
+
+@pytest.mark.parametrize("target", [None, "c"])
+@pytest.mark.parametrize("tokenization", [CONTINUATION, OLD], ids=["continuation", "legacy"])
+def test_an_ending_in_the_subjects_last_token(target, tokenization):
+    """The token that holds the subject's last letter, whatever else it holds."""
+    row = subject_row(GLUED, "{}", "a {}s a", "ab", target, tokenization)
+    assert encode(GLUED, "a ab") == [1, 4, 1, 2] and encode(GLUED, "a abs") == [1, 4, 1, 5]
+    assert row.subject == 3 and row.ids[3] == 5
+    # a prompt that ends with its subject, into which the object's first token reaches
+    row = subject_row(BORDER, "{}", "a{}", "b", "c")
+    assert (row.ids, row.labels, row.subject) == ((1, 5), (5, 4), 1)
+
+
+def test_without_offsets_such_a_subject_is_refused(monkeypatch):
+    monkeypatch.setattr(type(GLUED), "is_fast", False)
+    assert subject_row(GLUED, "{}", "a {} s", "ab").subject == 3
+    with pytest.raises(PromptError, match="the subject's last letter; reword the prompt"):
+        subject_row(GLUED, "{}", "a {}s", "ab")
+
+
+@pytest.mark.parametrize("tokenization", [CONTINUATION, OLD], ids=["continuation", "legacy"])
+def test_an_object_of_a_script_without_spaces_follows_directly(tokenization):
+    row = target_row(TOKENIZER, "首都は", "東京", tokenization)
+    assert TOKENIZER.decode(row.labels) == "東京"
+    if tokenization == CONTINUATION:  # the other one decodes labels[:-1], here half a character
+        assert TOKENIZER.decode([*row.ids, row.labels[-1]]) == "首都は東京"
+    assert TOKENIZER.decode(target_row(TOKENIZER, "首都は", "Rome", tokenization).labels) == " Rome"
 
 
 @both_tokenizers
