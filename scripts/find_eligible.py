@@ -68,10 +68,11 @@ def find_eligible(
 if __name__ == "__main__":
     with journal(snakemake.log[0]):
         given, params = snakemake.input, snakemake.params
+        choosing = ("eval_positions", "editing_neighbors", "choice", "copies", "seed")
         authors = optional_path(given.get("authors"))
         find_eligible(
             Inputs(Path(given.requests), Path(given.model), authors),
-            Filter(params.eval_positions, params.editing_neighbors, params.choice, params.seed),
+            Filter(**{name: params.get(name) for name in choosing}),
             snakemake.resources.token_budget,
             prepare_device(params.device, snakemake.threads, params.deterministic),
             Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),

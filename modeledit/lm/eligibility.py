@@ -2,7 +2,9 @@
 
 On the unedited model, a neighbor survives when the teacher-forced argmax after its prompt, decoded
 and stripped, is its object o exactly. A request with two or more survivors is eligible: the first
-ones join the edit, the rest are the only ones it is evaluated on.
+ones join the edit, the rest are the only ones it is evaluated on. 89 of CounterFact's records list
+a neighbor twice; in the authors' own sets such a copy counts (6 of 739 requests for GPT-2 XL are
+evaluated on the very prompt that joins their edit).
 """
 
 import random
@@ -24,11 +26,15 @@ EVAL_POSITIONS = ("mask_aware", "hf_default")
 
 @dataclass(frozen=True)
 class Filter:
-    """How neighbors are judged, and which of those that survive join the edit (I14, I33)."""
+    """How neighbors are judged, and which of those that survive join the edit (I14, I33).
+
+    `copies` says what becomes of a survivor whose prompt stands before it already.
+    """
 
     eval_positions: Literal["mask_aware", "hf_default"]
     editing_neighbors: int
     choice: Literal["first", "random"]
+    copies: Literal["drop", "count"]
     seed: int
 
 
@@ -57,10 +63,8 @@ def find_eligible(
         for name in sorted(readings)
     }
     chosen = verdicts[how.eval_positions]
-    eligible, summary = select_eligible(
-        requests, chosen, how.editing_neighbors, how.choice, how.seed
-    )
-    return Filtered(eligible, chosen, summary, yields(requests, verdicts, how.editing_neighbors))
+    eligible, summary = select_eligible(requests, chosen, how)
+    return Filtered(eligible, chosen, summary, yields(requests, verdicts, how))
 
 
 def judge_neighbors(
@@ -99,25 +103,24 @@ def judge_neighbors(
 
 
 def select_eligible(
-    requests: Sequence[Request],
-    verdicts: pd.DataFrame,
-    n_editing: int = 1,
-    choice: str = "first",
-    seed: int = 0,
+    requests: Sequence[Request], verdicts: pd.DataFrame, how: Filter
 ) -> tuple[list[Request], pd.DataFrame]:
     """Eligible requests, and one row per request: survivors, eligible, reason.
 
-    Needs `n_editing` survivors to edit with - the "first" or, seeded, "random" ones (I33) - and at
-    least one more to evaluate on. A survivor without a known subject cannot take a delta, so it can
-    only be evaluated on.
+    Needs `editing_neighbors` survivors to edit with - the "first" or, seeded, "random" ones (I33) -
+    and at least one more to evaluate on. A survivor without a known subject cannot take a delta, so
+    it can only be evaluated on.
     """
+    n_editing = how.editing_neighbors
     alive = verdicts[verdicts["survives"].astype(bool)].groupby("request")["index"].agg(list)
     eligible, summary = [], []
     for request in requests:
         indices = alive.get(request.id, [])
+        if how.copies == "drop":
+            indices = _distinct(request, indices)
         usable = [j for j in indices if request.neighbors[j].subject is not None]
-        if choice == "random":
-            random.Random(f"{seed} {request.id}").shuffle(usable)
+        if how.choice == "random":
+            random.Random(f"{how.seed} {request.id}").shuffle(usable)
         usable = usable[:n_editing]
         ok = len(usable) == n_editing and len(indices) > n_editing
         reason = ""
@@ -135,8 +138,16 @@ def select_eligible(
     return eligible, pd.DataFrame(summary, columns=["request", "survivors", "eligible", "reason"])
 
 
+def _distinct(request: Request, indices: Sequence[int]) -> list[int]:
+    """Those of a request's neighbors whose prompt no earlier one of `indices` has."""
+    first: dict[str, int] = {}
+    for j in indices:
+        first.setdefault(request.neighbors[j].text, j)
+    return list(first.values())
+
+
 def yields(
-    requests: Sequence[Request], verdicts: dict[str, pd.DataFrame], n_editing: int
+    requests: Sequence[Request], verdicts: dict[str, pd.DataFrame], how: Filter
 ) -> dict[str, dict]:
     """How many neighbors and requests pass, per reading of the positions (I14), and why not.
 
@@ -144,7 +155,7 @@ def yields(
     """
     result = {}
     for positions, frame in verdicts.items():
-        eligible, summary = select_eligible(requests, frame, n_editing)
+        eligible, summary = select_eligible(requests, frame, how)
         fallen = summary.loc[~summary["eligible"], "reason"]
         result[positions] = {
             "neighbors": len(frame),

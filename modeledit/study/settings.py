@@ -83,6 +83,13 @@ class Eligible(Checked):
         Literal["first", "random"],
         Doc("which of the known neighbors edit: the first, or seeded random ones (I33)"),
     ]
+    copies: Annotated[
+        Literal["drop", "count"],
+        Doc(
+            "a neighbor that a record lists twice is one neighbor, or (`count`, as in the authors' "
+            "sets) two: the same prompt may then edit and be evaluated on"
+        ),
+    ] = "drop"
     authors: Annotated[
         dict[str, int],
         Doc(

@@ -25,6 +25,8 @@ MODELS = {"llama": tiny.tiny_llama, "gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gp
 TOKENIZERS = {"no BOS": tiny.tiny_tokenizer(), "BOS": tiny.tiny_tokenizer(bos=True)}
 WORDS = ("France", "Italy", "Japan", "Peru", "capital", "city", "country", "people")  # one token
 REQUESTS = tiny.tiny_requests()
+# Some requests below list a neighbor more than once, for brevity.
+FILTER = Filter("mask_aware", editing_neighbors=1, choice="first", copies="count", seed=0)
 
 
 def talking(model, tokenizer):
@@ -106,7 +108,7 @@ def verdicts_of(requests, alive):
 
 def test_the_first_survivor_edits_and_the_rest_evaluate():
     r = request(7, *"ABCDE")
-    (chosen,), summary = select_eligible([r], verdicts_of([r], {7: (1, 3, 4)}))
+    (chosen,), summary = select_eligible([r], verdicts_of([r], {7: (1, 3, 4)}), FILTER)
     assert [n.subject for n in chosen.editing_neighbors] == ["B"]
     assert [n.subject for n in chosen.neighbors] == ["D", "E"]
     assert chosen == replace(
@@ -120,7 +122,7 @@ def test_the_first_survivor_edits_and_the_rest_evaluate():
 def test_fewer_than_two_survivors_drop_a_request_with_its_reason():
     requests = [request(4, *"AB"), request(2, *"ABC"), request(9, *"ABC")]
     verdicts = verdicts_of(requests, {4: (0, 1), 2: (2,)})
-    eligible, summary = select_eligible(requests, verdicts)
+    eligible, summary = select_eligible(requests, verdicts, FILTER)
     assert [r.id for r in eligible] == [4]
     assert summary["request"].tolist() == [4, 2, 9]
     assert summary["survivors"].tolist() == [2, 1, 0]
@@ -135,7 +137,7 @@ def test_fewer_than_two_survivors_drop_a_request_with_its_reason():
 def test_a_survivor_without_subject_is_only_evaluated_on():
     requests = [request(0, None, "A", None, "B"), request(1, None, None)]
     verdicts = verdicts_of(requests, {0: (0, 1, 2, 3), 1: (0, 1)})
-    eligible, summary = select_eligible(requests, verdicts)
+    eligible, summary = select_eligible(requests, verdicts, FILTER)
     assert [r.id for r in eligible] == [0]
     assert [n.subject for n in eligible[0].editing_neighbors] == ["A"]
     assert [n.subject for n in eligible[0].neighbors] == [None, None, "B"]
@@ -145,7 +147,7 @@ def test_a_survivor_without_subject_is_only_evaluated_on():
 def test_two_editing_neighbors_need_a_third_survivor():
     requests = [request(0, *"ABCD"), request(1, *"ABCD")]
     verdicts = verdicts_of(requests, {0: (0, 2, 3), 1: (1, 2)})
-    (chosen,), summary = select_eligible(requests, verdicts, n_editing=2)
+    (chosen,), summary = select_eligible(requests, verdicts, replace(FILTER, editing_neighbors=2))
     assert [n.subject for n in chosen.editing_neighbors] == ["A", "C"]
     assert [n.subject for n in chosen.neighbors] == ["D"]
     assert summary["eligible"].tolist() == [True, False]
@@ -155,7 +157,7 @@ def test_requests_without_any_neighbor_are_dropped():
     model = EditableModel(tiny.tiny_llama())
     requests = [request(0), request(1)]
     verdicts = judge_neighbors(model, TOKENIZERS["BOS"], requests)
-    eligible, summary = select_eligible(requests, verdicts)
+    eligible, summary = select_eligible(requests, verdicts, FILTER)
     assert eligible == []
     assert summary["reason"].tolist() == ["0 of 0 neighbors survive"] * 2
 
@@ -171,7 +173,8 @@ def test_requests_without_any_neighbor_are_dropped():
 def test_survivors_are_split_in_their_order(drawn, n_editing):
     requests = [request(id, *(s for s, _ in pairs)) for id, pairs in drawn.items()]
     alive = {id: [j for j, (_, lives) in enumerate(pairs) if lives] for id, pairs in drawn.items()}
-    eligible, summary = select_eligible(requests, verdicts_of(requests, alive), n_editing)
+    how = replace(FILTER, editing_neighbors=n_editing)
+    eligible, summary = select_eligible(requests, verdicts_of(requests, alive), how)
     assert [r.id for r in eligible] == summary.loc[summary["eligible"], "request"].tolist()
     assert summary["survivors"].tolist() == [len(alive[r.id]) for r in requests]
     assert [bool(text) for text in summary["reason"]] == [not e for e in summary["eligible"]]
@@ -207,21 +210,38 @@ def test_a_random_choice_is_seeded_and_keeps_the_rest_for_evaluation():
     verdicts = pd.DataFrame([{"request": 0, "index": j, "survives": True} for j in range(9)])
     chosen = set()
     for seed in range(8):
-        (request,), _ = select_eligible([wide], verdicts, 2, "random", seed)
-        (again,), _ = select_eligible([wide], verdicts, 2, "random", seed)
+        how = replace(FILTER, editing_neighbors=2, choice="random", seed=seed)
+        (request,), _ = select_eligible([wide], verdicts, how)
+        (again,), _ = select_eligible([wide], verdicts, how)
         assert request == again
         assert len(request.editing_neighbors) == 2 and len(request.neighbors) == 7
         assert set(request.editing_neighbors).isdisjoint(request.neighbors)
         chosen.add(request.editing_neighbors)
     assert len(chosen) > 3
-    (first,), _ = select_eligible([wide], verdicts, 2)
+    (first,), _ = select_eligible([wide], verdicts, replace(FILTER, editing_neighbors=2))
     assert first.editing_neighbors == wide.neighbors[:2]
+
+
+@pytest.mark.parametrize(("copies", "eligible"), [("drop", False), ("count", True)])
+def test_a_neighbor_that_is_listed_twice_is_one(copies, eligible):
+    paris = Neighbor("{} is in", "Paris", "France")
+    same = Neighbor("Paris is in", None, "France")  # as text, its subject unknown
+    twice = replace(REQUESTS[0], neighbors=(paris, same))
+    how = replace(FILTER, copies=copies)
+    found, summary = select_eligible([twice], judged({0: (0, 1)}), how)
+    assert bool(found) == eligible
+    assert summary["reason"].tolist() == ["" if eligible else "1 of 2 neighbors survive"]
+    three = replace(REQUESTS[0], neighbors=(paris, same, Neighbor("{} is in", "Nice", "France")))
+    all_of_them = pd.DataFrame([{"request": 0, "index": j, "survives": True} for j in range(3)])
+    (chosen,), _ = select_eligible([three], all_of_them, replace(FILTER, copies="drop"))
+    assert chosen.editing_neighbors == (paris,)
+    assert [n.text for n in chosen.neighbors] == ["Nice is in"]
 
 
 def test_yields_say_how_many_and_why_the_others_fell():
     some = judged({0: (0, 1), 1: (0,), 4: ()})
     more = judged({0: (0, 1), 1: (0, 2)})
-    counts = yields(REQUESTS, {"hf_default": some, "mask_aware": more}, 1)
+    counts = yields(REQUESTS, {"hf_default": some, "mask_aware": more}, FILTER)
     assert counts["hf_default"]["eligible_requests"] == 1
     assert counts["mask_aware"]["eligible_requests"] == 2
     assert counts["hf_default"]["surviving_neighbors"] == 3
@@ -266,7 +286,7 @@ def test_a_trial_is_filtered_and_where_padding_counts_by_both_readings(family, r
         )
         for i, r in enumerate(REQUESTS)
     ]
-    how = Filter("mask_aware", editing_neighbors=1, choice="first", seed=0)
+    how = FILTER
     found = find_eligible(model, tokenizer, requests, how, token_budget=300)
     assert [r.id for r in found.requests] == [requests[0].id]
     assert found.requests[0].editing_neighbors == requests[0].neighbors[:1]

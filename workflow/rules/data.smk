@@ -125,6 +125,7 @@ rule find_eligible:
         eval_positions=SWITCHES.eval_positions,
         editing_neighbors=CONFIG.eligible.editing_neighbors,
         choice=CONFIG.eligible.choice,
+        copies=CONFIG.eligible.copies,
         seed=CONFIG.seed,
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"
