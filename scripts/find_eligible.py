@@ -12,6 +12,7 @@ from modeledit.io.log import journal
 from modeledit.lm import eligibility
 from modeledit.lm.device import prepare_device
 from modeledit.lm.eligibility import Filter, compare_sets
+from modeledit.lm.limits import check_lengths
 from modeledit.lm.model import load_model
 
 log = logging.getLogger("modeledit")
@@ -43,6 +44,7 @@ def find_eligible(
     """Filter a trial; ValueError, once the verdicts are written, where no request is left."""
     requests = read_requests(inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
+    check_lengths(model, tokenizer, requests)
     found = eligibility.find_eligible(model, tokenizer, requests, how, token_budget)
     log.info("%s", found.yields)
     report: dict[str, object] = {"positions": how.eval_positions, "yields": found.yields}

@@ -10,6 +10,7 @@ from modeledit.io.frames import write_parquet
 from modeledit.io.log import journal
 from modeledit.lm import scoring
 from modeledit.lm.device import prepare_device
+from modeledit.lm.limits import check_lengths
 from modeledit.lm.model import load_model
 from modeledit.study.switches import ScoringSwitches
 
@@ -31,6 +32,7 @@ def score_unedited(
     """Write what the unedited model says of all prompts and texts."""
     requests, texts = read_requests(inputs.requests), read_texts(inputs.texts)
     model, tokenizer = load_model(inputs.model, device)
+    check_lengths(model, tokenizer, requests, texts)
     table = scoring.score_unedited(model, tokenizer, requests, switches, texts, token_budget)
     log.info("%d rows of scores", table.num_rows)
     write_parquet(output, table)

@@ -21,7 +21,7 @@ from modeledit.editing.matrix_names import layer_name, layer_of
 from modeledit.io.files import read_texts
 from modeledit.io.log import progress
 from modeledit.io.matrices import read_matrices, write_matrices
-from modeledit.lm.model import EditableModel
+from modeledit.lm.model import EditableModel, ModelError
 from modeledit.study.config import FAST_TOKENS
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def covariance_of(
     `paths` are the excerpt's articles, or parts of a dump in parquet files, of which the recipe's
     seed draws. "fast" stops at FAST_TOKENS for each row of the key.
     """
-    source, length = recipe["source"], recipe["max_length"]
+    longest, source = _longest(model, recipe["max_length"]), recipe["source"]
     if source == "embedded":
         texts: Sequence = read_texts(paths[0])
     else:
@@ -143,8 +143,6 @@ def covariance_of(
     if source == "fast":
         most_tokens = FAST_TOKENS * model.down_weight(layers[0]).shape[1]
         log.warning("source fast: %d tokens only, a rough covariance", most_tokens)
-    context = model.model.config.max_position_embeddings
-    longest = context if length == "context" else int(length)
     sums = gather(
         model,
         tokenizer,
@@ -156,6 +154,20 @@ def covariance_of(
     log.info("%d tokens of %d texts", sums.tokens, sums.texts)
     matrices = {layer_name(layer): matrix.numpy() for layer, matrix in sums.moments().items()}
     return matrices, {**recipe, "tokens": str(sums.tokens)}
+
+
+def _longest(model: EditableModel, length: str) -> int:
+    """Tokens that are taken of a text; "context" are as many as the model sees."""
+    limit = model.limit
+    if length == "context":
+        context = model.model.config.max_position_embeddings
+        return min(context, limit.tokens) if limit else context
+    if limit and int(length) > limit.tokens:
+        raise ModelError(
+            f"config: covariance.length or text.covariance_length = {length}: more than "
+            f"{limit.tokens} tokens: {limit.why}; allowed: at most {limit.tokens}"
+        )
+    return int(length)
 
 
 def published_covariance(

@@ -26,6 +26,7 @@ from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
 from modeledit.io.prepared import read_prepared
 from modeledit.io.state import State, read_state, write_state
 from modeledit.lm.device import prepare_device
+from modeledit.lm.limits import check_lengths
 from modeledit.lm.meter import Meter
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import own_objects, score
@@ -63,6 +64,8 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     model, tokenizer = load_model(inputs.model, device)
     base = read_prepared(inputs.model).weights_sha256
     contexts = read_json(inputs.contexts)["templates"][method.context_set]
+    texts, budget = read_texts(inputs.texts), compute.token_budget
+    check_lengths(model, tokenizer, requests, texts, contexts)
     identity = {
         "base": base,
         "method": method.name,
@@ -113,7 +116,6 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     own = None
     if inputs.unedited:
         own = own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
-    texts, budget = read_texts(inputs.texts), compute.token_budget
     scores = score(model, tokenizer, requests, link.switches.scoring(), texts, budget, own)
     identity["k"] = str(k)
     matrices = {

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
-from modeledit.editing.covariance_files import Partial, Reading, gather, read_published
-from modeledit.io.files import StateError
+from modeledit.editing.covariance_files import (
+    Partial,
+    Reading,
+    covariance_of,
+    gather,
+    read_published,
+)
+from modeledit.io.files import StateError, write_texts
 from modeledit.io.matrices import read_matrices, write_matrices
-from modeledit.lm.model import EditableModel
+from modeledit.lm.model import EditableModel, ModelError
 from modeledit.lm.tokens import encode
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer
 
@@ -227,3 +233,19 @@ def test_what_is_no_published_covariance_is_named(tmp_path):
     (tmp_path / "bad.npy").rename(tmp_path / "bad.npz")
     with pytest.raises(CovarianceError, match="bad.npz: not an npz file"):
         read_published(tmp_path / "bad.npz", 6)
+
+
+@pytest.mark.parametrize(
+    ("length", "asked"), [("256", None), ("context", None), ("257", "at most")]
+)
+def test_more_tokens_than_the_model_sees_are_refused(model, tokenizer, tmp_path, length, asked):
+    path = tmp_path / "texts.json"
+    write_texts(path, ["word " * 300])
+    recipe = {**RECIPE, "source": "embedded", "max_length": length}
+    how = (model, tokenizer, [path], LAYERS, recipe, Partial(tmp_path / "partial.safetensors", 3))
+    if asked:
+        with pytest.raises(ModelError, match="covariance_length = 257: .*allowed: at most 256"):
+            covariance_of(*how)
+    else:
+        _, metadata = covariance_of(*how)
+        assert metadata["tokens"] == "256"

@@ -26,6 +26,7 @@ rule score_unedited:
         FILES.log("{dataset}/{model}/unedited/trial{trial}"),
     benchmark:
         FILES.benchmark("{dataset}/{model}/unedited/trial{trial}")
+    priority: 1  # as of the filter
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads
