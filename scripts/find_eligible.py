@@ -9,6 +9,7 @@ from modeledit.data.requests import read_requests, write_requests
 from modeledit.io.files import optional_path, write_json
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.refusal import Refusal
 from modeledit.lm import eligibility
 from modeledit.lm.device import prepare_device
 from modeledit.lm.eligibility import Filter, compare_sets
@@ -59,7 +60,7 @@ def find_eligible(
             "what the model said of the first neighbors:\n%s",
             found.verdicts.head(SHOWN).to_string(),
         )
-        raise ValueError(
+        raise Refusal(
             f"{inputs.requests}: no request has {how.editing_neighbors + 1} neighbors that the "
             "model knows; the log shows what it said of some. Take larger trials, other facts or "
             "another model"

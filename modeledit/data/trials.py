@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 
 from modeledit.data.requests import Request
+from modeledit.io.refusal import Refusal
 
 NAMED = 5  # requests that a message names
 
@@ -30,7 +31,7 @@ def split_trials(
     wanted = count * size
     if wanted > len(distinct):
         why = f" ({'; '.join(left_out[:NAMED])})" if left_out else ""
-        raise ValueError(
+        raise Refusal(
             f"trials: {count} trials of {size} need {wanted} distinct requests, but there are "
             f"{len(distinct)}{why}; at most {len(distinct) // count} per trial for {count} trials, "
             f"or {len(distinct) // size} trials of {size}"

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from gensim.corpora import wikicorpus
 
 from modeledit.io.files import FileError, one_line
+from modeledit.io.refusal import Refusal
 from modeledit.study.settings import Text
 
 _EXCERPT = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
@@ -91,7 +92,7 @@ def read_articles(path: Path | str, min_words: int = 200) -> list[Article]:
             if len(text.split()) >= min_words:
                 articles.append(Article(title=title, text=text))
     if not articles:
-        raise ValueError(f"{path}: no article of {min_words} words or more")
+        raise Refusal(f"{path}: no article of {min_words} words or more")
     return articles
 
 
@@ -105,10 +106,10 @@ def split_articles(
     outside (0, 1) or fewer than two titles.
     """
     if not 0 < held_out_fraction < 1:
-        raise ValueError(f"held_out_fraction must lie between 0 and 1, got {held_out_fraction}")
+        raise Refusal(f"held_out_fraction must lie between 0 and 1, got {held_out_fraction}")
     titles = sorted({article.title for article in articles})
     if len(titles) < 2:
-        raise ValueError(f"a split needs two titles or more, got {len(titles)}")
+        raise Refusal(f"a split needs two titles or more, got {len(titles)}")
     size = min(max(round(held_out_fraction * len(titles)), 1), len(titles) - 1)
     held_out = set(random.Random(seed).sample(titles, size))
     return (
@@ -125,7 +126,7 @@ def excerpt_texts(text: Text, seed: int) -> tuple[list[str], list[str]]:
     """
     train, held_out = split_articles(read_articles(excerpt_path()), HELD_OUT, seed)
     if len(train) < text.covariance_articles:
-        raise ValueError(
+        raise Refusal(
             f"text.covariance_articles = {text.covariance_articles}: the excerpt offers "
             f"{len(train)} articles for it; ask for at most that many"
         )
@@ -173,7 +174,7 @@ def utterances(
                 words += len(sentence.split())
         pools = [pool for pool in pools if pool]
     if len(drawn) < count:
-        raise ValueError(
+        raise Refusal(
             f"asked for {count} sentences of {min_words} to {max_words} words, but "
             f"{len(articles)} articles hold only {len(drawn)}"
         )
@@ -189,7 +190,7 @@ def sample_articles(shards: Sequence[Path], count: int | None, seed: int) -> lis
     """
     starts = [0, *accumulate(_parquet(shard)[1][-1] for shard in shards)]
     if count is not None and count > starts[-1]:
-        raise ValueError(
+        raise Refusal(
             f"asked for {count} articles, but {len(shards)} shards hold only {starts[-1]}"
         )
     drawn = random.Random(seed).sample(range(starts[-1]), starts[-1] if count is None else count)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from modeledit.io.refusal import Refusal
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import encode
@@ -22,7 +23,7 @@ AGAIN = "gather it again, or fetch the authors' file again"
 MORE = "gather it from more, and more varied, tokens"
 
 
-class CovarianceError(ValueError):
+class CovarianceError(Refusal):
     """Statistics that do not fit the model or cannot be inverted."""
 
 

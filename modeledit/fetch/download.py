@@ -24,6 +24,7 @@ from tenacity import (
 from modeledit.fetch.hub import HubError, disk_full, fetch_file
 from modeledit.io.files import file_digest, finished
 from modeledit.io.log import progress
+from modeledit.io.refusal import Refusal
 from modeledit.study.published_files import Source
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ _SECONDS = (10, 60)  # to connect, and between two blocks
 _BUSY = {408, 425, 429}
 
 
-class DownloadError(ValueError):
+class DownloadError(Refusal):
     """A published file that could not be fetched."""
 
 

@@ -18,6 +18,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from modeledit.io.refusal import Refusal
+
 _CONFIGURATION = ["config.json", "generation_config.json"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json"]
 _TOKENIZER += ["vocab.json", "merges.txt"]
@@ -27,7 +29,7 @@ _WEIGHTS = {
 }
 
 
-class HubError(ValueError):
+class HubError(Refusal):
     """A model or file that cannot be fetched from the hub."""
 
 

@@ -5,8 +5,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+from modeledit.io.refusal import Refusal
 
-class PackageError(ValueError):
+
+class PackageError(Refusal):
     """A package that cannot be fetched or does not hold what is expected."""
 
 

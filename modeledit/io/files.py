@@ -16,11 +16,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from modeledit.io.refusal import Refusal
+
 AGAIN = "delete the file to compute it again"
 ABANDONED = 86_400.0  # seconds without a write after which another machine's part file is nobody's
 
 
-class FileError(ValueError):
+class FileError(Refusal):
     """A file that is not what it should be; the message names it, what is wrong and the way out."""
 
 

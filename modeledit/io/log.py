@@ -12,6 +12,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from modeledit.io.refusal import Refusal
+
 ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
 _terminals: list[TextIO] = []  # where journals that are open have taken standard error from
 
@@ -21,7 +23,8 @@ def journal(path: str) -> Iterator[logging.Logger]:
     """Send logging, progress and standard error to the file `path`.
 
     Its last line says how long the job took and how much memory at most. An exception is logged
-    there in full and goes on to the terminal.
+    there in full and goes on to the terminal; of a refusal, which is nobody's mistake in the code,
+    the message alone.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", buffering=1) as stream:
@@ -38,6 +41,11 @@ def journal(path: str) -> Iterator[logging.Logger]:
                 yield log
                 seconds, megabytes = time.perf_counter() - start, _peak_memory() / 1e6
                 log.info("finished in %.1f s, with %.0f MB of memory at most", seconds, megabytes)
+        except Refusal as error:
+            message = f"{type(error).__name__}: {error}"
+            print(message, file=stream)
+            print(message, file=terminal)
+            raise SystemExit(1) from error
         except Exception as error:
             traceback.print_exc(file=stream)
             print(f"{type(error).__name__}: {error}", file=terminal)

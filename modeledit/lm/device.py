@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from modeledit.io.refusal import Refusal
+
 log = logging.getLogger(__name__)
 
 
@@ -22,14 +24,12 @@ def prepare_device(name: str, threads: int, deterministic: bool = False) -> str:
     (CUDA_VISIBLE_DEVICES narrows them). With `deterministic` torch takes the algorithms that give
     the same bits every time on the same device, some of them slower, and refuses an operation that
     has none. (cuBLAS needs no CUBLAS_WORKSPACE_CONFIG for that: the pinned torch gives it
-    workspaces of its own.) Raises ValueError when "cuda" is asked for and torch sees none.
+    workspaces of its own.) Raises Refusal when "cuda" is asked for and torch sees none.
     """
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "compute.device = 'cuda': torch sees no CUDA device; allowed here: cpu, auto"
-        )
+        raise Refusal("compute.device = 'cuda': torch sees no CUDA device; allowed here: cpu, auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":

