@@ -21,16 +21,16 @@ LISTED = (
 )
 
 
-def render_report(sources: Sources, max_edits: int, every_iteration: bool, output: Path) -> None:
+def render_report(sources: Sources, max_edits: int, output: Path) -> None:
     """Write the page, with at most `max_edits` single edits of each run."""
-    page = render(sources, max_edits, every_iteration)
+    page = render(sources, max_edits)
     log.info("%d runs, %.1f MB", len(sources.runs), len(page.encode()) / 1e6)
     write_text(output, page)
 
 
 if __name__ == "__main__":
     with journal(snakemake.log[0]):
-        given, params = snakemake.input, snakemake.params
+        given, max_edits = snakemake.input, snakemake.params.max_edits
         single = (given.values, given.requests, given.contexts, given.unedited)
         sources = Sources(
             config=Path(given.config),
@@ -39,4 +39,4 @@ if __name__ == "__main__":
             runs=[RunFiles(*map(Path, files)) for files in zip(*single, strict=True)],
             **{name: Path(given[name]) for name in LISTED},
         )
-        render_report(sources, params.max_edits, params.every_iteration, Path(snakemake.output[0]))
+        render_report(sources, max_edits, Path(snakemake.output[0]))

@@ -22,8 +22,8 @@ def clean_context(text: str) -> str:
 def generate_contexts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    lengths: Sequence[tuple[int, int]] = ((10, 1),),
-    seed: int = 42,
+    lengths: Sequence[tuple[int, int]],
+    seed: int,
 ) -> list[str]:
     """Context templates: the bare `{}`, then sampled prefixes (SPEC A.3).
 

@@ -15,6 +15,7 @@ import torch
 from modeledit.io.refusal import Refusal
 
 log = logging.getLogger(__name__)
+LOOK_AGAIN = 1.0  # seconds
 
 
 def prepare_device(name: str, threads: int, deterministic: bool = False) -> str:
@@ -46,12 +47,12 @@ def _own_gpu() -> int:
     return gpu
 
 
-def claim(devices: Sequence[str], folder: Path, pause: float = 1.0) -> int:
+def claim(devices: Sequence[str], folder: Path) -> int:
     """Position of the first of `devices` that no process has claimed, claimed from now on.
 
     `devices` are names that mean the same in all processes. A claim is an advisory lock on the
     file of that name in `folder`, and ends with the process, however that ends. While all are
-    claimed, looks again every `pause` seconds. A single device leaves no choice and is shared.
+    claimed, looks again every LOOK_AGAIN seconds. A single device leaves no choice and is shared.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     waiting = False
@@ -68,7 +69,7 @@ def claim(devices: Sequence[str], folder: Path, pause: float = 1.0) -> int:
         if not waiting:
             log.info("all %d GPUs are taken by other jobs (%s); waiting", len(devices), folder)
             waiting = True
-        time.sleep(pause)
+        time.sleep(LOOK_AGAIN)
 
 
 @contextmanager

@@ -105,12 +105,11 @@ class RunRow:
         return RunKey(self.dataset, self.model, self.method, self.trial)
 
 
-def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool = False) -> str:
+def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
     """The report as HTML.
 
     At most ``max_edits`` edits of each run can be looked at one by one, before editing, after
-    k = 1 and at the stop, or with ``every_iteration`` after each. Raises ValueError for bad
-    metrics or scores.
+    k = 1 and at the stop. Raises ValueError for bad metrics or scores.
     """
     text = sources.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
@@ -121,7 +120,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS, every_iteration: bool =
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
     runs = run_rows([run.key for run in planned_runs(config)], metrics, rule)
     stops = {row.key: row.k if row.met else None for row in runs}
-    index, blocks = build(sources.runs, switches, stops, max_edits, every_iteration)
+    index, blocks = build(sources.runs, switches, stops, max_edits)
     script = _template_text("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (

@@ -78,15 +78,13 @@ def build(
     switches: Switches,
     stops: Mapping[RunKey, int | None],
     max_edits: int = MAX_EDITS,
-    every_iteration: bool = False,
 ) -> tuple[list[dict], dict[str, Any]]:
     """An index of the runs, and blocks of JSON-serialisable data that it names.
 
     ``switches`` are the run's (SPEC I.a); ``stops`` say where the rule was met, None where it was
     not: then a run's last iteration takes the place of the stop. Each run shows ``max_edits`` of
-    its edits (see `choose`), with scores at k = 0, 1 and the stop or, with ``every_iteration``,
-    at every k. Returns (index, blocks): one entry per run, whose ``block`` holds its logs and
-    scores and whose ``facts`` the trial's requests and unedited scores.
+    its edits (see `choose`), with scores at k = 0, 1 and the stop. Returns (index, blocks): one
+    entry per run, whose ``block`` holds its logs and scores and whose ``facts`` the trial's requests and unedited scores.
 
     Raises ValueError for max_edits < 1 and for files that lack columns.
     """
@@ -102,7 +100,7 @@ def build(
         entry: dict[str, Any] = run.key._asdict() | {
             "block": f"run-{i}",
             "iterations": ks,
-            "stages": ks if every_iteration else sorted({1, stop or ks[-1]}),
+            "stages": sorted({1, stop or ks[-1]}),
             "stop": stop or ks[-1],
             "met": stop is not None,
             "n_neighbors": METHODS[run.key.method].n_neighbors,

@@ -64,12 +64,12 @@ def monotonic(dp: Sequence[Value]) -> int | None:
     return None
 
 
-def small_change(dp2: Sequence[Value], threshold: float = EPSILON) -> int | None:
-    """First k >= 2 with dp2_k = |p_hat_k - p_hat_{k-1}| <= threshold, or None (SPEC C.4).
+def small_change(dp2: Sequence[Value]) -> int | None:
+    """First k >= 2 with dp2_k = |p_hat_k - p_hat_{k-1}| <= 1, or None (SPEC C.4).
 
     The change from the unedited model, at k = 1, is not considered.
     """
-    return next((k for k, value in _numbered(dp2) if k > 1 and value <= threshold), None)
+    return next((k for k, value in _numbered(dp2) if k > 1 and value <= EPSILON), None)
 
 
 def budget(base: int = BASE_ITERATIONS, extended: int = EXTENDED_ITERATIONS) -> int:

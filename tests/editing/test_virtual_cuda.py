@@ -288,7 +288,7 @@ class Study:
         return judge_neighbors(self.load(device), TOKENIZER, REQUESTS, BUDGET, positions)
 
     def generate(self, device: str = "cuda") -> list[str]:
-        return generate_contexts(self.load(device).model, TOKENIZER, LENGTHS)
+        return generate_contexts(self.load(device).model, TOKENIZER, LENGTHS, 42)
 
     def chain(self, method: str, device: str = "cuda", precision: str = "float32") -> list[dict]:
         """Two iterations with their files, as jobs run them; their states."""

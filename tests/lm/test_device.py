@@ -13,9 +13,10 @@ ROOT = Path(__file__).parents[2]
 CLAIMING = """
 import logging, sys
 from pathlib import Path
-from modeledit.lm.device import claim
+from modeledit.lm import device
+device.LOOK_AGAIN = 0.05
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-print("claimed", claim(sys.argv[2:], Path(sys.argv[1]), pause=0.05), flush=True)
+print("claimed", device.claim(sys.argv[2:], Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
 

@@ -23,6 +23,7 @@ from modeledit.lm.tokens import (
     subject_row,
     target_row,
 )
+from modeledit.study.methods import METHODS
 from tests.reference import models as tiny
 from tests.reference import plain
 
@@ -31,6 +32,7 @@ TOKENIZER = TOKENIZERS["no BOS"]
 OLD = Tokenization("legacy")
 REQUESTS = tiny.tiny_requests()
 CONTEXTS = tiny.tiny_contexts()
+LENGTHS = METHODS["MEMIT"].context_lengths
 LEGACY = plain.Settings(
     method="MEMIT",
     layers=[1],
@@ -226,7 +228,7 @@ def test_a_clean_context_has_one_slot_at_its_end(text):
 )
 @both_tokenizers
 def test_generated_contexts(tokenizer, lengths, count):
-    contexts = generate_contexts(tiny.tiny_llama(), tokenizer, lengths)
+    contexts = generate_contexts(tiny.tiny_llama(), tokenizer, lengths, 42)
     assert len(contexts) == count
     assert contexts[0] == "{}"
     for context in contexts[1:]:
@@ -238,7 +240,7 @@ def test_generated_contexts(tokenizer, lengths, count):
 
 def test_a_seed_word_that_is_long_enough_is_a_context_itself():
     tokenizer = tiny.tiny_sentencepiece()
-    contexts = generate_contexts(tiny.tiny_llama(), tokenizer, ((3, 1),))
+    contexts = generate_contexts(tiny.tiny_llama(), tokenizer, ((3, 1),), 42)
     assert len(encode(tokenizer, "Therefore")) > 3
     assert contexts[0] == "{}" and "Therefore. {}" in contexts
 
@@ -246,11 +248,11 @@ def test_a_seed_word_that_is_long_enough_is_a_context_itself():
 def test_contexts_depend_on_the_seed_alone():
     model = tiny.tiny_llama()
     state = torch.random.get_rng_state()
-    first = generate_contexts(model, TOKENIZER)
+    first = generate_contexts(model, TOKENIZER, LENGTHS, 42)
     assert torch.equal(torch.random.get_rng_state(), state)
     torch.rand(3)
-    assert generate_contexts(model, TOKENIZER) == first
-    other = generate_contexts(model, TOKENIZER, seed=43)
+    assert generate_contexts(model, TOKENIZER, LENGTHS, 42) == first
+    other = generate_contexts(model, TOKENIZER, LENGTHS, 43)
     assert other[0] == first[0] and other[1:] != first[1:]
 
 
@@ -261,7 +263,7 @@ def test_end_of_text_neither_stops_nor_is_kept_from_a_context(tokenizer):
         model.lm_head.bias[tokenizer.eos_token_id] = 1e4
     steps = []
     model.register_forward_hook(lambda *_: steps.append(1))
-    contexts = generate_contexts(model, tokenizer)
+    contexts = generate_contexts(model, tokenizer, LENGTHS, 42)
     assert contexts == ["{}", *(f"{word}. {{}}" for word in SEED_WORDS)]
     # ten tokens each, the seed word and BOS among them
     assert len(steps) == sum(10 - len(encode(tokenizer, word)) for word in SEED_WORDS)

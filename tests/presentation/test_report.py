@@ -310,13 +310,10 @@ def test_a_rule_that_was_never_met(sources):
     assert (index[0]["stop"], index[0]["met"], index[0]["stages"]) == (2, False, [1, 2])
 
 
-def test_every_iteration_can_be_kept(sources):
-    stops = {run.key: 1 for run in sources.runs}
-    short, few = D.build(sources.runs, SWITCHES, stops)
-    long, all_of_them = D.build(sources.runs, SWITCHES, stops, every_iteration=True)
-    assert short[0]["stages"] == [1] and long[0]["stages"] == [1, 2]
-    assert len(few["run-0"]["edits"]["0"]["cells"]) == 1
-    assert len(all_of_them["run-0"]["edits"]["0"]["cells"]) == 2
+def test_a_stop_after_the_first_iteration_is_one_stage(sources):
+    index, blocks = D.build(sources.runs, SWITCHES, {run.key: 1 for run in sources.runs})
+    assert index[0]["stages"] == [1]
+    assert len(blocks["run-0"]["edits"]["0"]["cells"]) == 1
 
 
 def test_scores_without_top_tokens(tmp_path):
@@ -463,5 +460,5 @@ def test_a_request_that_the_trial_does_not_have_is_named(sources, tmp_path):
 def test_a_passed_on_iteration_is_no_stage(sources):
     frame = pd.read_parquet(sources.runs[0].folder / f"iter{ITERATIONS}" / "scores.parquet")
     assert frame.empty
-    index, _ = D.build(sources.runs, SWITCHES, {}, every_iteration=True)
+    index, _ = D.build(sources.runs, SWITCHES, {})
     assert all(ITERATIONS not in entry["stages"] for entry in index)

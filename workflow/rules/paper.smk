@@ -349,7 +349,6 @@ rule render_report:
     params:
         code=code_of("presentation", "evaluation"),
         max_edits=200,  # of each run, in the drill-down
-        every_iteration=False,
     message:
         "Writing the report"
     script:

@@ -49,7 +49,6 @@ def figure_perplexity_stages(
     path: str | Path,
     *,
     request: int | None = None,
-    underedit_ids: Collection[int] = (),
     label: str = "",
     epsilon: float = stopping.EPSILON,
     note: str = "",
@@ -58,7 +57,7 @@ def figure_perplexity_stages(
 
     ``edits`` maps k = 1, 2, ... to that iteration's `edits.parquet`. Stages in time order: the
     unedited model, then p_bar and p_hat of every iteration up to the first with |p_hat - p_bar|
-    <= epsilon. The edit is ``request``, or by default `pick_request` with ``underedit_ids``.
+    <= epsilon. The edit is ``request``, or by default `pick_request`.
     ``label`` describes it ("Lyon: France -> Japan") and ``note`` is printed below.
 
     The axis is Box-Cox transformed with the lambda of maximum likelihood over the drawn values, and
@@ -69,7 +68,7 @@ def figure_perplexity_stages(
     if the edit is not in the first iteration's log.
     """
     if request is None:
-        request = pick_request(edits, underedit_ids)
+        request = pick_request(edits)
     stages, met = _stages(edits, request, epsilon)
     values = np.array([stage.perplexity for stage in stages])
     finite = values[np.isfinite(values)]
