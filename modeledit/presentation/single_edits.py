@@ -84,7 +84,8 @@ def build(
     ``switches`` are the run's (SPEC I.a); ``stops`` say where the rule was met, None where it was
     not: then a run's last iteration takes the place of the stop. Each run shows ``max_edits`` of
     its edits (see `choose`), with scores at k = 0, 1 and the stop. Returns (index, blocks): one
-    entry per run, whose ``block`` holds its logs and scores and whose ``facts`` the trial's requests and unedited scores.
+    entry per run, whose ``block`` holds its logs and scores and whose ``facts`` the trial's
+    requests and unedited scores.
 
     Raises ValueError for max_edits < 1 and for files that lack columns.
     """
