@@ -426,7 +426,7 @@ def test_the_script_writes_the_table(tmp_path):
             metrics=str(tmp_path / "metrics.csv"),
             requests=[str(folder / "request_metrics.parquet")],
             edits=[str(folder / f"iter{k}" / "edits.parquet") for k in (1, 2)],
-            tables=str(ROOT / "workflow" / "published" / "tables.csv"),
+            tables=str(ROOT / "modeledit/paper/printed/tables.csv"),
         ),
         output=Files(claims=str(tmp_path / "claims.csv")),
         params=SimpleNamespace(
