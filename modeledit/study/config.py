@@ -91,11 +91,54 @@ class Settings:
 
 
 def read_yaml(path: Path, where: str) -> object:
-    """What a YAML file holds; ConfigError that names it `where` if it is none."""
+    """What a YAML file holds; ConfigError that names it `where` if it is none.
+
+    Also where a key is there twice: YAML would take the last one without a word.
+    """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_keys(node, where, set())
+        return loader.construct_document(node)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not YAML: too deeply nested") from error
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, endless numbers
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def check_files(paths: Iterable[Path | str]) -> None:
+    """Refuse files of a configuration that have a key twice, which no reader of YAML tells."""
+    for path in map(Path, paths):
+        if path.suffix in (".yaml", ".yml"):
+            read_yaml(path, str(path))
+
+
+def _check_keys(node: yaml.Node, where: str, seen: set[int]) -> None:
+    """Raise ConfigError for a key that is twice in a mapping at or below `node`."""
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            _check_keys(inner, where, seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, inner in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise ConfigError(
+                        f"{where}, line {line}: the key {key.value!r} is in line "
+                        f"{lines[key.value]} already; keep one of the two"
+                    )
+                lines[key.value] = line
+            _check_keys(inner, where, seen)
 
 
 def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Settings:
@@ -108,7 +151,7 @@ def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Set
     try:
         checked = validate(Configuration, config, "config")
     except Invalid as error:
-        _raise(sorted([*error.problems, *_switch_problems(config, root)]))
+        _raise(sorted({*error.problems, *_switch_problems(config, root)}))
         raise
     _raise(_switch_problems(config, root))
     _raise(checks.check_origins(checked))

@@ -12,11 +12,12 @@ from modeledit.planning.resources import EDIT_MINUTES, PASSING_MINUTES, JobResou
 from modeledit.presentation.contents import Contents
 from modeledit.study import layout
 from modeledit.study.command_line import retype
-from modeledit.study.config import ConfigError, load_settings
+from modeledit.study.config import ConfigError, check_files, load_settings
 from modeledit.study.inventory import Inventory
 
 retype(config, workflow.config_settings.config)
 try:
+    check_files(workflow.configfiles)
     SETTINGS = load_settings(config, PROJECT, count_records)
 except (ConfigError, RequestError) as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
