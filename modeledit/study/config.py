@@ -4,7 +4,8 @@ Types say what a single value may be (`settings`, `models`, `switches`), `checks
 together. All problems are reported at once. No torch is imported.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -22,6 +23,7 @@ from modeledit.study.switches import Switches
 from modeledit.study.validation import Invalid, validate
 
 __all__ = ["ELIGIBLE", "GEOGRAPHY_REQUESTS", "ConfigError", "Settings", "dataset_name"]
+LEAST_TOKENS = 0.9  # for each row of the key: with fewer a covariance is refused, however varied
 FAST_TOKENS = 10  # for each row of the key in a "fast" covariance: enough to be inverted, no more
 
 
@@ -242,10 +244,29 @@ def _models(
 
 def _covariance_problems(settings: Settings) -> list[str]:
     if settings.config.covariance.source != "authors":
-        return []
+        return [] if settings.config.partial else [*_too_few_tokens(settings)]
     return [
         f"config: covariance.source = 'authors': they have none of {model}; allowed: embedded, "
         "fast, recompute"
         for model in settings.models
         if settings.layers(model) and not settings.sources.has_statistics(model)
     ]
+
+
+def _too_few_tokens(settings: Settings) -> Iterator[str]:
+    """Covariances of so few tokens that a job could only refuse to invert them."""
+    text, covariance = settings.config.text, settings.config.covariance
+    if covariance.source == "embedded":
+        at, articles, length = "text.covariance_", text.covariance_articles, text.covariance_length
+    elif covariance.source == "recompute" and covariance.length:
+        at, articles, length = "covariance.", covariance.articles, covariance.length
+    else:
+        return
+    for name, model in settings.models.items():
+        needed = math.ceil(LEAST_TOKENS * model.mlp_width)
+        if settings.layers(name) and articles * length < needed:
+            yield (
+                f"config: {at}articles = {articles} and {at}length = {length}: {articles * length} "
+                f"tokens at most, the covariance of {name} needs {needed} to be inverted; raise one"
+                " of the two"
+            )

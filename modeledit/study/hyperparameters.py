@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from modeledit.study.checked import DISTINCT, Checked, Doc
 
 Layer = Annotated[int, Ge(0)]
+MOST_STEPS = 10_000  # Adam's numbers say no more by then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,12 @@ class Hyperparameters(Checked):
 
     layers: Annotated[tuple[Layer, ...], MinLen(1), DISTINCT, Doc("layers that are written")]
     lr: Annotated[float, Gt(0), Doc("learning rate of Adam")]
-    steps: Annotated[int, Ge(1), Doc("most steps of OPTIMIZATION; the last one only measures")]
+    steps: Annotated[
+        int,
+        Ge(2),
+        Le(MOST_STEPS),
+        Doc("most steps of OPTIMIZATION; the last one only measures, so one alone moves nothing"),
+    ]
     clamp: Annotated[float, Gt(0), Doc("greatest norm of delta, times that of the state")]
     weight_decay: Annotated[float, Ge(0)]
     kl_factor: Annotated[float, Ge(0)]
