@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modeledit.study.masking import has_password, masked
 from modeledit.study.methods import METHODS, NAMES, Method
 from modeledit.study.models import FolderSource, Model
 from modeledit.study.published_files import PublishedFiles, Sources
@@ -83,6 +84,14 @@ def check_origins(config: Configuration) -> Iterator[str]:
 def check_published(described: PublishedFiles) -> Iterator[str]:
     """Names in config/sources.yaml that nothing describes."""
     at = "config/sources.yaml"
+    for place, addresses in described.places.items():
+        for i, address in enumerate(addresses):
+            if has_password(address):
+                yield (
+                    f"{at}: places.{place}.{i} = {masked(address)!r}: a password would be copied "
+                    "into records of the workflow; put `machine HOST login USER password PASSWORD` "
+                    "into ~/.netrc, from where it is taken"
+                )
     for name, file in described.files.items():
         if file.place not in described.places:
             places = ", ".join(sorted(described.places))

@@ -15,6 +15,7 @@ import yaml
 from modeledit.study import checks
 from modeledit.study.checks import ELIGIBLE, GEOGRAPHY_REQUESTS, dataset_name
 from modeledit.study.layout import Run
+from modeledit.study.masking import masked
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
 from modeledit.study.published_files import PublishedFiles, Sources
@@ -28,7 +29,10 @@ FAST_TOKENS = 10  # for each row of the key in a "fast" covariance: enough to be
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, in one message."""
+    """Everything that is wrong with a configuration, in one message without passwords."""
+
+    def __init__(self, message: str):
+        super().__init__(masked(message))
 
 
 @dataclass(frozen=True)

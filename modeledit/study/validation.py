@@ -15,6 +15,8 @@ from typing import get_type_hints as _hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from modeledit.study.masking import masked
+
 T = TypeVar("T")
 
 SHOWN = 80  # characters of a value in a line
@@ -172,7 +174,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
