@@ -7,6 +7,7 @@ record is about.
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
@@ -57,12 +58,45 @@ def read_entries(path: Path) -> list[Entry]:
     Raises RequestError, naming the file, where it is no file of records as a whole: empty, cut
     off, not text, or of another format.
     """
+    return _entries(path, _bytes(path))
+
+
+def count_records(path: Path) -> int:
+    """How many records `path` has, right or wrong. Raises RequestError as `read_entries` does."""
+    return len(read_entries(path))
+
+
+class UserFiles:
+    """What a workflow asks of its user's files each time it is parsed; each file is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, str]] = {}
+
+    def count(self, path: Path) -> int:
+        """How many records `path` has, right or wrong. Raises RequestError as `read_entries`."""
+        return self._of(path)[0]
+
+    def digest(self, path: Path) -> str:
+        """sha256 of the file as it is. Raises RequestError where it holds no records."""
+        return self._of(path)[1]
+
+    def _of(self, path: Path) -> tuple[int, str]:
+        key = path.absolute()
+        if key not in self._known:
+            data = _bytes(path)
+            self._known[key] = len(_entries(path, data)), hashlib.sha256(data).hexdigest()
+        return self._known[key]
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RequestError(
-            f"{path}: {error.strerror or error}; name a file that can be read"
-        ) from error
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        why = getattr(error, "strerror", None) or error
+        raise RequestError(f"{path}: {why}; name a file that can be read") from error
+
+
+def _entries(path: Path, data: bytes) -> list[Entry]:
     if data.startswith(_GZIP):
         try:
             data = gzip.decompress(data)
@@ -80,11 +114,6 @@ def read_entries(path: Path) -> list[Entry]:
     if not entries:
         raise RequestError(f"{path}: no record in it; give a file with at least one")
     return entries
-
-
-def count_records(path: Path) -> int:
-    """How many records `path` has, right or wrong. Raises RequestError as `read_entries` does."""
-    return len(read_entries(path))
 
 
 def _text(path: Path, data: bytes) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from snakemake.exceptions import WorkflowError
 
-from modeledit.data.record_files import RequestError, count_records
+from modeledit.data.record_files import RequestError, UserFiles
 from modeledit.io.provenance import code_digest
 from modeledit.planning.resources import EDIT_MINUTES, PASSING_MINUTES, JobResources
 from modeledit.presentation.contents import Contents
@@ -16,9 +16,10 @@ from modeledit.study.config import ConfigError, check_files, load_settings
 from modeledit.study.inventory import Inventory
 
 retype(config, workflow.config_settings.config)
+USER_FILES = UserFiles()
 try:
     check_files(workflow.configfiles)
-    SETTINGS = load_settings(config, PROJECT, count_records)
+    SETTINGS = load_settings(config, PROJECT, USER_FILES.count)
 except (ConfigError, RequestError) as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
 
