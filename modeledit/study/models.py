@@ -56,6 +56,8 @@ class HubSource(Checked):
     weights: Weights = "safetensors"
 
 
+# Printed in tables and figures, where ends of lines would break rows, and * and ` mark words.
+TITLE = r"^[^\s\p{C}*`]([^\p{C}*`\u2028\u2029]{0,98}[^\s\p{C}*`])?$"
 ModelSource = WheelSource | FolderSource | HubSource
 _SOURCES: dict[str, type[WheelSource] | type[FolderSource] | type[HubSource]] = {
     "wheel": WheelSource,
@@ -101,7 +103,7 @@ class ModelShape(Checked):
 class Model(ModelShape):
     """A model: where it comes from, its size, and hyperparameters per algorithm."""
 
-    title: Annotated[str, Doc("printed name")]
+    title: Annotated[str, Matching(TITLE), Doc("printed name")]
     comparable: Annotated[bool, Doc("whether it may be set against the published numbers")]
     license: str
     source: Annotated[ModelSource, Field(discriminator="kind")]
