@@ -1,13 +1,15 @@
 """Trials are disjoint, deterministic and independent of the order of the requests."""
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.data.requests import Request
+from modeledit.data.requests import Request, write_requests
 from modeledit.data.trials import split_trials
+from scripts.split_trials import split_trials as split_to_files
 
 
 def request(id: int, subject: str, prompt: str = "{} is in") -> Request:
@@ -76,3 +78,15 @@ def test_asking_for_too_many_names_the_numbers_and_the_maximum():
 def test_count_and_size_must_be_positive(count, size):
     with pytest.raises(ValueError, match="at least 1"):
         split_trials([request(0, "Town")], count, size, seed=0)
+
+
+def test_too_few_requests_name_the_log_of_those_that_were_left_out(tmp_path):
+    write_requests(tmp_path / "requests.jsonl", [request(1, "Lyon"), request(2, "Nice")])
+    with pytest.raises(ValueError, match="there are 2; .*left out are named in logs/requests.log"):
+        split_to_files(
+            tmp_path / "requests.jsonl",
+            size=3,
+            seed=0,
+            outputs=[tmp_path / "trial1.jsonl"],
+            told=Path("logs/requests.log"),
+        )
