@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import Field
 
 from modeledit.study.architectures import ARCHITECTURES, Architecture
@@ -56,6 +56,7 @@ class HubSource(Checked):
     weights: Weights = "safetensors"
 
 
+MOST = 10**7  # blocks, rows or tokens: larger than any model's
 # Printed in tables and figures, where ends of lines would break rows, and * and ` mark words.
 TITLE = r"^[^\s\p{C}*`]([^\p{C}*`\u2028\u2029]{0,98}[^\s\p{C}*`])?$"
 ModelSource = WheelSource | FolderSource | HubSource
@@ -89,9 +90,9 @@ class ModelShape(Checked):
     """What a model's own configuration must say."""
 
     family: Annotated[str, OneOf(tuple(ARCHITECTURES)), Doc("architecture")]
-    depth: Annotated[int, Ge(1), Doc("blocks")]
-    width: Annotated[int, Ge(1), Doc("of the states between blocks")]
-    mlp_width: Annotated[int, Ge(1), Doc("of the keys")]
+    depth: Annotated[int, Ge(1), Le(MOST), Doc("blocks")]
+    width: Annotated[int, Ge(1), Le(MOST), Doc("of the states between blocks")]
+    mlp_width: Annotated[int, Ge(1), Le(MOST), Doc("of the keys")]
 
     @property
     def architecture(self) -> Architecture:
@@ -107,7 +108,7 @@ class Model(ModelShape):
     comparable: Annotated[bool, Doc("whether it may be set against the published numbers")]
     license: str
     source: Annotated[ModelSource, Field(discriminator="kind")]
-    vocabulary: Annotated[int, Ge(1)]
+    vocabulary: Annotated[int, Ge(1), Le(MOST)]
     tied: Annotated[bool, Doc("whether the head is the embedding")]
     algorithms: Algorithms
 

@@ -68,7 +68,8 @@ def test_seeds_differ():
 def test_asking_for_too_many_names_the_numbers_and_the_maximum():
     requests = [request(i, f"Town{i:02}") for i in range(10)] + [request(99, "Town00")]
     said = (
-        r"3 trials of 4 need 12 .* there are 10 \(99 is about the same fact as 0\); at most 3 per"
+        r"3 trials of 4 need 12 .* there are 10 \(99 is about the same fact as 0\); allowed: "
+        "size at most 3 or 2 trials of 4$"
     )
     with pytest.raises(ValueError, match=said):
         split_trials(requests, 3, 4, seed=0)

@@ -22,6 +22,7 @@ from modeledit.study.validation import Invalid, validate
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "config"
 MODEL = "smollm2-135m"
+WHOLE = {"source": "counterfact", "files": "whole"}
 
 
 def read(name):
@@ -252,10 +253,22 @@ def test_the_files_of_the_project_have_no_key_twice():
 # --- settings under which nothing would happen, or a job could only refuse ----------------------
 
 
-def test_one_step_would_only_measure():
+@pytest.mark.parametrize(
+    ("key", "value", "limit"),
+    [
+        ("steps", 1, "at least 2"),  # the last step only measures
+        ("steps", 10**9, "at most 10000"),
+        ("lr", 1e-30, "at least 1e-05"),
+        ("clamp", 1e-9, "at least 0.001"),
+        ("weight_decay", 1e9, "at most 100"),
+        ("kl_factor", 1e300, "at most 100"),
+        ("nll_factor", 1e-9, "at least 0.001"),
+    ],
+)
+def test_hyperparameters_that_would_move_nothing_are_refused(key, value, limit):
     described = read(f"models/{MODEL}.yaml")
-    described["algorithms"]["MEMIT"]["steps"] = 1
-    with pytest.raises(Invalid, match=r"algorithms.MEMIT.steps = 1: must be at least 2"):
+    described["algorithms"]["MEMIT"][key] = value
+    with pytest.raises(Invalid, match=rf"algorithms.MEMIT.{key} = .*: must be {limit}"):
         validate(Model, described, "model")
 
 
