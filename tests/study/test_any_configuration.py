@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -130,6 +131,29 @@ def test_any_description_is_right_or_refused(kind, file):
             check_lines(error, f"{file}: ")
 
     check()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A folder of configuration that may be changed."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(FOLDER, folder / "config")
+    return folder
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(model=damaged(read(f"models/{MODEL}.yaml")), sources=damaged(read("sources.yaml")))
+def test_any_files_beside_the_configuration_are_right_or_refused(elsewhere, model, sources):
+    for file, value in ((f"models/{MODEL}.yaml", model), ("sources.yaml", sources)):
+        (elsewhere / "config" / file).write_text(yaml.safe_dump(value), encoding="utf-8")
+    config = read("config.yaml") | {"datasets": {"counterfact": WHOLE}}
+    config["runs"][0] |= {"dataset": "counterfact"}
+    try:
+        found = load_settings(config, elsewhere, count_records)
+    except ConfigError as error:
+        check_lines(error, "config")
+    else:
+        assert found.sources.files and found.layers(MODEL)
 
 
 @given(
