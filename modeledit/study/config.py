@@ -4,6 +4,7 @@ Types say what a single value may be (`settings`, `models`, `switches`), `checks
 together. All problems are reported at once. No torch is imported.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -119,10 +120,19 @@ def read_yaml(path: Path, where: str) -> object:
 
 
 def check_files(paths: Iterable[Path | str]) -> None:
-    """Refuse files of a configuration that have a key twice, which no reader of YAML tells."""
+    """Refuse YAML files of a configuration that have a key twice, which its readers do not tell."""
     for path in map(Path, paths):
-        if path.suffix in (".yaml", ".yml"):
+        if path.suffix in (".yaml", ".yml") and not _is_json(path):
             read_yaml(path, str(path))
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file is JSON, whatever its name; Snakemake takes it for that first."""
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _check_keys(node: yaml.Node, where: str, seen: set[int]) -> None:

@@ -104,7 +104,7 @@ def check_lines(error, begin):
     str(error).encode()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged(CONFIG))
 def test_any_configuration_is_settings_or_refused(config):
     try:
@@ -122,7 +122,7 @@ def test_any_configuration_is_settings_or_refused(config):
     ],
 )
 def test_any_description_is_right_or_refused(kind, file):
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     @given(damaged(read(file)))
     def check(described):
         try:
@@ -141,7 +141,7 @@ def elsewhere(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(model=damaged(read(f"models/{MODEL}.yaml")), sources=damaged(read("sources.yaml")))
 def test_any_files_beside_the_configuration_are_right_or_refused(elsewhere, model, sources):
     for file, value in ((f"models/{MODEL}.yaml", model), ("sources.yaml", sources)):
@@ -268,6 +268,8 @@ def test_a_key_twice_is_told_from_an_alias_and_a_merge(tmp_path):
     with pytest.raises(ConfigError, match="absent.yaml: cannot be read: No such file"):
         read_yaml(tmp_path / "absent.yaml", "absent.yaml")
     check_files([tmp_path / "data.json"])  # of other formats nothing is said here
+    path.write_text('{\t"a": 1}', encoding="utf-8")  # tabs are JSON, but no YAML
+    check_files([path])
 
 
 def test_the_files_of_the_project_have_no_key_twice():
