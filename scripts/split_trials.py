@@ -8,9 +8,16 @@ from modeledit.data.requests import read_requests, write_requests
 from modeledit.io.log import journal
 
 
-def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path]) -> None:
-    """Write a trial of `size` requests into each of `outputs`."""
-    drawn = trials.split_trials(read_requests(requests), len(outputs), size, seed)
+def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path], told: Path) -> None:
+    """Write a trial of `size` requests into each of `outputs`.
+
+    The log `told` names the records of which no request was made, where these are too few.
+    """
+    known = read_requests(requests)
+    try:
+        drawn = trials.split_trials(known, len(outputs), size, seed)
+    except ValueError as error:
+        raise ValueError(f"{error}; records that were left out are named in {told}") from error
     for path, trial in zip(outputs, drawn, strict=True):
         write_requests(path, trial)
 
@@ -22,4 +29,5 @@ if __name__ == "__main__":
             snakemake.params.size,
             snakemake.params.seed,
             [Path(path) for path in snakemake.output],
+            Path(snakemake.log[0]).with_name("requests.log"),
         )

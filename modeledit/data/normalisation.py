@@ -132,6 +132,7 @@ def normalised(draft: Draft) -> tuple[Request, set[str]]:
     subject, new, true = (
         _cleaned(text, notes) for text in (draft.subject, draft.target_new, draft.target_true)
     )
+    _check_filled(subject, draft.name("subject"))
     # What was only blank or invisible is refused by the name it has in the record.
     for name, text in (("subject", subject), ("target_new", new), ("target_true", true)):
         check_text(text, draft.name(name))

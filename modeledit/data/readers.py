@@ -12,7 +12,7 @@ from typing import Any
 
 from modeledit.data import forms, records
 from modeledit.data.normalisation import Draft, NeighborDraft, literal, normalised
-from modeledit.data.record_files import Entry, read_entries
+from modeledit.data.record_files import Entry, many_objects, read_entries
 from modeledit.data.records import RequestError, check_text, shown, text_list
 from modeledit.data.requests import NO_TRUE_OBJECT, Request
 
@@ -71,6 +71,7 @@ class Loaded:
         }
 
 
+@many_objects()
 def load_requests(
     path: Path | str, kind: str, skip_bad: bool = False, as_published: bool = False
 ) -> Loaded:

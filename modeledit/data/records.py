@@ -53,6 +53,8 @@ def text_list(record: dict[str, Any], name: str, where: str = "") -> tuple[str, 
 
 def check_text(value: Any, name: str) -> None:
     """Raise RequestError unless the value of field `name` is a non-empty text."""
+    if isinstance(value, str) and value.isascii() and value.strip():  # as nearly always
+        return
     if not isinstance(value, str) or not value.strip():
         raise RequestError(
             f"field '{name}': expected non-empty text, got {shown(value)}; correct it or drop the "

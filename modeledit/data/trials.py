@@ -33,11 +33,17 @@ def split_trials(
         why = f" ({'; '.join(left_out[:NAMED])})" if left_out else ""
         raise Refusal(
             f"trials: {count} trials of {size} need {wanted} distinct requests, but there are "
-            f"{len(distinct)}{why}; at most {len(distinct) // count} per trial for {count} trials, "
-            f"or {len(distinct) // size} trials of {size}"
+            f"{len(distinct)}{why}; allowed: {_allowed(len(distinct), count, size)}"
         )
     drawn = random.Random(seed).sample(distinct, wanted)
     return [drawn[start : start + size] for start in range(0, wanted, size)]
+
+
+def _allowed(there: int, count: int, size: int) -> str:
+    """What `there` requests suffice for, in place of `count` trials of `size`."""
+    fewer = f"size at most {there // count}" if there >= count else ""
+    less = f"{there // size} trials of {size}" if there >= size else ""
+    return " or ".join(filter(None, (fewer, less))) or f"count * size at most {there}"
 
 
 def _distinct(requests: Iterable[Request]) -> tuple[list[Request], list[str]]:

@@ -2,7 +2,7 @@
 
 A file is taken from an offline folder where it is there, else from its addresses, tried in order
 with retries. It is written under a temporary name, held against its sha256 and renamed, so that a
-later run finds it whole or absent.
+later run finds it whole or absent. Passwords in addresses are used, but neither said nor recorded.
 """
 
 import logging
@@ -21,10 +21,11 @@ from tenacity import (
     wait_exponential,
 )
 
-from modeledit.fetch.hub import HubError, disk_full, fetch_file
+from modeledit.fetch.hub import disk_full, fetch_file
 from modeledit.io.files import file_digest, finished
 from modeledit.io.log import progress
 from modeledit.io.refusal import Refusal
+from modeledit.study.masking import masked
 from modeledit.study.published_files import Source
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def fetch(source: Source, target: Path, offline: Path | None = None, pause: floa
                 if expected not in (None, found):
                     raise DownloadError(f"its sha256 is {found}, expected {expected}")
                 size = part.stat().st_size
-        except (DownloadError, HubError, requests.RequestException) as error:
+        except (ValueError, requests.RequestException) as error:
             log.warning("%s from %s: %s", source.name, origin, _why(error))
             troubles.append(f"{origin}: {_why(error)}")
         except OSError as error:
@@ -114,7 +115,7 @@ def _origins(
     if offline and (found := find_offline(source, offline)):
         yield str(found), partial(_copy, found)
     for url in source.urls:
-        yield url, partial(_stream, url, pause)
+        yield masked(url), partial(_stream, url, pause)
     if source.repo:
         yield f"{source.repo}/{source.path}", partial(_take, source, folder)
 
@@ -138,13 +139,14 @@ def _stream(url: str, pause: float, part: Path) -> tuple[str, None]:
             plain = {"Accept-Encoding": "identity"}
             with requests.get(url, stream=True, timeout=_SECONDS, headers=plain) as answer:
                 answer.raise_for_status()
-                total = int(answer.headers.get("Content-Length", 0))
+                length = answer.headers.get("Content-Length", "")
+                total = int(length) if length.isdecimal() else None
                 with part.open("wb") as stream, progress(total, "B") as bar:
                     bar.unit_scale = True
                     for block in answer.iter_content(_BLOCK):
                         stream.write(block)
                         bar.update(len(block))
-    return url, None
+    return masked(url), None
 
 
 def _take(source: Source, folder: Path, part: Path) -> tuple[str, str | None]:
@@ -157,20 +159,22 @@ def _take(source: Source, folder: Path, part: Path) -> tuple[str, str | None]:
 def _tell(url: str, state: RetryCallState) -> None:
     """Say why an attempt failed, before the next one."""
     if state.outcome and (error := state.outcome.exception()):
-        log.warning("%s: %s", url, _why(error))
+        log.warning("%s: %s", masked(url), _why(error))
 
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in _BUSY
-    return isinstance(error, requests.RequestException)
+    # Those of requests that are ValueErrors say that an address is none.
+    return isinstance(error, requests.RequestException) and not isinstance(error, ValueError)
 
 
 def _why(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """What went wrong, in one line without secrets."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server says {error.response.status_code} {error.response.reason}"
     words = {
+        requests.exceptions.InvalidURL: "no valid address, of the file or of a proxy",
         requests.exceptions.ChunkedEncodingError: "the download ended early",
         requests.Timeout: "no answer in time",
         requests.ConnectionError: "no connection",
@@ -178,4 +182,4 @@ def _why(error: BaseException) -> str:
     for kind, said in words.items():
         if isinstance(error, kind):
             return said
-    return " ".join(str(error).split())
+    return masked(" ".join(str(error).split()))

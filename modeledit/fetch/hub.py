@@ -1,4 +1,8 @@
-"""The model hub: models at a pinned revision, into its standard cache, and files of data sets."""
+"""The model hub: models at a pinned revision, into its standard cache, and files of data sets.
+
+Its errors are not kept as causes of ours: a traceback in a log would show what they hold, addresses
+with passwords or signatures among it.
+"""
 
 import errno
 from pathlib import Path
@@ -19,6 +23,7 @@ from huggingface_hub.errors import (
 )
 
 from modeledit.io.refusal import Refusal
+from modeledit.study.masking import masked
 
 _CONFIGURATION = ["config.json", "generation_config.json"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json"]
@@ -52,7 +57,7 @@ def fetch_model(repo: str, revision: str, weights: str, gated: bool) -> Path:
         folder = Path(snapshot_download(repo, revision=revision, allow_patterns=files))
     except Exception as error:  # HTTP, network, disk, names: they have no common base
         why = _way_out(error, weights, gated)
-        raise HubError(f"{repo} at revision {revision}: {why}") from error
+        raise HubError(f"{repo} at revision {revision}: {why}") from None
     if not any(folder.glob(_WEIGHTS[weights][0])):
         raise HubError(
             f"{repo} at revision {revision}: no {_WEIGHTS[weights][0]} there (looked in {folder}); "
@@ -70,7 +75,7 @@ def check_access(repo: str, revision: str, gated: bool) -> None:
         hf_hub_download(repo, _CONFIGURATION[0], revision=revision)
     except Exception as error:
         why = _way_out(error, "safetensors", gated)
-        raise HubError(f"{repo} at revision {revision}: {why}") from error
+        raise HubError(f"{repo} at revision {revision}: {why}") from None
 
 
 def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
@@ -89,7 +94,7 @@ def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
         if disk_full(error):
             raise
         why = _refusal(error, False, "config/sources.yaml") or _in_short(error)
-        raise HubError(f"data set {repo} at revision {revision}: {why}") from error
+        raise HubError(f"data set {repo} at revision {revision}: {why}") from None
     # The hub's tag of a large file is its sha256, of a small one it is git's own digest.
     return Fetched(Path(got), commit, tag if len(tag) == 64 else None)
 
@@ -128,4 +133,4 @@ def _way_out(error: Exception, weights: str, gated: bool) -> str:
 
 
 def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return masked(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 ENGINES = ("pdflatex", "tectonic", "lualatex")
 UNICODE = ("lualatex", "tectonic")  # those that take any character
 PASSES = 3  # longtable settles its widths in later passes
+LAST_ASCII = "\x7f"
 LAST_LATIN = "\u017f"  # pdflatex's fonts have no letters beyond
 
 
@@ -31,8 +32,8 @@ def typeset(document: Path) -> str:
     """Compile `document` into a PDF beside it, and say in a line how that went.
 
     What stood there before is removed first. An engine that fails is followed by the next one, and
-    the last one gets the document once more with characters that it has no letters for as boxes
-    with their code.
+    the last one gets the document once more with characters that it may have no letters for as
+    boxes with their code: those beyond Latin letters, then all but ASCII's.
     """
     target, text = document.with_suffix(".pdf"), document.read_text(encoding="utf-8")
     target.unlink(missing_ok=True)
@@ -40,8 +41,9 @@ def typeset(document: Path) -> str:
     if not found:
         return f"skipped: none of {', '.join(ENGINES)} is on PATH; {document.name} is ready"
     tries = [(engine, text, "") for engine in found]
-    if (boxes := boxed(text)) != text:
-        tries.append((found[-1], boxes, "; some characters are boxes with their code"))
+    for boxes in dict.fromkeys((boxed(text), boxed(text, LAST_ASCII))):
+        if boxes != text:
+            tries.append((found[-1], boxes, "; some characters are boxes with their code"))
     said = []
     for engine, source, note in tries:
         error = compile_document(engine, source, target)
@@ -77,8 +79,6 @@ def compile_document(engine: str, text: str, target: Path) -> str | None:
     return None
 
 
-def boxed(text: str) -> str:
-    """`text` with each character beyond Latin letters as a small box with its code."""
-    return "".join(
-        rf"\fbox{{\tiny {ord(char):04X}}}" if char > LAST_LATIN else char for char in text
-    )
+def boxed(text: str, last: str = LAST_LATIN) -> str:
+    """`text` with each character beyond `last` as a small box with its code."""
+    return "".join(rf"\fbox{{\tiny {ord(char):04X}}}" if char > last else char for char in text)

@@ -7,7 +7,8 @@ need of mathematics is in one list, `_MATHEMATICS`.
 import html
 import math
 import re
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,13 +98,20 @@ def frame_to_latex(frame: pd.DataFrame, caption: str, label: str, note: str = ""
 
 def frame_to_html(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
     """A frame of plain text as an HTML fragment of the same form as `to_html`."""
-    table = frame.to_html(index=False, border=0, escape=True, justify="left")
+    lines = [_html_row(frame.columns, "th"), "</thead>", "<tbody>"]
+    lines += [_html_row(row, "td") for row in frame.itertuples(index=False)]
+    table = "\n".join(["<table>", "<thead>", *lines, "</tbody>", "</table>"])
     return (
         f'<figure class="table" id="{html.escape(label.replace(":", "-"))}">\n'
         f"<figcaption>{markup_html(caption)}</figcaption>\n"
         f'<div class="scroll">\n{table}\n</div>\n<p class="note">{markup_html(note)}</p>\n'
         "</figure>\n"
     )
+
+
+def _html_row(cells: Iterable[object], tag: str) -> str:
+    inner = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+    return f"<tr>{inner}</tr>"
 
 
 def document(fragments: Sequence[str], title: str = "") -> str:
@@ -113,8 +121,21 @@ def document(fragments: Sequence[str], title: str = "") -> str:
 
 
 def escape(text: str) -> str:
-    """Plain text for LaTeX: its special characters and a few common symbols."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """Plain text for LaTeX: its special characters and a few common symbols.
+
+    Ends of lines, which LaTeX may take for ends of paragraphs, become spaces, other control
+    characters and halves of characters the replacement character.
+    """
+    out: list[str] = []
+    before = ""
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            character = " " if character.isspace() else "\ufffd"
+        if character == before and character in "-'":
+            out.append("{}")  # two would be a dash or a quotation mark
+        out.append(_SPECIAL.get(character, character))
+        before = character
+    return "".join(out)
 
 
 _SPECIAL = {
@@ -131,6 +152,10 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    "[": "{[}",  # after the end of a row these would belong to it
+    "]": "{]}",
+    "*": "{*}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
     "≤": r"\ensuremath{\le}",

@@ -5,15 +5,18 @@ yields a line for each problem, with the key, the value and what is allowed. No 
 to be downloaded is read: config/sources.yaml says how much is in it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modeledit.study.masking import has_password, masked
 from modeledit.study.methods import METHODS, NAMES, Method
 from modeledit.study.models import FolderSource, Model
 from modeledit.study.published_files import PublishedFiles, Sources
 from modeledit.study.settings import Configuration, Dataset, RunBlock
 
+MODEL_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}"
 ELIGIBLE = "-eligible"  # suffix of a dataset whose requests passed the neighbor filter
 GEOGRAPHY_REQUESTS = 2434  # that the built-in facts give, whatever the seed; known without them
 
@@ -52,7 +55,7 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
             f"config: stop.extended = {config.stop.extended}: must be at least stop.iterations = "
             f"{config.stop.iterations}"
         )
-    if config.offline and not (around.root / config.offline).is_dir():
+    if config.offline and not _is_folder(around.root / config.offline):
         yield (
             f"config: offline = {config.offline!r}: no such folder; give a path relative to the "
             "repository or an absolute one"
@@ -81,6 +84,14 @@ def check_origins(config: Configuration) -> Iterator[str]:
 def check_published(described: PublishedFiles) -> Iterator[str]:
     """Names in config/sources.yaml that nothing describes."""
     at = "config/sources.yaml"
+    for place, addresses in described.places.items():
+        for i, address in enumerate(addresses):
+            if has_password(address):
+                yield (
+                    f"{at}: places.{place}.{i} = {masked(address)!r}: a password would be copied "
+                    "into records of the workflow; put `machine HOST login USER password PASSWORD` "
+                    "into ~/.netrc, from where it is taken"
+                )
     for name, file in described.files.items():
         if file.place not in described.places:
             places = ", ".join(sorted(described.places))
@@ -120,6 +131,11 @@ def _check_block(
         yield (f"{at}.trials = {trials}: allowed: at most trials.count = {config.trials.count}")
     authors = _of_authors(config, block)
     for model in block.models:
+        if model in around.known and not re.fullmatch(MODEL_NAME, model, re.ASCII):
+            yield (
+                f"{at}.models: {model!r}: the name becomes a part of paths; name the file in "
+                "config/models with letters, digits and _.+- only"
+            )
         if model not in around.known:
             allowed = ", ".join(around.known)
             yield f"{at}.models: {model!r}: allowed: {allowed} (config/models/*.yaml)"
@@ -180,7 +196,7 @@ def _check_twice(config: Configuration, models: Mapping[str, Model]) -> Iterator
 
 def _check_dataset(name: str, dataset: Dataset, around: Surroundings) -> Iterator[str]:
     at = f"config: datasets.{name}"
-    if dataset.path and not (around.root / dataset.path).is_file():
+    if dataset.path and not _is_file(around.root / dataset.path):
         yield (
             f"{at}.path = {dataset.path!r}: no such file; give a path relative to the repository "
             "or an absolute one"
@@ -210,9 +226,12 @@ def _check_trials(config: Configuration, name: str, around: Surroundings) -> Ite
         return
     offered = available_requests(dataset, around)
     if count * size > offered:
+        allowed = f"size at most {offered // count}"
+        if count > offered:
+            allowed = f"count * size at most {offered}"
         yield (
             f"config: trials: {count} trials of {size} ask for {count * size} requests, {name} has "
-            f"{offered}; allowed: size at most {offered // count}"
+            f"{offered}; allowed: {allowed}"
         )
 
 
@@ -228,17 +247,31 @@ def _check_eligible(config: Configuration, around: Surroundings) -> Iterator[str
         at = f"config: eligible.compare.{model} = {path!r}"
         if model not in around.known:
             yield f"{at}: {known}"
-        if not (around.root / path).is_file():
+        if not _is_file(around.root / path):
             yield f"{at}: no such file; give a path relative to the repository or an absolute one"
 
 
 def check_folder(name: str, model: Model, root: Path) -> Iterator[str]:
     """A model's folder that is not there."""
-    if isinstance(model.source, FolderSource) and not (root / model.source.path).is_dir():
+    if isinstance(model.source, FolderSource) and not _is_folder(root / model.source.path):
         yield (
             f"config/models/{name}.yaml: source.path = {model.source.path!r}: no such folder; give "
             "a path relative to the project or an absolute one"
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def dataset_name(block: RunBlock) -> str:

@@ -24,5 +24,16 @@ def _retyped(value: Any, given: Any) -> Any:
     if isinstance(value, list) and isinstance(given, list) and len(value) == len(given):
         return [_retyped(v, g) for v, g in zip(value, given, strict=True)]
     if isinstance(value, str) and value == given:
-        return yaml.safe_load(value)
+        return _typed(value)
     return value
+
+
+def _typed(text: str) -> Any:
+    """The number, boolean or null that YAML reads in a text that stands alone; else the text."""
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
+    if tag.rpartition(":")[2] not in ("int", "float", "bool", "null"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # numbers of thousands of digits
+        return text

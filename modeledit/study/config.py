@@ -4,7 +4,9 @@ Types say what a single value may be (`settings`, `models`, `switches`), `checks
 together. All problems are reported at once. No torch is imported.
 """
 
-from collections.abc import Callable, Iterable
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -14,6 +16,7 @@ import yaml
 from modeledit.study import checks
 from modeledit.study.checks import ELIGIBLE, GEOGRAPHY_REQUESTS, dataset_name
 from modeledit.study.layout import Run
+from modeledit.study.masking import masked
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
 from modeledit.study.published_files import PublishedFiles, Sources
@@ -22,11 +25,15 @@ from modeledit.study.switches import Switches
 from modeledit.study.validation import Invalid, validate
 
 __all__ = ["ELIGIBLE", "GEOGRAPHY_REQUESTS", "ConfigError", "Settings", "dataset_name"]
+LEAST_TOKENS = 0.9  # for each row of the key: with fewer a covariance is refused, however varied
 FAST_TOKENS = 10  # for each row of the key in a "fast" covariance: enough to be inverted, no more
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a configuration, in one message."""
+    """Everything that is wrong with a configuration, in one message without passwords."""
+
+    def __init__(self, message: str):
+        super().__init__(masked(message))
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,63 @@ class Settings:
 
 
 def read_yaml(path: Path, where: str) -> object:
-    """What a YAML file holds; ConfigError that names it `where` if it is none."""
+    """What a YAML file holds; ConfigError that names it `where` if it is none.
+
+    Also where a key is there twice: YAML would take the last one without a word.
+    """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_keys(node, where, set())
+        return loader.construct_document(node)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not YAML: too deeply nested") from error
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, endless numbers
         raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def check_files(paths: Iterable[Path | str]) -> None:
+    """Refuse YAML files of a configuration that have a key twice, which its readers do not tell."""
+    for path in map(Path, paths):
+        if path.suffix in (".yaml", ".yml") and not _is_json(path):
+            read_yaml(path, str(path))
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file is JSON, whatever its name; Snakemake takes it for that first."""
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _check_keys(node: yaml.Node, where: str, seen: set[int]) -> None:
+    """Raise ConfigError for a key that is twice in a mapping at or below `node`."""
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            _check_keys(inner, where, seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, inner in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise ConfigError(
+                        f"{where}, line {line}: the key {key.value!r} is in line "
+                        f"{lines[key.value]} already; keep one of the two"
+                    )
+                lines[key.value] = line
+            _check_keys(inner, where, seen)
 
 
 def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Settings:
@@ -108,7 +167,7 @@ def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Set
     try:
         checked = validate(Configuration, config, "config")
     except Invalid as error:
-        _raise(sorted([*error.problems, *_switch_problems(config, root)]))
+        _raise(sorted({*error.problems, *_switch_problems(config, root)}))
         raise
     _raise(_switch_problems(config, root))
     _raise(checks.check_origins(checked))
@@ -199,10 +258,29 @@ def _models(
 
 def _covariance_problems(settings: Settings) -> list[str]:
     if settings.config.covariance.source != "authors":
-        return []
+        return [] if settings.config.partial else [*_too_few_tokens(settings)]
     return [
         f"config: covariance.source = 'authors': they have none of {model}; allowed: embedded, "
         "fast, recompute"
         for model in settings.models
         if settings.layers(model) and not settings.sources.has_statistics(model)
     ]
+
+
+def _too_few_tokens(settings: Settings) -> Iterator[str]:
+    """Covariances of so few tokens that a job could only refuse to invert them."""
+    text, covariance = settings.config.text, settings.config.covariance
+    if covariance.source == "embedded":
+        at, articles, length = "text.covariance_", text.covariance_articles, text.covariance_length
+    elif covariance.source == "recompute" and covariance.length:
+        at, articles, length = "covariance.", covariance.articles, covariance.length
+    else:
+        return
+    for name, model in settings.models.items():
+        needed = math.ceil(LEAST_TOKENS * model.mlp_width)
+        if settings.layers(name) and articles * length < needed:
+            yield (
+                f"config: {at}articles = {articles} and {at}length = {length}: {articles * length} "
+                f"tokens at most, the covariance of {name} needs {needed} to be inverted; raise one"
+                " of the two"
+            )

@@ -3,24 +3,33 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Gt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from modeledit.study.checked import DISTINCT, Checked, Doc
 
 Layer = Annotated[int, Ge(0)]
+MOST_STEPS = 10_000  # Adam's numbers say no more by then
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters(Checked):
-    """What OPTIMIZATION needs, and the layers that are written."""
+    """What OPTIMIZATION needs, and the layers that are written.
+
+    The bounds keep out what moves nothing: then |dp| <= epsilon holds at once and says nothing.
+    """
 
     layers: Annotated[tuple[Layer, ...], MinLen(1), DISTINCT, Doc("layers that are written")]
-    lr: Annotated[float, Gt(0), Doc("learning rate of Adam")]
-    steps: Annotated[int, Ge(1), Doc("most steps of OPTIMIZATION; the last one only measures")]
-    clamp: Annotated[float, Gt(0), Doc("greatest norm of delta, times that of the state")]
-    weight_decay: Annotated[float, Ge(0)]
-    kl_factor: Annotated[float, Ge(0)]
-    nll_factor: Annotated[float, Gt(0), Doc("factor on the edit's loss, PMET's")] = 1.0
+    lr: Annotated[float, Ge(1e-5), Doc("learning rate of Adam, about what a step moves delta by")]
+    steps: Annotated[
+        int,
+        Ge(2),
+        Le(MOST_STEPS),
+        Doc("most steps of OPTIMIZATION; the last one only measures, so one alone moves nothing"),
+    ]
+    clamp: Annotated[float, Ge(1e-3), Doc("greatest norm of delta, times that of the state")]
+    weight_decay: Annotated[float, Ge(0), Le(100)]
+    kl_factor: Annotated[float, Ge(0), Le(100)]
+    nll_factor: Annotated[float, Ge(1e-3), Doc("factor on the edit's loss, PMET's")] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

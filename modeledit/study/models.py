@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import Field
 
 from modeledit.study.architectures import ARCHITECTURES, Architecture
@@ -56,6 +56,9 @@ class HubSource(Checked):
     weights: Weights = "safetensors"
 
 
+MOST = 10**7  # blocks, rows or tokens: larger than any model's
+# Printed in tables and figures, where ends of lines would break rows, and * and ` mark words.
+TITLE = r"^[^\s\p{C}*`]([^\p{C}*`\u2028\u2029]{0,98}[^\s\p{C}*`])?$"
 ModelSource = WheelSource | FolderSource | HubSource
 _SOURCES: dict[str, type[WheelSource] | type[FolderSource] | type[HubSource]] = {
     "wheel": WheelSource,
@@ -87,9 +90,9 @@ class ModelShape(Checked):
     """What a model's own configuration must say."""
 
     family: Annotated[str, OneOf(tuple(ARCHITECTURES)), Doc("architecture")]
-    depth: Annotated[int, Ge(1), Doc("blocks")]
-    width: Annotated[int, Ge(1), Doc("of the states between blocks")]
-    mlp_width: Annotated[int, Ge(1), Doc("of the keys")]
+    depth: Annotated[int, Ge(1), Le(MOST), Doc("blocks")]
+    width: Annotated[int, Ge(1), Le(MOST), Doc("of the states between blocks")]
+    mlp_width: Annotated[int, Ge(1), Le(MOST), Doc("of the keys")]
 
     @property
     def architecture(self) -> Architecture:
@@ -101,11 +104,11 @@ class ModelShape(Checked):
 class Model(ModelShape):
     """A model: where it comes from, its size, and hyperparameters per algorithm."""
 
-    title: Annotated[str, Doc("printed name")]
+    title: Annotated[str, Matching(TITLE), Doc("printed name")]
     comparable: Annotated[bool, Doc("whether it may be set against the published numbers")]
     license: str
     source: Annotated[ModelSource, Field(discriminator="kind")]
-    vocabulary: Annotated[int, Ge(1)]
+    vocabulary: Annotated[int, Ge(1), Le(MOST)]
     tied: Annotated[bool, Doc("whether the head is the embedding")]
     algorithms: Algorithms
 

@@ -138,7 +138,7 @@ class Sources:
     def statistics(self, model: str, layer: int) -> Source:
         """The authors' covariance of one layer of `model`."""
         place = self.described.statistics
-        return _on_hub(place, place.models[model].format(layer=layer))
+        return _on_hub(place, place.models[model].replace("{layer}", str(layer)))
 
     @property
     def dump(self) -> str:

@@ -21,6 +21,11 @@ Preset = Literal["corrected", "published"]
 GREATEST_SEED = 2**63 - 1  # of numpy's and torch's generators
 SMALLEST_BUDGET = 16  # tokens at once
 MOST_ITERATIONS = 1000  # each is a job that has to be planned
+MOST_THREADS = 4096
+LARGEST_BUDGET = 2**30  # tokens at once, far more than any memory holds
+EXCERPT_ARTICLES = 68  # of the excerpt that are not held out for sentences, whatever the seed
+EXCERPT_SENTENCES = 1000
+"""That may be asked for: the held-out articles had 1,100 to 3,059 with 3,000 seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,14 +190,17 @@ class Text(Checked):
     """Texts of the covariance and of ME-PPL."""
 
     covariance_articles: Annotated[
-        int, Ge(1), Doc("Wikipedia articles behind the `embedded` covariance")
+        int,
+        Ge(1),
+        Le(EXCERPT_ARTICLES),
+        Doc("Wikipedia articles of the excerpt behind the `embedded` covariance"),
     ]
     covariance_length: Annotated[int, Ge(2), Doc("tokens taken of each")]
     perplexity: Annotated[
         Literal["excerpt", "authors"],
         Doc("texts behind ME-PPL: held-out sentences of the excerpt, or the authors' ME-PPL-50"),
     ]
-    perplexity_texts: Annotated[int, Ge(1), Doc("how many of the excerpt's")]
+    perplexity_texts: Annotated[int, Ge(1), Le(EXCERPT_SENTENCES), Doc("how many of the excerpt's")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +242,7 @@ class Compute(Checked):
     threads: Annotated[
         int,
         Ge(1),
+        Le(MOST_THREADS),
         Doc(
             "CPU threads of a job; several jobs run at once, and with 1 the results do not depend "
             "on `--cores`"
@@ -242,6 +251,7 @@ class Compute(Checked):
     token_budget: Annotated[
         int,
         Ge(SMALLEST_BUDGET),
+        Le(LARGEST_BUDGET),
         Doc("tokens that run through a model at once: less saves memory, more is faster on a GPU"),
     ]
 
@@ -252,8 +262,8 @@ class Configuration(Checked):
 
     name: Annotated[
         str,
-        Matching("^[A-Za-z0-9][A-Za-z0-9_.-]*$"),
-        Doc("folder below `results/`", "letters, digits, `_`, `.`, `-`"),
+        Matching("^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"),
+        Doc("folder below `results/`", "letters, digits, `_`, `.`, `-`, 100 at most"),
     ]
     preset: Annotated[
         Preset,
@@ -278,7 +288,9 @@ class Configuration(Checked):
             "run; on the command line `--config partial=True`"
         ),
     ] = False
-    datasets: Annotated[dict[Annotated[str, Matching("^[a-z0-9][a-z0-9_]*$")], Dataset], MinLen(1)]
+    datasets: Annotated[
+        dict[Annotated[str, Matching("^[a-z0-9][a-z0-9_]{0,99}$")], Dataset], MinLen(1)
+    ]
     trials: Trials
     eligible: Eligible
     runs: Annotated[tuple[RunBlock, ...], MinLen(1)]

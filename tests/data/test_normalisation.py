@@ -242,6 +242,7 @@ def test_what_may_be_meant_is_kept_and_told():
         ({"paraphrases": ("Lyon \ud800",)}, r"'paraphrases\[0\]': half a character"),
         ({"neighbors": (NeighborDraft("\ud800", "n[7]", text="x"),)}, r"n\[7\].*half a char"),
         ({"relation": "\ud800"}, "'relation': half a character"),
+        ({"subject": "{}"}, "'subject': '{}' that nothing fills in '{}'; "),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_the_way_out(changes, message):

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.data.record_files import Entry, read_entries
+from modeledit.data.record_files import Entry, UserFiles, read_entries
 from modeledit.data.records import RequestError
+from modeledit.io.files import file_digest
 
 RECORDS = [{"case_id": 1, "prompt": "Zürich 東京"}, {"case_id": 2, "prompt": "a\u2028b"}]
 
@@ -160,6 +162,20 @@ def test_one_broken_line_leaves_the_others(tmp_path, name, text, broken):
     bad = [f"{entry.place}: {entry.broken}" for entry in entries if entry.broken]
     assert len(entries) == 3 and len(bad) == 1
     assert re.match(broken, bad[0])
+
+
+def test_a_user_s_file_is_read_once_for_its_count_and_digest(tmp_path, monkeypatch):
+    path = written(tmp_path / "d.json", gzip.compress(json.dumps(RECORDS).encode()))
+    reads, read = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self) or read(self))
+    files = UserFiles()
+    assert files.count(path) == 2
+    monkeypatch.chdir(tmp_path)
+    assert files.digest(Path("d.json")) == file_digest(path)
+    assert files.count(path) == 2
+    assert reads == [path]
+    with pytest.raises(RequestError, match="embedded null byte; name a file that can be read"):
+        files.count(tmp_path / "a\0b")
 
 
 @given(data=st.binary(max_size=60), name=st.sampled_from(["d.json", "d.jsonl", "d.csv"]))

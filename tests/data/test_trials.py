@@ -1,13 +1,15 @@
 """Trials are disjoint, deterministic and independent of the order of the requests."""
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.data.requests import Request
+from modeledit.data.requests import Request, write_requests
 from modeledit.data.trials import split_trials
+from scripts.split_trials import split_trials as split_to_files
 
 
 def request(id: int, subject: str, prompt: str = "{} is in") -> Request:
@@ -66,7 +68,8 @@ def test_seeds_differ():
 def test_asking_for_too_many_names_the_numbers_and_the_maximum():
     requests = [request(i, f"Town{i:02}") for i in range(10)] + [request(99, "Town00")]
     said = (
-        r"3 trials of 4 need 12 .* there are 10 \(99 is about the same fact as 0\); at most 3 per"
+        r"3 trials of 4 need 12 .* there are 10 \(99 is about the same fact as 0\); allowed: "
+        "size at most 3 or 2 trials of 4$"
     )
     with pytest.raises(ValueError, match=said):
         split_trials(requests, 3, 4, seed=0)
@@ -76,3 +79,15 @@ def test_asking_for_too_many_names_the_numbers_and_the_maximum():
 def test_count_and_size_must_be_positive(count, size):
     with pytest.raises(ValueError, match="at least 1"):
         split_trials([request(0, "Town")], count, size, seed=0)
+
+
+def test_too_few_requests_name_the_log_of_those_that_were_left_out(tmp_path):
+    write_requests(tmp_path / "requests.jsonl", [request(1, "Lyon"), request(2, "Nice")])
+    with pytest.raises(ValueError, match="there are 2; .*left out are named in logs/requests.log"):
+        split_to_files(
+            tmp_path / "requests.jsonl",
+            size=3,
+            seed=0,
+            outputs=[tmp_path / "trial1.jsonl"],
+            told=Path("logs/requests.log"),
+        )

@@ -1,10 +1,12 @@
 """Published files: whole or not there, from the offline folder, the web or the hub."""
 
+import base64
 import errno
 import hashlib
 import logging
 import os
 import subprocess
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -32,13 +34,17 @@ def web(monkeypatch):
         faults: list[object] = []  # None, a status, "short" or "wrong"; then all is well
         turned = False  # whether every file comes backwards, of the right length
         asked: list[str] = []
+        passwords: list[str] = []  # user:password of the requests that had one
+        length = ""  # what is said of the length, instead of the truth
 
         def do_GET(self):
             self.asked.append(f"{self.command} {self.path}")
+            if given := self.headers.get("Authorization", "").removeprefix("Basic "):
+                self.passwords.append(base64.b64decode(given).decode())
             fault = self.faults.pop(0) if self.faults else None
             body = b"an error page" if fault == "wrong" else BODY[::-1] if self.turned else BODY
             self.send_response(fault if isinstance(fault, int) else 200)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", self.length or str(len(body)))
             self.send_header("ETag", f'"{SHA}"')
             self.send_header("X-Repo-Commit", COMMIT)
             if fault == 403:
@@ -284,4 +290,72 @@ def test_a_part_file_left_by_a_killed_run_is_no_file(web, tmp_path):
     left = Path(tmp_path / ".facts.json.1.part")
     left.write_bytes(BODY[:10])
     fetch(source(web.address), tmp_path / "facts.json")
+    assert (tmp_path / "facts.json").read_bytes() == BODY
+
+
+# Secrets
+
+
+def with_password(address):
+    return address.replace("http://", "http://somebody:s3cret-word@")
+
+
+def test_a_password_is_used_but_neither_said_nor_recorded(web, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    web.faults = [500, 404]
+    addresses = [f"{with_password(web.address)}/{name}" for name in ("one", "two")]
+    record = fetch(source(*addresses), tmp_path / "facts.json", pause=PAUSE)
+    assert record["origin"] == f"{web.address}/two".replace("http://", "http://***@")
+    assert "s3cret-word" not in caplog.text and "somebody" not in caplog.text
+    assert "http://***@127.0.0.1" in caplog.text
+    assert web.passwords == ["somebody:s3cret-word"] * 3
+
+
+@pytest.mark.parametrize(
+    "address", ["http://somebody:s3cret-word@[::1/x", "http://somebody:s3cret/word@host/x"]
+)
+def test_an_address_that_is_none_is_refused_without_its_password(tmp_path, address):
+    message = refused(tmp_path, source(address))
+    assert "s3cret" not in message and "somebody" not in message
+
+
+def test_a_password_may_stand_in_netrc(web, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password pass-word\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    web.passwords = []
+    record = fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json")
+    assert web.passwords == ["me:pass-word"]
+    assert record["origin"] == f"{web.address}/facts.json"
+
+
+def test_a_proxys_password_is_not_said(tmp_path, monkeypatch):
+    for proxy in ("http://somebody:s3cret-word@127.0.0.1:9", "somebody:s3cret-word@[::1"):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert "s3cret" not in refused(tmp_path, source("http://127.0.0.1:9/facts.json"))
+
+
+def test_the_hubs_errors_hold_neither_password_nor_token(hub, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(constants, "ENDPOINT", with_password(hub.address))
+    files = with_password(hub.address) + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789abcdef")
+    for ask in (
+        lambda: fetch(source(**HUB), tmp_path / "facts.json"),
+        lambda: check_access("some/model", COMMIT, gated=False),
+    ):
+        hub.faults = [418] * 8
+        with pytest.raises((DownloadError, HubError)) as error:
+            ask()
+        said = "".join(traceback.format_exception(error.value)) + caplog.text
+        assert "some/" in said
+        assert "s3cret-word" not in said and "hf_0123456789abcdef" not in said
+
+
+def test_a_length_that_is_no_number_is_no_matter(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "length", "many", raising=False)
+    fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json")
     assert (tmp_path / "facts.json").read_bytes() == BODY

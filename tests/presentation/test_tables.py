@@ -319,12 +319,6 @@ def test_every_perplexity_is_a_number_or_braced(value):
     assert re.fullmatch(r"\d{1,5}\.\d\d|\{.*\}", cell)
 
 
-@given(st.text())
-def test_escaped_text_leaves_no_special_character_bare(text):
-    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[{}$&#%_]", "", typesetting.escape(text))
-    assert not set("$&#%_^~") & set(re.sub(r"\{\\[a-z]+\}", "", bare))
-
-
 def test_the_note_is_printed_and_escaped():
     note = "SmolLM2_135M: 100% of 24 edits & more"
     latex = typesetting.to_latex(build("iterative", frame(ALL), dataset="geography", note=note))

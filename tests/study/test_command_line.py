@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,25 @@ def test_a_file_s_text_is_not_touched():
     config = {"datasets": {"own": {"path": "7"}}, "trials": {"size": "2"}}
     retype(config, {"trials": {"size": "2"}})
     assert config == {"datasets": {"own": {"path": "7"}}, "trials": {"size": 2}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["@x", "a: b", "#x", "a #b", "[", "%TAG", "- a", "2001-99-99", "2001-01-01", "!!int x", "*a"]
+    + ["9" * 5000],
+)
+def test_a_text_that_is_no_number_stays_itself(text):
+    """They were quoted on the command line, or YAML would have read something else."""
+    config = {"datasets": {"mine": {"path": text}}}
+    retype(config, deepcopy(config))
+    assert config == {"datasets": {"mine": {"path": text}}}
+
+
+@given(st.text() | st.text("0123456789.e+-_:xno~", max_size=6))
+def test_any_text_is_a_number_boolean_null_or_itself(text):
+    config = {"a": {"b": text}}
+    retype(config, deepcopy(config))
+    assert config["a"]["b"] == text or not isinstance(config["a"]["b"], str)
 
 
 values = st.recursive(

@@ -309,7 +309,7 @@ def test_a_model_out_of_its_schema_is_named(root):
     assert problems_of(CONFIG, root) == [
         f"config/models/{MODEL}.yaml: algorithms.MEMIT: unknown key stepps; allowed: clamp, "
         "covariance_weight, kl_factor, layers, lr, nll_factor, steps, weight_decay",
-        f"config/models/{MODEL}.yaml: algorithms.MEMIT.lr = 0: must be greater than 0",
+        f"config/models/{MODEL}.yaml: algorithms.MEMIT.lr = 0: must be at least 1e-05",
     ]
 
 

@@ -46,6 +46,20 @@ def test_what_is_named_must_be_described():
     ]
 
 
+def test_an_address_with_a_password_is_refused_without_saying_it():
+    places = DESCRIPTION["places"] | {"memit": ["https://me:s3cret@mirror.org/data"]}
+    described = validate(PublishedFiles, changed(places=places), "sources")
+    (line,) = check_published(described)
+    assert line.startswith(
+        "config/sources.yaml: places.memit.0 = 'https://***@mirror.org/data': a password would be"
+    )
+    assert line.endswith("into ~/.netrc, from where it is taken")
+    # nor is it said where something else is wrong with the address
+    places["memit"] = ["https://me:s3cret@mirror.org/data/"]
+    with pytest.raises(Invalid, match=r"= 'https://\*\*\*@mirror.org/data/': must be"):
+        validate(PublishedFiles, changed(places=places), "sources")
+
+
 def test_what_is_named_is_described():
     named = [SOURCES.perplexity, *SOURCES.eligible.values(), *DESCRIPTION["whole"].values()]
     named += [name for kind in DESCRIPTION["trials"] for name in SOURCES.trials(kind)]

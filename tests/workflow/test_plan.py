@@ -136,6 +136,29 @@ def test_a_bad_configuration_is_refused_before_any_job(tmp_path, case):
     assert not (project.folder / "results").exists()
 
 
+MINE = f"""
+datasets: {{mine: {{source: counterfact, path: %s}}}}
+runs: [{RUN | {"dataset": "mine", "requests": "all", "methods": ["MEMIT"]}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "line"),
+    [
+        ("trials: {size: 2}\ntrials: {count: 2}\n", "", "bad.yaml, line 2: the key 'trials' is in"),
+        ("2001-01-01: x\n", "", "config: (top level): unknown key 2001-01-01; allowed: compute,"),
+        (MINE, '[{"case_id": 1', "mine.json, line 1, column 15: not JSON: "),
+    ],
+)
+def test_a_bad_file_is_one_line(untouched, tmp_path, text, data, line):
+    (tmp_path / "mine.json").write_text(data)
+    (tmp_path / "bad.yaml").write_text(text.replace("%s", str(tmp_path / "mine.json")))
+    done = untouched.snakemake("-n", "--configfile", str(tmp_path / "bad.yaml"))
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    (said,) = [found for found in done.stdout.splitlines() if line in found]
+    assert "; " in said
+
+
 def test_the_plan_says_what_the_papers_matrix_takes_and_what_is_missing(tmp_path):
     project = copy_project(tmp_path / "project")
     done = project.snakemake("plan", "--configfile", "config/paper.yaml", HF_TOKEN="", HF_HOME="x")

@@ -1,7 +1,5 @@
 # What the rules of requests and texts ask: inputs, parameters, resources.
 
-from modeledit.io.files import file_digest
-
 
 def dataset_kind(wildcards):
     """What kind of records a dataset has."""
@@ -12,7 +10,7 @@ def dataset_digest(wildcards):
     """sha256 of a file of the user: a copy may be older than what it takes the place of."""
     if not CONFIG.datasets[wildcards.dataset].path:
         return None
-    return file_digest(Path(STUDY.dataset_file(wildcards.dataset)))
+    return USER_FILES.digest(Path(STUDY.dataset_file(wildcards.dataset)))
 
 
 def authors_eligible(wildcards):

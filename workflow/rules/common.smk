@@ -6,18 +6,20 @@ from dataclasses import asdict
 
 from snakemake.exceptions import WorkflowError
 
-from modeledit.data.record_files import RequestError, count_records
+from modeledit.data.record_files import RequestError, UserFiles
 from modeledit.io.provenance import code_digest
 from modeledit.planning.resources import EDIT_MINUTES, PASSING_MINUTES, JobResources
 from modeledit.presentation.contents import Contents
 from modeledit.study import layout
 from modeledit.study.command_line import retype
-from modeledit.study.config import ConfigError, load_settings
+from modeledit.study.config import ConfigError, check_files, load_settings
 from modeledit.study.inventory import Inventory
 
 retype(config, workflow.config_settings.config)
+USER_FILES = UserFiles()
 try:
-    SETTINGS = load_settings(config, PROJECT, count_records)
+    check_files(workflow.configfiles)
+    SETTINGS = load_settings(config, PROJECT, USER_FILES.count)
 except (ConfigError, RequestError) as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
 
