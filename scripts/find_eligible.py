@@ -9,6 +9,7 @@ from modeledit.data.requests import read_requests, write_requests
 from modeledit.io.files import optional_path, write_json
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.lm import eligibility
 from modeledit.lm.device import prepare_device
 from modeledit.lm.eligibility import Filter, compare_sets
@@ -66,7 +67,7 @@ def find_eligible(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params = snakemake.input, snakemake.params
         authors = optional_path(given.get("authors"))
         find_eligible(

@@ -69,9 +69,7 @@ class Job:
 def _job_of(path: Path) -> Job:
     """The job whose script Snakemake wrote as tmp….{name}.py, with what it is given in front."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    (given,) = (
-        call.args[0].value for call in calls if ast.unparse(call.func) == "pickle.loads"
-    )
+    (given,) = (call.args[0].value for call in calls if ast.unparse(call.func) == "pickle.loads")
     return Job(path.name.split(".")[-2], pickle.loads(given))
 
 
