@@ -43,7 +43,7 @@ def write_prepared(folder: Path, model: PreparedModel) -> None:
 
 
 def read_prepared(folder: Path) -> PreparedModel:
-    """Read the prepared.json of a model's folder; StateError where it is none, or not as written."""
+    """Read the prepared.json of a model's folder; StateError where it is none, or damaged."""
     path = folder / FILE
     if not path.is_file():
         raise StateError(f"{path}: not there; is {folder} a prepared model's folder?")
