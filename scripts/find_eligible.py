@@ -30,18 +30,22 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The eligible requests, and what became of every neighbor and request."""
+    """The eligible requests, and what became of every neighbor and request.
+
+    `kept` is where the verdicts are kept if no request is left: a failed job's outputs go with it.
+    """
 
     requests: Path
     verdicts: Path
     summary: Path
     yields: Path
+    kept: Path
 
 
 def find_eligible(
     inputs: Inputs, how: Filter, token_budget: int, device: str, outputs: Outputs
 ) -> None:
-    """Filter a trial; ValueError, once the verdicts are written, where no request is left."""
+    """Filter a trial; ValueError that names the kept verdicts where no request is left."""
     requests = read_requests(inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
     found = eligibility.find_eligible(model, tokenizer, requests, how, token_budget)
@@ -53,16 +57,17 @@ def find_eligible(
     write_csv(outputs.verdicts, found.verdicts)
     write_csv(outputs.summary, found.summary)
     if not found.requests:
-        # The files go with the failed job; the log stays.
+        write_csv(outputs.kept, found.verdicts)
         log.error(
             "what the model said of the first neighbors:\n%s",
             found.verdicts.head(SHOWN).to_string(),
         )
         raise ValueError(
             f"{inputs.requests}: no request has {how.editing_neighbors + 1} neighbors that the "
-            "model knows; the log shows what it said of some. Take larger trials, other facts or "
-            "another model"
+            f"model knows; {outputs.kept} has what it said of each. Take larger trials, other "
+            "facts or another model"
         )
+    outputs.kept.unlink(missing_ok=True)
     write_requests(outputs.requests, found.requests)
 
 
@@ -75,5 +80,8 @@ if __name__ == "__main__":
             Filter(params.eval_positions, params.editing_neighbors, params.choice, params.seed),
             snakemake.resources.token_budget,
             prepare_device(params.device, snakemake.threads, params.deterministic),
-            Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),
+            Outputs(
+                **{name: Path(path) for name, path in snakemake.output.items()},
+                kept=Path(snakemake.log[0]).with_suffix(".verdicts.csv"),
+            ),
         )
