@@ -76,6 +76,13 @@ class Schema:
         self.check(found, path, names)
         return read_table(path, names, filters)
 
+    def present(self, path: str | Path) -> list[str]:
+        """Those of the columns that a parquet file has."""
+        check_seal(Path(path))
+        with whole_parquet(path):
+            found = pq.read_schema(path)
+        return [name for name in self.names if name in found.names]
+
     def read(
         self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None
     ) -> pd.DataFrame:

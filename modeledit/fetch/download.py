@@ -21,8 +21,8 @@ from tenacity import (
     wait_exponential,
 )
 
-from modeledit.fetch.hub import HubError, disk_full, fetch_file
-from modeledit.io.files import file_digest, finished
+from modeledit.fetch.hub import HubError, fetch_file
+from modeledit.io.files import DiskError, file_digest, finished
 from modeledit.io.log import progress
 from modeledit.study.published_files import Source
 
@@ -72,12 +72,9 @@ def fetch(source: Source, target: Path, offline: Path | None = None, pause: floa
         except (DownloadError, HubError, requests.RequestException) as error:
             log.warning("%s from %s: %s", source.name, origin, _why(error))
             troubles.append(f"{origin}: {_why(error)}")
-        except OSError as error:
-            if not disk_full(error):
-                raise
-            raise DownloadError(
-                f"{source.name}: no space left for it in {target.parent}; make room and start again"
-            ) from error
+        except DiskError as error:
+            why = str(error).removeprefix(f"{target}: ")
+            raise DownloadError(f"{source.name}: {why}") from error
         else:
             known = "as expected" if expected else "no published digest to compare with"
             log.info("%s from %s: %d bytes, sha256 %s (%s)", target, origin, size, found, known)

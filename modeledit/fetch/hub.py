@@ -1,6 +1,5 @@
 """The model hub: models at a pinned revision, into its standard cache, and files of data sets."""
 
-import errno
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+from modeledit.io.files import disk_full
 
 _CONFIGURATION = ["config.json", "generation_config.json"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json"]
@@ -90,11 +91,6 @@ def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
         raise HubError(f"data set {repo} at revision {revision}: {why}") from error
     # The hub's tag of a large file is its sha256, of a small one it is git's own digest.
     return Fetched(Path(got), commit, tag if len(tag) == 64 else None)
-
-
-def disk_full(error: BaseException) -> bool:
-    """Whether an error says that there is no space left, or none for this user."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _refusal(error: Exception, gated: bool, to_correct: str) -> str | None:

@@ -5,28 +5,41 @@ flipped on a disk, a CSV file that was cut off at a line's end, the scores of an
 copied into this one. A seal tells, whatever the file's kind, and leaves the file to those who read
 it with tools of their own. It is as `sha256sum` writes and checks it.
 
-A file without a seal is taken as it is: it came from somewhere else, without it. Matrices have
-no seal, since they carry their digests (`modeledit.io.matrices`).
+A file without a seal is taken as it is: it came from somewhere else, without it. Of matrices, which
+are large, the header alone is sealed: it has their digests (`modeledit.io.matrices`).
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from modeledit.io.files import AGAIN, StateError, file_digest, write_text
 
-UNSEALED = (".safetensors",)
+MATRICES = ".safetensors"
 
 
 def seal_of(path: Path) -> Path:
     """Where the seal of a file is."""
-    return path.with_name(f".{path.name}.sha256")
+    what = ".header" if path.suffix == MATRICES else ""
+    return path.with_name(f".{path.name}{what}.sha256")
 
 
 def seal(path: Path) -> None:
-    """Seal a file as it is now, where it is one that is sealed."""
-    if path.is_file() and path.suffix not in UNSEALED:
-        write_text(seal_of(path), f"{file_digest(path)}  {path.name}\n")
+    """Seal a file as it is now; nothing where there is none."""
+    if path.is_file():
+        write_text(seal_of(path), f"{_digest(path)}  {path.name}\n")
+
+
+def _digest(path: Path) -> str:
+    """sha256 of a file; of matrices that of the header, which has the matrices' own."""
+    if path.suffix != MATRICES:
+        return file_digest(path)
+    with path.open("rb") as stream:
+        length = stream.read(8)
+        # A length that was damaged may be any: no more than the file is read.
+        rest = min(int.from_bytes(length, "little"), path.stat().st_size)
+        return hashlib.sha256(length + stream.read(rest)).hexdigest()
 
 
 def check_seal(path: Path, way_out: str = AGAIN) -> None:
@@ -35,7 +48,7 @@ def check_seal(path: Path, way_out: str = AGAIN) -> None:
     if not mark.is_file() or not path.is_file():
         return
     written = mark.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
-    if file_digest(path) != written:
+    if _digest(path) != written:
         raise StateError(
             f"{path}: not what was written there, its sha256 is another one; {way_out}, or delete "
             f"{mark.name} beside it to take the file as it is"

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from modeledit.io.files import AGAIN, StateError
@@ -63,12 +64,26 @@ def test_a_job_that_fails_leaves_no_seal_of_an_earlier_one(left):
     check_seal(left)
 
 
-def test_what_is_not_there_and_what_is_not_sealed(tmp_path):
+def test_what_is_not_there_and_folders_have_no_seal(tmp_path):
     (tmp_path / "folder").mkdir()
-    path = tmp_path / "edited.safetensors"  # has digests in it
-    with sealed([tmp_path / "absent"], [path, tmp_path / "folder", tmp_path / "absent"]):
-        write_matrices(path, {}, {"held_by": "1"})
-    assert {p.name for p in tmp_path.iterdir()} == {"folder", "edited.safetensors"}
+    with sealed([tmp_path / "absent"], [tmp_path / "folder", tmp_path / "absent"]):
+        pass
+    assert {p.name for p in tmp_path.iterdir()} == {"folder"}
+
+
+def test_of_matrices_the_header_is_sealed(tmp_path):
+    path, other = tmp_path / "factors.safetensors", tmp_path / "other.safetensors"
+    write_matrices(path, {"layer1": np.ones((8, 8))}, {"base": "f00d"})
+    write_matrices(other, {"layer1": np.full((8, 8), 2.0)}, {"base": "f00d"})
+    seal(path)
+    assert seal_of(path).name == ".factors.safetensors.header.sha256"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + b"x")
+    check_seal(path)  # the digest of the matrix is another's business
+    for damaged in (other.read_bytes(), data[:4], b"", b"\xff" * 8 + data[8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(StateError, match="not what was written there"):
+            check_seal(path)
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modeledit.io.seals import seal_of
 from tests.workflow.recorded import Job
 from tests.workflow.tiny_study import METHODS, NAME, OTHER
 
@@ -120,8 +121,7 @@ class Bench:
             if source.is_dir():
                 shutil.copytree(source, path)
                 continue
-            path.unlink(missing_ok=True)
-            for name in (path.name, f".{path.name}.sha256"):
+            for name in (path.name, seal_of(path).name):
                 (path.parent / name).unlink(missing_ok=True)
                 if source.with_name(name).exists():
                     shutil.copy2(source.with_name(name), path.with_name(name))
