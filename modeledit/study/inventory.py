@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.layout import DOWNLOAD, MODEL, Layout, Run
+from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
 from modeledit.study.published_files import Source
@@ -261,9 +261,10 @@ class Inventory:
         return self.files.unedited_scores.format(**place)
 
     def prepared_models(self) -> list[str]:
-        """Folders of the models of all runs that are reported."""
+        """Folders of the models of all runs that are reported; none that is there in part."""
         models = sorted({run.model for run in self.reported_runs()})
-        return self.at_hand(MODEL.format(model=model) for model in models)
+        whole = [model for model in models if self.at_hand([PREPARED.format(model=model)])]
+        return [MODEL.format(model=model) for model in whole]
 
     def in_project(self, path: str) -> str:
         """A path of the configuration, which is relative to the project or absolute."""

@@ -176,3 +176,10 @@ def test_paths_exist_on_the_disk_unless_told_otherwise(tmp_path, monkeypatch):
     inventory = Inventory(load_settings(changed(partial=True), ROOT, count_records))
     Path("here.csv").touch()
     assert inventory.at_hand(["here.csv", "gone.csv"]) == ["here.csv"]
+
+
+def test_a_partial_study_leaves_out_a_model_that_is_there_in_part():
+    config, folder = changed(partial=True, runs=[block()]), f"resources/models/{MODEL}"
+    assert study(config, [folder]).prepared_models() == []
+    assert study(config, [folder, f"{folder}/prepared.json"]).prepared_models() == [folder]
+    assert study(changed(runs=[block()])).prepared_models() == [folder]
