@@ -31,21 +31,26 @@ RESOURCES_STEPS = (0.0, 0.5, 0.9)
 INTRODUCTION = """\
 # What faults come to
 
-Whatever happens to a run, there should be one message that names the file or the job and the way out; the same
-command should go on from there; the final files should be, to the byte, those of a run that nobody disturbed; and nothing
-should be left over. This is what came of trying it, on a study of a tiny random model with MEMIT and NA_MEMIT
-(`tests/workflow/tiny_study.py`), written by
+Whatever happens to a run, there should be one message that names the file or the job and the way
+out; the same command should go on from there; the final files should be, to the byte, those of a
+run that nobody disturbed; and nothing should be left over. This is what came of trying it, on a
+study of a tiny random model with MEMIT and NA_MEMIT (`tests/workflow/tiny_study.py`), written by
 
     .venv/bin/python -m tests.workflow.faults --out docs/faults.md
 
-(half an hour on two cores; disks need the right to mount a file system and are left out without it). `make test-all` runs a short form of it.
+(half an hour on two cores; the disks need the right to mount a file system, and are left out
+without it). `make test-all` runs a short form of it.
 
-**How to read it.** In the first two tables every file that one job leaves and another one reads was damaged, one at a time, and every job
-that reads it was done again: it *refused* the file with a message of one line that names it and says what to delete, or it left the *same bytes*
-as from the whole file. *Otherwise* counts everything else, above all results that differ, and should be 0. "Another study" is one with another
-seed, "another method" and "another iteration" are of the same study. In the last table a run was disturbed, started again with the documented command
-(`scripts/unlock.py`, then the same command), and compared: results/, resources/ and TMPDIR hold the same files as after an undisturbed run, and the same
-bytes but for what says how long a job took (`hardware.*`, `report.html`). What Snakemake leaves below `.snakemake/` is not looked at.
+**How to read it.** In the first two tables every file that one job leaves and another one reads was
+damaged, one at a time, and every job that reads it was done again: it *refused* the file, with a
+message of one line that names it and says what to delete, or it left the *same bytes* as from the
+whole file. *Otherwise* counts everything else, above all results that differ, and should be 0.
+"Another study" is one with another seed, "another method" and "another iteration" are of the same
+study. In the last table a run was disturbed, started again as documented (`scripts/unlock.py`, then
+the same command), and compared: results/, resources/ and TMPDIR hold the same files as after an
+undisturbed run, with the same bytes but for what says how long a job took (`hardware.*`,
+`report.html`, and `tables.*` with the table of the hardware). What Snakemake leaves below
+`.snakemake/` is not looked at.
 """
 
 
