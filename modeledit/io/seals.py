@@ -2,11 +2,11 @@
 
 Most files cannot tell that they are another's, or lack lines at their end: a table whose digit was
 flipped on a disk, a CSV file that was cut off at a line's end, the scores of another run that were
-copied into this one. A seal tells, whatever the file's kind, and leaves the file to those who read
-it with tools of their own. It is as `sha256sum` writes and checks it.
+copied into this one. A seal tells, whatever the file's kind, and leaves the file itself to those
+who read it with tools of their own. `sha256sum --check` takes it, too.
 
 A file without a seal is taken as it is: it came from somewhere else, without it. Of matrices, which
-are large, the header alone is sealed: it has their digests (`modeledit.io.matrices`).
+are large, only the header is sealed: it has their digests (`modeledit.io.matrices`).
 """
 
 import hashlib

@@ -26,8 +26,8 @@ from tests.workflow.recorded import Job, run_recorded
 from tests.workflow.tiny_study import OPTIONS, OTHER, tiny_project
 
 STORMS = 3  # runs that are killed once in each way
-STEPS = (0.0, 0.05, 0.15, 0.3, 0.5, 0.7, 0.9)  # of the room that a run needs
-RESOURCES_STEPS = (0.0, 0.5, 0.9)
+STEPS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.45)  # of the room that a run needs
+RESOURCES_STEPS = (0.0, 0.5)
 INTRODUCTION = """\
 # What faults come to
 
@@ -49,8 +49,8 @@ whole file. *Otherwise* counts everything else, above all results that differ, a
 study. In the last table a run was disturbed, started again as documented (`scripts/unlock.py`, then
 the same command), and compared: results/, resources/ and TMPDIR hold the same files as after an
 undisturbed run, with the same bytes but for what says how long a job took (`hardware.*`,
-`report.html`, and `tables.*` with the table of the hardware). What Snakemake leaves below
-`.snakemake/` is not looked at.
+`report.html`, and `tables.*` with the table of the hardware). What Snakemake itself leaves
+below `.snakemake/`, and as `snakemake*` in TMPDIR where it is killed, is not looked at.
 """
 
 
