@@ -91,12 +91,20 @@ class Inventory:
     def reported_runs(self) -> list[Run]:
         """Runs that take part in tables, figures and report: of a partial study those of which
         scores or metrics are there. Where none is, metrics.csv must be, and is taken as it is."""
-        found = [
+        return self._measured() or list(self.settings.runs)
+
+    def nothing_to_show(self) -> bool:
+        """Whether a partial study has neither metrics nor the scores of any run yet."""
+        return not self._measured() and not self.at_hand([self.files.overall("metrics.csv")])
+
+    def _measured(self) -> list[Run]:
+        """Runs with metrics, or with scores of an iteration and of the unedited model."""
+        return [
             run
             for run in self.settings.runs
-            if self.at_hand([_of(self.files.run_metrics, run)]) or self.iterations(run)
+            if self.at_hand([_of(self.files.run_metrics, run)])
+            or (self.at_hand([_of(self.files.unedited_scores, run)]) and self.iterations(run))
         ]
-        return found or list(self.settings.runs)
 
     def reported(self, pattern: str) -> list[str]:
         """`pattern` for each run that is reported."""

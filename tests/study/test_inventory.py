@@ -42,13 +42,24 @@ def test_of_a_partial_study_only_what_is_there():
     run, other = (Run("geography-eligible", MODEL, "MEMIT", trial) for trial in (1, 2))
     scores = AT.iteration_files["scores"]
     there = [scores.format(**vars(run), k=k) for k in (1, 2)]
-    there += [AT.run_metrics.format(**vars(other))]
+    there += [AT.run_metrics.format(**vars(other)), AT.unedited_scores.format(**vars(run))]
     inventory = study(changed(partial=True), there)
     assert inventory.iterations(run) == [1, 2] and inventory.iterations(other) == []
     assert inventory.reported_runs() == [run, other]
     assert inventory.reported_iterations(scores) == there[:2]
     # Where nothing is there but metrics.csv, all runs stand in it.
     assert len(study(changed(partial=True)).reported_runs()) == 6
+
+
+def test_a_partial_study_has_something_to_show_once_a_run_was_scored_before_and_after():
+    run, config = Run("geography-eligible", MODEL, "MEMIT", 1), changed(partial=True)
+    first = AT.iteration_files["scores"].format(**vars(run), k=1)
+    unedited = AT.unedited_scores.format(**vars(run))
+    for there in ([], [first], [unedited]):
+        assert study(config, there).nothing_to_show()
+    for there in ([first, unedited], [AT.overall("metrics.csv")]):
+        assert not study(config, there).nothing_to_show()
+    assert not default().nothing_to_show()
 
 
 def test_requests_are_those_of_the_filter_or_of_the_authors():
