@@ -6,6 +6,7 @@ from pathlib import Path
 from modeledit.evaluation.aggregation import pick_table, read_metrics
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.study.stopping import Rule
 
 
@@ -17,7 +18,7 @@ def aggregate(runs: Sequence[Path], rule: Rule, metrics: Path, picks: Path) -> N
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         aggregate(
             [Path(path) for path in snakemake.input],
             Rule(snakemake.params.stop_row, snakemake.params.epsilon),

@@ -8,6 +8,7 @@ from modeledit.data.readers import load_requests
 from modeledit.data.requests import write_requests
 from modeledit.io.files import optional_path
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.study.settings import Kind
 
 log = logging.getLogger("modeledit")
@@ -30,7 +31,7 @@ def build_requests(kind: Kind, file: Path | None, skip_bad: bool, seed: int, out
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         build_requests(
             snakemake.params.kind,
             optional_path(snakemake.input.get("file")),

@@ -9,6 +9,7 @@ from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.evaluation.request_values import read_requests
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.paper import claims
 from modeledit.paper.published import as_metrics, read_tables
 from modeledit.study.switches import Switches
@@ -49,7 +50,7 @@ def check_claims(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params = snakemake.input, snakemake.params
         check_claims(
             Inputs(

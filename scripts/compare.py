@@ -8,6 +8,7 @@ from pathlib import Path
 from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.frames import read_csv, write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.paper import comparison, published
 from modeledit.study.switches import Switches
 
@@ -46,7 +47,7 @@ def compare(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params = snakemake.input, snakemake.params
         compare(
             Inputs(Path(given.metrics), Path(given.intervals), Path(given.tables).parent),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modeledit.io.files import write_text
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.compiling import typeset
 from modeledit.presentation.typesetting import document
 
@@ -22,7 +23,7 @@ def compile_tables(tables: Sequence[Path], title: str, output: Path, status: Pat
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         compile_tables(
             [Path(path) for path in snakemake.input.tables],
             snakemake.params.title,

@@ -7,6 +7,7 @@ from modeledit.editing.covariance_files import published_covariance
 from modeledit.io.log import journal
 from modeledit.io.matrices import write_matrices
 from modeledit.io.prepared import read_prepared
+from modeledit.io.seals import sealed
 
 
 def convert_covariance(
@@ -18,7 +19,7 @@ def convert_covariance(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         files = [Path(path) for path in snakemake.input.published]
         convert_covariance(
             dict(zip(snakemake.params.layers, files, strict=True)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.figures.algorithms import figure_algorithms
 from modeledit.study.models import Model
 
@@ -14,7 +15,7 @@ def draw_algorithms(models: Mapping[str, Model], epsilon: float, figure: Path) -
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         draw_algorithms(
             snakemake.params.models, snakemake.params.epsilon, Path(snakemake.output.figure)
         )

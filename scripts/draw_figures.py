@@ -8,6 +8,7 @@ from modeledit.data.requests import read_requests
 from modeledit.evaluation.metrics import underedit
 from modeledit.evaluation.request_values import logs_by_trial, values_by_trial
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.figures.perplexity_stages import figure_perplexity_stages, pick_request
 from modeledit.presentation.figures.subject import Subject
 from modeledit.presentation.figures.underedit import figure_underedit, pool_trials
@@ -48,7 +49,7 @@ def draw_figures(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
         note = small_model_note(params.small)
         draw_figures(

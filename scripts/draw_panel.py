@@ -8,6 +8,7 @@ from pathlib import Path
 from modeledit.data.requests import read_requests
 from modeledit.evaluation.aggregation import read_metrics
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.figures.qualitative import (
     Stage,
     figure_qualitative,
@@ -56,7 +57,7 @@ def draw_panel(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
         note = small_model_note(params.small)
         draw_panel(

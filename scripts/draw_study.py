@@ -5,6 +5,7 @@ from typing import Literal
 
 from modeledit.evaluation.aggregation import Averaging, at_stop, read_metrics
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.figures.neighbor_count import figure_neighbor_count
 from modeledit.presentation.figures.stages import figure_stages, study
 from modeledit.presentation.figures.subject import Subject
@@ -30,7 +31,7 @@ def draw_study(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params, at = snakemake.params, snakemake.wildcards
         note = small_model_note(params.small)
         draw_study(

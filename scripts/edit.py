@@ -7,6 +7,7 @@ from pathlib import Path
 from modeledit.editing.link import Inputs, Link
 from modeledit.editing.state import pass_on
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.io.state import read_state
 from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
@@ -26,7 +27,7 @@ def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params, at = snakemake.params, snakemake.wildcards
         budget = snakemake.resources.token_budget
         compute = replace(params.compute, threads=snakemake.threads, token_budget=budget)

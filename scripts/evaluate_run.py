@@ -10,6 +10,7 @@ from modeledit.evaluation.metrics import Scoring, read_scores, request_metrics, 
 from modeledit.evaluation.schemas import EDITS, REQUEST_VALUES
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 from modeledit.study.switches import Switches
@@ -49,7 +50,7 @@ def evaluate_run(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, at = snakemake.input, snakemake.wildcards
         evaluate_run(
             RunKey(at.dataset, at.model, at.method, int(at.trial)),

@@ -7,6 +7,7 @@ from modeledit.editing.covariance_files import factors_of
 from modeledit.io.log import journal
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.io.prepared import read_prepared
+from modeledit.io.seals import sealed
 from modeledit.lm.device import prepare_device
 
 
@@ -20,7 +21,7 @@ def factorize_covariance(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params = snakemake.params
         factorize_covariance(
             Path(snakemake.input.covariance),

@@ -10,6 +10,7 @@ from modeledit.io.files import optional_path, write_json
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.io.refusal import Refusal
+from modeledit.io.seals import sealed
 from modeledit.lm import eligibility
 from modeledit.lm.device import prepare_device
 from modeledit.lm.eligibility import Filter, compare_sets
@@ -31,18 +32,22 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The eligible requests, and what became of every neighbor and request."""
+    """The eligible requests, and what became of every neighbor and request.
+
+    `kept` is where the verdicts are kept if no request is left: a failed job's outputs go with it.
+    """
 
     requests: Path
     verdicts: Path
     summary: Path
     yields: Path
+    kept: Path
 
 
 def find_eligible(
     inputs: Inputs, how: Filter, token_budget: int, device: str, outputs: Outputs
 ) -> None:
-    """Filter a trial; ValueError, once the verdicts are written, where no request is left."""
+    """Filter a trial; ValueError that names the kept verdicts where no request is left."""
     requests = read_requests(inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
     check_lengths(model, tokenizer, requests)
@@ -55,21 +60,22 @@ def find_eligible(
     write_csv(outputs.verdicts, found.verdicts)
     write_csv(outputs.summary, found.summary)
     if not found.requests:
-        # The files go with the failed job; the log stays.
+        write_csv(outputs.kept, found.verdicts)
         log.error(
             "what the model said of the first neighbors:\n%s",
             found.verdicts.head(SHOWN).to_string(),
         )
         raise Refusal(
             f"{inputs.requests}: no request has {how.editing_neighbors + 1} neighbors that the "
-            "model knows; the log shows what it said of some. Take larger trials, other facts or "
-            "another model"
+            f"model knows; {outputs.kept} has what it said of each. Take larger trials, other "
+            "facts or another model"
         )
+    outputs.kept.unlink(missing_ok=True)
     write_requests(outputs.requests, found.requests)
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params = snakemake.input, snakemake.params
         choosing = ("eval_positions", "editing_neighbors", "choice", "copies", "seed")
         authors = optional_path(given.get("authors"))
@@ -78,5 +84,8 @@ if __name__ == "__main__":
             Filter(**{name: params.get(name) for name in choosing}),
             snakemake.resources.token_budget,
             prepare_device(params.device, snakemake.threads, params.deterministic),
-            Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),
+            Outputs(
+                **{name: Path(path) for name, path in snakemake.output.items()},
+                kept=Path(snakemake.log[0]).with_suffix(".verdicts.csv"),
+            ),
         )

@@ -7,6 +7,7 @@ from modeledit.editing.covariance_files import Partial, covariance_of
 from modeledit.io.log import journal
 from modeledit.io.matrices import write_matrices
 from modeledit.io.prepared import read_prepared
+from modeledit.io.seals import sealed
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
 
@@ -33,7 +34,7 @@ def gather_covariance(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params = snakemake.params
         gather_covariance(
             [Path(path) for path in snakemake.input.text],

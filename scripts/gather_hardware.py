@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.hardware_table import gather
 
 
@@ -14,5 +15,5 @@ def gather_hardware(iterations: Sequence[Path], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         gather_hardware([Path(path) for path in snakemake.input], Path(snakemake.output[0]))

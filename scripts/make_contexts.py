@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modeledit.io.files import write_json
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
@@ -27,7 +28,7 @@ def make_contexts(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params = snakemake.params
         make_contexts(
             Path(snakemake.input.model),

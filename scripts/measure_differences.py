@@ -11,6 +11,7 @@ from modeledit.evaluation.request_values import read_requests
 from modeledit.evaluation.resampling import Resampling
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.study.stopping import Rule
 
 log = logging.getLogger("modeledit")
@@ -36,7 +37,7 @@ def measure_differences(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params = snakemake.input, snakemake.params
         measure_differences(
             Path(given.metrics),

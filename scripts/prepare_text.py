@@ -7,6 +7,7 @@ from modeledit.data.readers import read_me_ppl
 from modeledit.data.wikipedia import excerpt_texts
 from modeledit.io.files import optional_path, write_texts
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.study.settings import Text
 
 log = logging.getLogger("modeledit")
@@ -25,7 +26,7 @@ def prepare_text(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         prepare_text(
             Text(**snakemake.params.text),
             snakemake.params.seed,

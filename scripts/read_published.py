@@ -6,6 +6,7 @@ from pathlib import Path
 from modeledit.data.readers import READERS
 from modeledit.data.requests import write_requests
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 
 log = logging.getLogger("modeledit")
 
@@ -19,7 +20,7 @@ def read_published(file: Path, kind: str, size: int | None, output: Path) -> Non
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         read_published(
             Path(snakemake.input[0]),
             snakemake.params.kind,

@@ -7,6 +7,7 @@ from pathlib import Path
 from modeledit.io.files import write_json
 from modeledit.io.log import journal
 from modeledit.io.provenance import record
+from modeledit.io.seals import sealed
 
 log = logging.getLogger("modeledit")
 
@@ -22,7 +23,7 @@ def record_provenance(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given = snakemake.input
         record_provenance(
             Path(snakemake.params.root),

@@ -6,6 +6,7 @@ from pathlib import Path
 from modeledit.io.files import write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.paper.published import read_hardware
 from modeledit.presentation.hardware_table import CAPTION, NOTE, summary
 from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
@@ -27,7 +28,7 @@ def render_hardware(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         render_hardware(
             Path(snakemake.input.hardware),
             Path(snakemake.input.published).parent,

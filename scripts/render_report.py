@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modeledit.io.files import write_text
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.report import Sources, render
 from modeledit.presentation.single_edits import RunFiles
 
@@ -29,7 +30,7 @@ def render_report(sources: Sources, max_edits: int, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, max_edits = snakemake.input, snakemake.params.max_edits
         single = (given.values, given.requests, given.contexts, given.unedited)
         sources = Sources(

@@ -8,6 +8,7 @@ from modeledit.evaluation.aggregation import Averaging, read_metrics
 from modeledit.io.files import optional_path, write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.presentation.footnotes import difference_notes, stage_notes
 from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import TableFiles, to_csv, to_html, to_latex
@@ -64,7 +65,7 @@ def render_table(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
         render_table(
             Content(at.table, at.dataset, params.planned, params.titles, params.small),

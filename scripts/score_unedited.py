@@ -8,6 +8,7 @@ from modeledit.data.requests import read_requests
 from modeledit.io.files import read_texts
 from modeledit.io.frames import write_parquet
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 from modeledit.lm import scoring
 from modeledit.lm.device import prepare_device
 from modeledit.lm.limits import check_lengths
@@ -39,7 +40,7 @@ def score_unedited(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params = snakemake.params
         score_unedited(
             Inputs(**{name: Path(path) for name, path in snakemake.input.items()}),

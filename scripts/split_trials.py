@@ -6,6 +6,7 @@ from pathlib import Path
 from modeledit.data import trials
 from modeledit.data.requests import read_requests, write_requests
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 
 
 def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path], told: Path) -> None:
@@ -23,7 +24,7 @@ def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path], 
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         split_trials(
             Path(snakemake.input[0]),
             snakemake.params.size,

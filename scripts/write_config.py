@@ -8,6 +8,7 @@ import yaml
 
 from modeledit.io.files import write_text
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 
 
 def write_config(
@@ -19,6 +20,6 @@ def write_config(
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params = snakemake.params
         write_config(params.config, params.switches, params.models, Path(snakemake.output[0]))

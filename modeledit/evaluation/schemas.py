@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from modeledit.io.files import AGAIN, FileError
 from modeledit.io.frames import Filters, read_csv, read_table, whole_parquet, write_parquet
+from modeledit.io.seals import check_seal
 
 
 class SchemaError(FileError):
@@ -66,13 +67,21 @@ class Schema:
     ) -> pa.Table:
         """The columns `names` (default: all) of a parquet file, in that order.
 
-        Raises SchemaError as `check` does.
+        Raises SchemaError as `check` does, and StateError where it is not what was sealed.
         """
         names = names or self.names
+        check_seal(Path(path))
         with whole_parquet(path):
             found = pq.read_schema(path)
         self.check(found, path, names)
         return read_table(path, names, filters)
+
+    def present(self, path: str | Path) -> list[str]:
+        """Those of the columns that a parquet file has."""
+        check_seal(Path(path))
+        with whole_parquet(path):
+            found = pq.read_schema(path)
+        return [name for name in self.names if name in found.names]
 
     def read(
         self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None

@@ -21,8 +21,8 @@ from tenacity import (
     wait_exponential,
 )
 
-from modeledit.fetch.hub import disk_full, fetch_file
-from modeledit.io.files import file_digest, finished
+from modeledit.fetch.hub import fetch_file
+from modeledit.io.files import DiskError, file_digest, finished
 from modeledit.io.log import progress
 from modeledit.io.refusal import Refusal
 from modeledit.study.masking import masked
@@ -71,15 +71,12 @@ def fetch(source: Source, target: Path, offline: Path | None = None, pause: floa
                 if expected not in (None, found):
                     raise DownloadError(f"its sha256 is {found}, expected {expected}")
                 size = part.stat().st_size
+        except DiskError as error:
+            why = str(error).removeprefix(f"{target}: ")
+            raise DownloadError(f"{source.name}: {why}") from error
         except (ValueError, requests.RequestException) as error:
             log.warning("%s from %s: %s", source.name, origin, _why(error))
             troubles.append(f"{origin}: {_why(error)}")
-        except OSError as error:
-            if not disk_full(error):
-                raise
-            raise DownloadError(
-                f"{source.name}: no space left for it in {target.parent}; make room and start again"
-            ) from error
         else:
             known = "as expected" if expected else "no published digest to compare with"
             log.info("%s from %s: %d bytes, sha256 %s (%s)", target, origin, size, found, known)

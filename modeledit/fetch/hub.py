@@ -4,7 +4,6 @@ Its errors are not kept as causes of ours: a traceback in a log would show what 
 with passwords or signatures among it.
 """
 
-import errno
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from modeledit.io.files import disk_full
 from modeledit.io.refusal import Refusal
 from modeledit.study.masking import masked
 
@@ -97,11 +97,6 @@ def fetch_file(repo: str, path: str, revision: str, folder: Path) -> Fetched:
         raise HubError(f"data set {repo} at revision {revision}: {why}") from None
     # The hub's tag of a large file is its sha256, of a small one it is git's own digest.
     return Fetched(Path(got), commit, tag if len(tag) == 64 else None)
-
-
-def disk_full(error: BaseException) -> bool:
-    """Whether an error says that there is no space left, or none for this user."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _refusal(error: Exception, gated: bool, to_correct: str) -> str | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from errno import EACCES, EDQUOT, EFBIG, ENOSPC, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ ABANDONED = 86_400.0  # seconds without a write after which another machine's pa
 
 class FileError(Refusal):
     """A file that is not what it should be; the message names it, what is wrong and the way out."""
+
+
+class DiskError(FileError):
+    """A file that cannot be written, since the disk is full or may not be written to."""
 
 
 class StateError(FileError):
@@ -41,17 +46,56 @@ def finished(path: Path) -> Iterator[Path]:
 
     The file gets the permissions that the umask and the folder allow, however it was written, so
     that others of a shared project can read it. What killed writes of `path` left is removed.
+
+    Raises DiskError where the disk is full or may not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.part")
-    mode = _mode_of_new_files(temporary)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        try:
+            mode = _mode_of_new_files(temporary)
+            yield temporary
+            _permit(temporary, mode)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """DiskError, naming `path`, where the block cannot write: what fails there rarely says where.
+
+    An error about another file than those beside `path` is left as it is.
+    """
     try:
-        yield temporary
-        _permit(temporary, mode)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except DiskError:
+        raise
+    except Exception as error:
+        if disk_full(error):
+            raise DiskError(
+                f"{path}: no space left for it in {path.parent}; make room there and start the "
+                "same command again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in (EROFS, EACCES, EPERM):
+            if not error.filename or Path(str(error.filename)).parent == path.parent:
+                raise DiskError(
+                    f"{path}: cannot be written ({error.strerror}); let this user write to "
+                    f"{path.parent} and start the same command again"
+                ) from error
+        raise
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no space left, or none for this user or process.
+
+    What is not written by Python says it in words only.
+    """
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+        return True
+    return any(os.strerror(number) in str(error) for number in (ENOSPC, EDQUOT, EFBIG))
 
 
 def share(folder: Path) -> None:

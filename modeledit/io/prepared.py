@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modeledit.io.files import StateError, check_fields, digest, file_digest, read_json, write_json
+from modeledit.io.seals import check_seal, seal
 
 FILE = "prepared.json"
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")  # beside the weights
@@ -36,17 +37,19 @@ class PreparedModel:
 
 
 def write_prepared(folder: Path, model: PreparedModel) -> None:
-    """Write the prepared.json of a model's folder, atomically."""
+    """Write the prepared.json of a model's folder, atomically, and its seal."""
     write_json(folder / FILE, asdict(model))
+    seal(folder / FILE)
 
 
 def read_prepared(folder: Path) -> PreparedModel:
-    """Read the prepared.json of a model's folder; StateError where it is none."""
+    """Read the prepared.json of a model's folder; StateError where it is none, or damaged."""
     path = folder / FILE
     if not path.is_file():
         raise StateError(f"{path}: not there; is {folder} a prepared model's folder?")
-    found = read_json(path)
     way_out = f"delete {folder} to prepare the model again"
+    check_seal(path, way_out)
+    found = read_json(path, way_out)
     check_fields(path, found, PreparedModel, "the record of a prepared model", way_out)
     return PreparedModel(**found | {"agreement": Agreement(**found["agreement"])})
 

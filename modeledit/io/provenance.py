@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modeledit.io.files import digest, file_digest, read_json
+from modeledit.io.seals import check_seal
 
 CHANGED_SHOWN = 20  # names of changed files that a record holds at most
 
@@ -26,8 +27,11 @@ def record(
 
     `root` is the project's folder, `requirements` a file of exact pins, `files` are digested, and
     `prepared` maps a model to its prepared.json. Returns the keys code, python, packages, machine,
-    files and models. Raises FileNotFoundError for a file that is not there.
+    files and models. Raises FileNotFoundError for a file that is not there, StateError for a
+    prepared.json that is not what was written.
     """
+    for path in prepared.values():
+        check_seal(path, f"delete {path.parent} to prepare the model again")
     return {
         "code": code(root),
         "python": f"{platform.python_implementation()} {platform.python_version()}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +20,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from modeledit.io.files import one_line
 from modeledit.io.prepared import changed_files
 from modeledit.io.refusal import Refusal
 from modeledit.lm.hooks import first_tensor
@@ -367,8 +369,14 @@ def load_model(
             f"{folder}: no longer what was prepared (sha256): {', '.join(changed)}; delete the "
             "folder to prepare the model again"
         )
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: not a whole model, was it copied to the end? ({one_line(error)}) Copy it "
+            "again, or delete the folder to prepare the model again"
+        ) from error
     cast(nn.Module, model).to(device)
     return EditableModel(model), load_tokenizer(folder)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests
 from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, underedit
@@ -171,7 +170,8 @@ def read_prompts(path: Path, requests: Sequence[int]) -> pd.DataFrame:
     Raises SchemaError when a column of metrics.SCORE_COLUMNS is missing.
     """
     wanted = [("request", "in", list(requests)), ("kind", "in", list(KINDS))]
-    more = [name for name in ("ranks", "top", "top_logprobs") if name in pq.read_schema(path).names]
+    optional = ("ranks", "top", "top_logprobs")
+    more = [name for name in RAW_SCORES.present(path) if name in optional]
     return RAW_SCORES.read(path, (*SCORE_COLUMNS, *more), wanted)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.layout import DOWNLOAD, MODEL, Layout, Run
+from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
 from modeledit.study.published_files import Source
@@ -91,12 +91,20 @@ class Inventory:
     def reported_runs(self) -> list[Run]:
         """Runs that take part in tables, figures and report: of a partial study those of which
         scores or metrics are there. Where none is, metrics.csv must be, and is taken as it is."""
-        found = [
+        return self._measured() or list(self.settings.runs)
+
+    def nothing_to_show(self) -> bool:
+        """Whether a partial study has neither metrics nor the scores of any run yet."""
+        return not self._measured() and not self.at_hand([self.files.overall("metrics.csv")])
+
+    def _measured(self) -> list[Run]:
+        """Runs with metrics, or with scores of an iteration and of the unedited model."""
+        return [
             run
             for run in self.settings.runs
-            if self.at_hand([_of(self.files.run_metrics, run)]) or self.iterations(run)
+            if self.at_hand([_of(self.files.run_metrics, run)])
+            or (self.at_hand([_of(self.files.unedited_scores, run)]) and self.iterations(run))
         ]
-        return found or list(self.settings.runs)
 
     def reported(self, pattern: str) -> list[str]:
         """`pattern` for each run that is reported."""
@@ -261,9 +269,10 @@ class Inventory:
         return self.files.unedited_scores.format(**place)
 
     def prepared_models(self) -> list[str]:
-        """Folders of the models of all runs that are reported."""
+        """Folders of the models of all runs that are reported; none that is there in part."""
         models = sorted({run.model for run in self.reported_runs()})
-        return self.at_hand(MODEL.format(model=model) for model in models)
+        whole = [model for model in models if self.at_hand([PREPARED.format(model=model)])]
+        return [MODEL.format(model=model) for model in whole]
 
     def in_project(self, path: str) -> str:
         """A path of the configuration, which is relative to the project or absolute."""

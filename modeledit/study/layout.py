@@ -10,6 +10,7 @@ from typing import NamedTuple
 RUN = "{dataset}/{model}/{method}/trial{trial}"
 ITERATION = RUN + "/iter{k}"
 MODEL = "resources/models/{model}"
+PREPARED = MODEL + "/prepared.json"  # the last file of a model's folder to be there
 ACCESS = "resources/access/{model}.txt"
 DOWNLOAD = "resources/downloads/{file}"
 

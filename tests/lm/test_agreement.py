@@ -172,6 +172,26 @@ def test_an_id_that_the_embedding_lacks_is_named():
 # Bytes
 
 
+def test_a_folder_that_was_copied_in_part_is_named(tokenizer, tmp_path):
+    origin, made = tmp_path / "origin", tmp_path / "made"
+    tiny.tiny_llama().save_pretrained(origin)
+    tokenizer.save_pretrained(origin)
+    prepare_folder(origin, made)
+    names = sorted(path.name for path in made.iterdir() if not path.name.startswith("."))
+    assert names.index("model.safetensors") < names.index("prepared.json")
+    for number, last in enumerate(names[: names.index("tokenizer.json") + 1]):
+        half = tmp_path / f"half{number}"
+        half.mkdir()
+        for name in names[:number]:
+            (half / name).write_bytes((made / name).read_bytes())
+        whole = (made / last).read_bytes()
+        (half / last).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError) as error:
+            load_model(half)
+        said = str(error.value)
+        assert said.startswith(str(half)) and "\n" not in said, last
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
 def test_a_byte_that_flipped_is_noticed_when_the_model_is_loaded(name, tokenizer, tmp_path):
     origin, made = tmp_path / "origin", tmp_path / "made"

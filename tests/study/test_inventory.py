@@ -42,13 +42,24 @@ def test_of_a_partial_study_only_what_is_there():
     run, other = (Run("geography-eligible", MODEL, "MEMIT", trial) for trial in (1, 2))
     scores = AT.iteration_files["scores"]
     there = [scores.format(**vars(run), k=k) for k in (1, 2)]
-    there += [AT.run_metrics.format(**vars(other))]
+    there += [AT.run_metrics.format(**vars(other)), AT.unedited_scores.format(**vars(run))]
     inventory = study(changed(partial=True), there)
     assert inventory.iterations(run) == [1, 2] and inventory.iterations(other) == []
     assert inventory.reported_runs() == [run, other]
     assert inventory.reported_iterations(scores) == there[:2]
     # Where nothing is there but metrics.csv, all runs stand in it.
     assert len(study(changed(partial=True)).reported_runs()) == 6
+
+
+def test_a_partial_study_has_something_to_show_once_a_run_was_scored_before_and_after():
+    run, config = Run("geography-eligible", MODEL, "MEMIT", 1), changed(partial=True)
+    first = AT.iteration_files["scores"].format(**vars(run), k=1)
+    unedited = AT.unedited_scores.format(**vars(run))
+    for there in ([], [first], [unedited]):
+        assert study(config, there).nothing_to_show()
+    for there in ([first, unedited], [AT.overall("metrics.csv")]):
+        assert not study(config, there).nothing_to_show()
+    assert not default().nothing_to_show()
 
 
 def test_requests_are_those_of_the_filter_or_of_the_authors():
@@ -176,3 +187,10 @@ def test_paths_exist_on_the_disk_unless_told_otherwise(tmp_path, monkeypatch):
     inventory = Inventory(load_settings(changed(partial=True), ROOT, count_records))
     Path("here.csv").touch()
     assert inventory.at_hand(["here.csv", "gone.csv"]) == ["here.csv"]
+
+
+def test_a_partial_study_leaves_out_a_model_that_is_there_in_part():
+    config, folder = changed(partial=True, runs=[block()]), f"resources/models/{MODEL}"
+    assert study(config, [folder]).prepared_models() == []
+    assert study(config, [folder, f"{folder}/prepared.json"]).prepared_models() == [folder]
+    assert study(changed(runs=[block()])).prepared_models() == [folder]

@@ -174,3 +174,10 @@ def test_the_plan_says_what_the_papers_matrix_takes_and_what_is_missing(tmp_path
         "plan.txt",
     ]
     assert not (project.folder / "resources").exists()
+
+
+def test_a_folder_with_braces_is_refused_by_name(tmp_path):
+    project = copy_project(tmp_path / "a{b}c")
+    done = project.snakemake("-n")
+    assert done.returncode and f"{project.folder}: Snakemake takes braces" in done.stdout
+    assert "rename the folder" in done.stdout and "Traceback" not in done.stdout

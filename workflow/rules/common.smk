@@ -28,6 +28,11 @@ ELSEWHERE = "" if PROJECT.samefile(Path.cwd()) else f"{PROJECT}/"
 CONFIG, SWITCHES = SETTINGS.config, SETTINGS.switches
 STUDY = Inventory(SETTINGS, ELSEWHERE)
 FILES, CONTENTS = STUDY.files, Contents(STUDY)
+if STUDY.nothing_to_show():
+    raise WorkflowError(
+        f"{FILES.results}: nothing to show yet, neither metrics.csv nor scores of the unedited model"
+        " and of an iteration; come again when a run of the study is further, or bring its files"
+    )
 RESOURCES = JobResources(SETTINGS, has_driver=shutil.which("nvidia-smi") is not None)
 COMPUTE = RESOURCES.compute
 
