@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from modeledit.editing.problem import Problem
+from modeledit.lm.attention import KeyValues
 from modeledit.lm.batching import in_batches
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.hooks import record
-from modeledit.lm.model import EditableModel, KeyValues
+from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.lm.trees import (
     Below,

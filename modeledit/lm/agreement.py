@@ -14,7 +14,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from modeledit.io.prepared import Agreement
-from modeledit.lm.model import EditableModel, KeyValues, Limit, ModelError
+from modeledit.lm.attention import KeyValues
+from modeledit.lm.model import EditableModel, Limit, ModelError
 from modeledit.lm.tokens import Row, encode
 from modeledit.lm.trees import Tree, additive_mask, label_outputs, run_prefixes
 

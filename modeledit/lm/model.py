@@ -6,6 +6,7 @@ families of `modeledit.study.architectures` (SPEC B has GPT-2, GPT-J and Llama).
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -23,6 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from modeledit.io.files import one_line
 from modeledit.io.prepared import changed_files
 from modeledit.io.refusal import Refusal
+from modeledit.lm.attention import KeyValues, apart_from
 from modeledit.lm.hooks import first_tensor
 from modeledit.lm.tokenizer import load_tokenizer
 from modeledit.study.architectures import ARCHITECTURES, UNSUPPORTED, Architecture
@@ -32,32 +34,6 @@ FEWEST_ROWS = 4  # of a product with the head
 
 class ModelError(Refusal):
     """A model, layer or matrix that the engine cannot edit."""
-
-
-class KeyValues:
-    """Keys and values of a fixed prefix, in the shape of a transformers cache.
-
-    Made empty it keeps each attention layer's keys and values; made with `layers` it puts those in
-    front of each call's own and keeps nothing: the prefix never grows.
-    """
-
-    def __init__(self, layers: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None) -> None:
-        self.recording = layers is None
-        self.layers = layers or {}
-
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Called by the attention module; tensors are (rows, heads, tokens, head width)."""
-        if self.recording:
-            self.layers[layer] = (keys, values)
-            return keys, values
-        past_keys, past_values = self.layers[layer]
-        return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
-
-    def select(self, rows: torch.Tensor) -> "KeyValues":
-        """The same prefix for a subset of the rows."""
-        return KeyValues({i: (k[rows], v[rows]) for i, (k, v) in self.layers.items()})
 
 
 class Limit(NamedTuple):
@@ -270,9 +246,25 @@ class EditableModel:
         if self.architecture.positions != "learned":
             extra["position_ids"] = positions
         extra[self.architecture.cache_argument] = cache
+        fixed = cache if cache and not cache.recording else None
+        with (
+            apart_from(fixed, self.model.config)
+            if fixed and not self.architecture.own_attention
+            else nullcontext()
+        ):
+            return self._run(hidden, range(start, stop), positions, mask, extra)
+
+    def _run(
+        self,
+        hidden: torch.Tensor,
+        layers: range,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        extra: dict,
+    ) -> torch.Tensor:
         masks: dict[int | None, torch.Tensor] = {}
         rotations: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        for layer in range(start, stop):
+        for layer in layers:
             window = self.windows[layer]
             if window not in masks:
                 masks[window] = _within(mask, positions, window)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from modeledit.lm.attention import KeyValues
 from modeledit.lm.batching import in_batches
-from modeledit.lm.model import EditableModel, KeyValues
+from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 
 

@@ -36,6 +36,7 @@ class Architecture:
     positions: Literal["rotary", "ids", "learned"]
     position_embedding: str = ""  # of learned positions, below `inner`
     cache_argument: str = "past_key_values"
+    own_attention: bool = False  # it does not go through transformers' attention functions
     always_none: tuple[str, ...] = ()  # arguments that a block demands and that are None here
     gated: bool = False  # three MLP matrices, two of which may lie in one; the others have two
     # Attention and MLP both read the block's input: always, or where one of these options is true.
@@ -121,6 +122,7 @@ ARCHITECTURES = {
         blocks="h",
         norm="ln_f",
         embedding="wte",
+        own_attention=True,
         down="mlp.fc_out",
         mlp=("mlp",),
         attention_out="attn.out_proj",
@@ -169,6 +171,7 @@ ARCHITECTURES = {
         blocks="h",
         norm="ln_f",
         embedding="word_embeddings",
+        own_attention=True,
         down="mlp.dense_4h_to_h",
         mlp=("mlp",),
         attention_out="self_attention.dense",
