@@ -22,7 +22,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from modeledit.study.masking import masked
+from modeledit.study.masking import mask_logs, masked
+
+mask_logs("huggingface_hub", "httpx", "httpcore", "urllib3")  # they log addresses
 
 _CONFIGURATION = ["config.json", "generation_config.json"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json"]
