@@ -18,7 +18,7 @@ def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path], 
     try:
         drawn = trials.split_trials(known, len(outputs), size, seed)
     except ValueError as error:
-        raise ValueError(f"{error}; records that were left out are named in {told}") from error
+        raise ValueError(f"{error}; records that were left out are named in {told}") from None
     for path, trial in zip(outputs, drawn, strict=True):
         write_requests(path, trial)
 

@@ -23,7 +23,9 @@ from huggingface_hub.errors import (
 
 from modeledit.io.files import disk_full
 from modeledit.io.refusal import Refusal
-from modeledit.study.masking import masked
+from modeledit.study.masking import mask_logs, masked
+
+mask_logs("huggingface_hub", "httpx", "httpcore", "urllib3")  # they log addresses
 
 _CONFIGURATION = ["config.json", "generation_config.json"]
 _TOKENIZER = ["tokenizer*", "special_tokens_map.json", "added_tokens.json"]

@@ -1,5 +1,6 @@
 """Secrets taken out of what is printed, logged or recorded: passwords in addresses, tokens."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -36,6 +37,22 @@ def has_password(address: str) -> bool:
     return masked(address) != address and "@" in address
 
 
+class Masking(logging.Filter):
+    """Takes secrets out of the records of a logger."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, masked."""
+        record.msg, record.args = masked(record.getMessage()), ()
+        return True
+
+
+def mask_logs(*libraries: str) -> None:
+    """Have all loggers of some libraries, which are imported already, log without secrets."""
+    for name in (*libraries, *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in libraries:
+            logging.getLogger(name).addFilter(_MASKING)
+
+
 def _secrets() -> Iterator[str]:
     """The hub's token, and the passwords of addresses in the environment (proxies, mirrors)."""
     for name, value in os.environ.items():
@@ -48,3 +65,6 @@ def _secrets() -> Iterator[str]:
             continue
         if len(found) >= _LEAST:
             yield found
+
+
+_MASKING = Masking()

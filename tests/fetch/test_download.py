@@ -355,6 +355,13 @@ def test_the_hubs_errors_hold_neither_password_nor_token(hub, tmp_path, monkeypa
         assert "s3cret-word" not in said and "hf_0123456789abcdef" not in said
 
 
+def test_what_the_hubs_library_logs_holds_no_secrets(caplog):
+    for name in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "httpx"):
+        caplog.clear()
+        logging.getLogger(name).warning("%s: GET http://me:s3cret@hub/x failed", "error")
+        assert caplog.messages == ["error: GET http://***@hub/x failed"]
+
+
 def test_a_length_that_is_no_number_is_no_matter(web, tmp_path, monkeypatch):
     monkeypatch.setattr(web, "length", "many", raising=False)
     fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json")

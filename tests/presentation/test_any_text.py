@@ -3,13 +3,15 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
@@ -22,9 +24,12 @@ from modeledit.presentation.typesetting import (
     frame_to_latex,
     markup_html,
     markup_tex,
+    to_html,
+    to_latex,
 )
 from modeledit.study.models import Model
 from modeledit.study.validation import Invalid, validate
+from tests.presentation.test_tables import ALL, build, frame
 
 ROOT = Path(__file__).parents[2]
 HARD = ["\\", "{", "}", "$", "&", "#", "%", "_", "^", "~", "<", ">", "|", "[", "]", "*", "`", '"']
@@ -147,6 +152,40 @@ def test_a_title_that_no_table_could_print_is_refused(title):
         validate(Model, described | {"title": title}, "model")
     for right in ("x", "GPT-2 XL (1.5B)", "模型 7B", "[a] {b} & 50% <c> \\d", "x" * 100):
         assert validate(Model, described | {"title": right}, "model").title == right
+
+
+TITLES = ["[a] model", "*starred* [2pt]", "a--b ``c''", "50% & #1 {x} \\d $y_z^2$ ~", "Łódź (1B)"]
+
+
+@cache
+def table(name):
+    return build(name, frame(ALL, model="m", trials=2), dataset="geography")
+
+
+def table_of(title, name="iterative"):
+    """A table whose model has this title, in rows that begin with it."""
+    rows = table(name).frame.assign(model_name=title)
+    return replace(table(name), frame=rows, note=title)
+
+
+@settings(max_examples=30)
+@given(title=in_frames.filter(str.strip))
+def test_a_table_says_its_models_title(title):
+    read = Read(to_html(table_of(title)))
+    assert read.stack == []
+    assert any(cell.startswith(title) for cell in read.cells)
+    latex = to_latex(table_of(title))
+    assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
+@pytest.mark.parametrize("name", ["iterative", "iterative_all"])
+def test_tables_of_hard_titles_are_really_typeset(tmp_path, name):
+    path = tmp_path / "tables.tex"
+    fragments = [to_latex(table_of(title, name), spread=True) for title in TITLES]
+    path.write_text(document(fragments, TITLES[0]), encoding="utf-8")
+    assert compiling.typeset(path) == "compiled: tables.pdf"
 
 
 ROWS = [
