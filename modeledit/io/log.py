@@ -13,7 +13,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from modeledit.io.files import DiskError, disk_full, one_line
+from modeledit.io.files import DiskError, disk_full, one_line, writing
 
 ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
 _terminals: list[TextIO] = []  # where journals that are open have taken standard error from
@@ -28,7 +28,7 @@ def journal(path: str) -> Iterator[logging.Logger]:
     which, DiskError names the log and the folder of temporary files.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", buffering=1) as stream:
+    with _log_file(path) as stream:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         root = logging.getLogger()
@@ -56,6 +56,18 @@ def journal(path: str) -> Iterator[logging.Logger]:
         finally:
             _terminals.remove(terminal)
             root.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _log_file(path: str) -> Iterator[TextIO]:
+    """A log that is written line by line; a last line that finds no room is lost without a word."""
+    with writing(Path(path)):
+        stream = open(path, "w", encoding="utf-8", buffering=1)
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _peak_memory() -> int:
