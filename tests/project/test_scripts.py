@@ -56,8 +56,8 @@ def test_passing_a_stop_on_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-# Of these a folder has its own record, a published file too, a plan is no result, and Snakemake takes
-# the word on access away.
+# A model's folder and a published file have their own records, a plan is no result, and Snakemake
+# takes the word on access away.
 WITHOUT_SEALS = {"prepare_model", "download", "make_plan", "check_access", "unlock"}
 
 
