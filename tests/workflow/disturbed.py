@@ -313,8 +313,16 @@ def clocks(place: Place, whole: Path, rng: random.Random, kind: str) -> Outcome:
             if not path.is_symlink():
                 when = moment(rng)
                 os.utime(path, (when, when))
-    status = place.end()
+    status, skewed = place.end(), "could indicate a clock skew" in place.said()
     wrong = [] if status == 0 else [f"failed: {messages(place.said())}"]
+    if status and skewed:
+        # Snakemake names both files: an output that is made now cannot be younger than its input.
+        kind, wrong = f"{kind}: refused by name, then touched", []
+        for part in (*KEPT, "tmp", "config"):
+            for path in (place.folder / part).rglob("*"):
+                if path.stat().st_mtime > time.time():
+                    path.touch()
+        wrong = place.go_on()
     done = re.search(r"^total +(\d+)$", place.said(), re.MULTILINE)
     said = f"{done[1] if done else 0} jobs were done again"
     return Outcome("clock", kind, (*wrong, *differing(place, whole)), said)
