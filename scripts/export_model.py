@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modeledit.editing import export
 from modeledit.io.log import journal
+from modeledit.io.seals import sealed
 
 log = logging.getLogger("modeledit")
 
@@ -15,7 +16,7 @@ def export_model(model: Path, state: Path, method: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]):
+    with journal(snakemake.log[0]), sealed(snakemake.input, ()):
         export_model(
             Path(snakemake.input.model),
             Path(snakemake.input.state),

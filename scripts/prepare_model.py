@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from modeledit.fetch.origin import fetch_origin
-from modeledit.io.files import optional_path
+from modeledit.io.files import optional_path, writing
 from modeledit.io.log import journal
 from modeledit.lm.prepare import emptied, prepare_folder
 from modeledit.study.models import ModelShape, ModelSource, source_of
@@ -16,7 +16,7 @@ def prepare_model(
     source: ModelSource, given: Path | None, expected: ModelShape, folder: Path
 ) -> None:
     """Fetch a model and write its `folder`; `given` is the file or folder that `source` names."""
-    with emptied(folder.with_name(f".{folder.name}.source")) as place:
+    with writing(folder), emptied(folder.with_name(f".{folder.name}.source")) as place:
         origin = fetch_origin(source, given, place)
         log.info("converting %s", origin.name)
         record = prepare_folder(origin, folder, expected, source.weights)

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from typing import Any
 from modeledit.io.refusal import Refusal
 
 AGAIN = "delete the file to compute it again"
+SCRATCH = 10_000_000  # bytes for temporary files below which nothing is begun
 ABANDONED = 86_400.0  # seconds without a write after which another machine's part file is nobody's
 
 
@@ -86,6 +89,21 @@ def writing(path: Path) -> Iterator[None]:
                     f"{path.parent} and start the same command again"
                 ) from error
         raise
+
+
+def check_scratch() -> None:
+    """DiskError where there is next to no room for temporary files.
+
+    Whatever needs some then fails with words of its own, the workflow's engine among others.
+    """
+    folder = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+    if free < SCRATCH:
+        raise DiskError(
+            f"TMPDIR {folder}: {free / 1e6:.1f} MB free for temporary files, at least "
+            f"{SCRATCH / 1e6:.0f} are needed; make room, or set TMPDIR to another folder, and "
+            "start the same command again"
+        )
 
 
 def disk_full(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import resource
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from modeledit.io.files import DiskError, disk_full, one_line, writing
 from modeledit.io.refusal import Refusal
 
 ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
@@ -24,10 +26,11 @@ def journal(path: str) -> Iterator[logging.Logger]:
 
     Its last line says how long the job took and how much memory at most. An exception is logged
     there in full and goes on to the terminal; of a refusal, which is nobody's mistake in the code,
-    the message alone.
+    the message alone. Where a disk is full and the error does not say which, DiskError names the
+    log and the folder of temporary files.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", buffering=1) as stream:
+    with _log_file(path) as stream:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         root = logging.getLogger()
@@ -41,18 +44,35 @@ def journal(path: str) -> Iterator[logging.Logger]:
                 yield log
                 seconds, megabytes = time.perf_counter() - start, _peak_memory() / 1e6
                 log.info("finished in %.1f s, with %.0f MB of memory at most", seconds, megabytes)
-        except Refusal as error:
-            message = f"{type(error).__name__}: {error}"
-            print(message, file=stream)
-            print(message, file=terminal)
-            raise SystemExit(1) from error
         except Exception as error:
-            traceback.print_exc(file=stream)
-            print(f"{type(error).__name__}: {error}", file=terminal)
-            raise
+            if disk_full(error) and not isinstance(error, DiskError):
+                error = DiskError(
+                    f"{path}: no space left for this log, or for temporary files in "
+                    f"{tempfile.gettempdir()} ({one_line(error)}); make room there and start the "
+                    "same command again"
+                )
+            line, refused = f"{type(error).__name__}: {error}\n", isinstance(error, Refusal)
+            with contextlib.suppress(OSError):  # the log itself may be what has no room
+                stream.write(line if refused else traceback.format_exc())
+            terminal.write(line)
+            if refused:
+                raise SystemExit(1) from error
+            raise error
         finally:
             _terminals.remove(terminal)
             root.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _log_file(path: str) -> Iterator[TextIO]:
+    """A log that is written line by line; a last line that finds no room is lost without a word."""
+    with writing(Path(path)):
+        stream = open(path, "w", encoding="utf-8", buffering=1)
+    try:
+        yield stream
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _peak_memory() -> int:

@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from modeledit.io.files import file_digest
+from modeledit.io.files import file_digest, writing
 from modeledit.io.prepared import PreparedModel, file_digests, weights_digest, write_prepared
 from modeledit.lm.agreement import by_transformers, compare, probe_rows
 from modeledit.lm.checkpoint import (
@@ -126,7 +126,7 @@ def finished_folder(folder: Path) -> Iterator[Path]:
 
     What a killed process left of it is removed when the next one begins.
     """
-    with emptied(folder.with_name(f".{folder.name}.part")) as place:
+    with writing(folder), emptied(folder.with_name(f".{folder.name}.part")) as place:
         yield place
         if folder.is_dir():
             shutil.rmtree(folder)

@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
+from modeledit.io import files
 from modeledit.io.files import DiskError, disk_full, write_json, writing
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +73,15 @@ def test_full_is_full_in_any_words():
     assert disk_full(OSError(errno.EDQUOT, ""))
     assert disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
     assert not disk_full(OSError(errno.EIO, "broken"))
+
+
+def test_no_room_for_temporary_files_is_said_before_anything_begins(tmp_path, monkeypatch):
+    files.check_scratch()
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage(9, 9, 4096))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(DiskError, match=f"TMPDIR {tmp_path}: 0.0 MB free .*set TMPDIR to another"):
+        files.check_scratch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    with pytest.raises(DiskError, match="absent"):
+        files.check_scratch()

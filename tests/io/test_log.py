@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -161,3 +162,12 @@ def test_a_refusal_is_its_message_alone(tmp_path, capfd):
     assert end.value.code == 1
     line = "StateError: state.json: not JSON; delete the file to compute it again\n"
     assert (tmp_path / "log").read_text() == line == capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_without_room_is_named(capsys):
+    with pytest.raises(SystemExit), journal("/dev/full"):
+        print("a line of progress", file=sys.stderr)
+    said = capsys.readouterr().err
+    assert said.startswith("DiskError: /dev/full: no space left for this log")
+    assert "start the same" in said and "Traceback" not in said

@@ -54,3 +54,15 @@ def test_every_script_has_a_rule_and_every_rule_its_script():
 def test_passing_a_stop_on_imports_no_torch():
     code = "import sys, scripts.edit; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# A model's folder and a published file have their own records, a plan is no result, and Snakemake
+# takes the word on access away.
+WITHOUT_SEALS = {"prepare_model", "download", "make_plan", "check_access", "unlock"}
+
+
+def test_every_job_checks_what_it_reads_and_seals_what_it_leaves():
+    sources = {name: (ROOT / "scripts" / f"{name}.py").read_text() for name in SCRIPTS}
+    assert {n for n, text in sources.items() if ", sealed(snakemake.input, " not in text} == (
+        WITHOUT_SEALS
+    )

@@ -181,3 +181,9 @@ def test_a_folder_with_braces_is_refused_by_name(tmp_path):
     done = project.snakemake("-n")
     assert done.returncode and f"{project.folder}: Snakemake takes braces" in done.stdout
     assert "rename the folder" in done.stdout and "Traceback" not in done.stdout
+
+
+def test_a_partial_study_without_anything_to_show_says_so(untouched):
+    done = untouched.snakemake("-n", "tables", "--config", "partial=True")
+    assert done.returncode and "results/demo: nothing to show yet" in done.stdout
+    assert "Traceback" not in done.stdout
