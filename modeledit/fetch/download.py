@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 OFFLINE = "MODELEDIT_OFFLINE"
 ATTEMPTS = 5
+FIRST_WAIT = 1.0  # seconds between two attempts, doubled each time
 _BLOCK = 1 << 20
 _SECONDS = (10, 60)  # to connect, and between two blocks
 _BUSY = {408, 425, 429}
@@ -55,15 +56,14 @@ def offline_folder(configured: str | None) -> Path | None:
     return Path(name)
 
 
-def fetch(source: Source, target: Path, offline: Path | None = None, pause: float = 1.0) -> dict:
+def fetch(source: Source, target: Path, offline: Path | None = None) -> dict:
     """Put the file that `source` describes at `target`; return what is known of it.
 
-    `pause` is the first wait in seconds between two attempts, doubled each time. Returns name,
-    origin, sha256 and bytes. Raises DownloadError, with nothing left behind, when every origin
+    Returns name, origin, sha256 and bytes. Raises DownloadError, with nothing left behind, when every origin
     fails or the disk is full.
     """
     troubles = []
-    for origin, fill in _origins(source, offline, target.parent, pause):
+    for origin, fill in _origins(source, offline, target.parent):
         try:
             with finished(target) as part:
                 origin, announced = fill(part)
@@ -105,14 +105,12 @@ Fill = Callable[[Path], tuple[str, str | None]]
 """Fills a temporary file; returns where it is from, and the sha256 that is announced there."""
 
 
-def _origins(
-    source: Source, offline: Path | None, folder: Path, pause: float
-) -> Iterator[tuple[str, Fill]]:
+def _origins(source: Source, offline: Path | None, folder: Path) -> Iterator[tuple[str, Fill]]:
     """Where the file may come from, and how it gets from there into a temporary file."""
     if offline and (found := find_offline(source, offline)):
         yield str(found), partial(_copy, found)
     for url in source.urls:
-        yield masked(url), partial(_stream, url, pause)
+        yield masked(url), partial(_stream, url)
     if source.repo:
         yield f"{source.repo}/{source.path}", partial(_take, source, folder)
 
@@ -122,11 +120,11 @@ def _copy(found: Path, part: Path) -> tuple[str, None]:
     return str(found), None
 
 
-def _stream(url: str, pause: float, part: Path) -> tuple[str, None]:
+def _stream(url: str, part: Path) -> tuple[str, None]:
     """Download `url`, starting again after a failure that may pass."""
     for attempt in Retrying(
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential(multiplier=pause, max=60 * pause),
+        wait=wait_exponential(multiplier=FIRST_WAIT, max=60 * FIRST_WAIT),
         retry=retry_if_exception(_may_pass),
         before_sleep=partial(_tell, url),
         reraise=True,

@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
+from modeledit.fetch import download
 from modeledit.fetch import download as downloads
 from modeledit.fetch.download import ATTEMPTS, DownloadError, fetch, find_offline, offline_folder
 from modeledit.fetch.hub import HubError, check_access
@@ -23,7 +24,11 @@ from modeledit.study.published_files import Source
 BODY = os.urandom(3_000_000)
 SHA = hashlib.sha256(BODY).hexdigest()
 COMMIT = "0123456789" * 4
-PAUSE = 0.001
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(download, "FIRST_WAIT", 0.001)
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ def source(*urls, sha256=SHA, **fields):
 def refused(tmp_path, described, offline=None):
     """The message of a refusal; nothing may be left where the file should be."""
     with pytest.raises(DownloadError) as error:
-        fetch(described, tmp_path / "to" / "facts.json", offline, PAUSE)
+        fetch(described, tmp_path / "to" / "facts.json", offline)
     assert [path.name for path in (tmp_path / "to").iterdir() if path.name != ".hub"] == []
     return str(error.value)
 
@@ -96,15 +101,16 @@ def test_a_file_from_the_web(web, tmp_path, caplog):
 @pytest.mark.parametrize("faults", [["short"], ["short", "short"], [500, 503], [429, "short"]])
 def test_what_may_pass_is_tried_again(web, tmp_path, faults):
     web.faults, web.asked = list(faults), []
-    fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json", pause=PAUSE)
+    fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json")
     assert (tmp_path / "facts.json").read_bytes() == BODY
     assert len(web.asked) == len(faults) + 1
 
 
 def test_the_pauses_grow(web, tmp_path, monkeypatch):
     web.faults, pauses = [500] * (ATTEMPTS - 1), []
+    monkeypatch.setattr(download, "FIRST_WAIT", 1.0)
     monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
-    fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json", pause=1)
+    fetch(source(f"{web.address}/facts.json"), tmp_path / "facts.json")
     assert pauses == [1, 2, 4, 8]
 
 
@@ -304,7 +310,7 @@ def test_a_password_is_used_but_neither_said_nor_recorded(web, tmp_path, caplog)
     caplog.set_level(logging.INFO)
     web.faults = [500, 404]
     addresses = [f"{with_password(web.address)}/{name}" for name in ("one", "two")]
-    record = fetch(source(*addresses), tmp_path / "facts.json", pause=PAUSE)
+    record = fetch(source(*addresses), tmp_path / "facts.json")
     assert record["origin"] == f"{web.address}/two".replace("http://", "http://***@")
     assert "s3cret-word" not in caplog.text and "somebody" not in caplog.text
     assert "http://***@127.0.0.1" in caplog.text
