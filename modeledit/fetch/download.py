@@ -59,8 +59,8 @@ def offline_folder(configured: str | None) -> Path | None:
 def fetch(source: Source, target: Path, offline: Path | None = None) -> dict:
     """Put the file that `source` describes at `target`; return what is known of it.
 
-    Returns name, origin, sha256 and bytes. Raises DownloadError, with nothing left behind, when every origin
-    fails or the disk is full.
+    Returns name, origin, sha256 and bytes. Raises DownloadError, with nothing left behind, when
+    every origin fails or the disk is full.
     """
     troubles = []
     for origin, fill in _origins(source, offline, target.parent):
