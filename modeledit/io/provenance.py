@@ -139,7 +139,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def code_digest(library: Path, packages: Sequence[str]) -> str:
-    """sha256 over the Python files of some packages (paths below `library`), names included."""
+def code_digest(project: Path, script: str, packages: Sequence[str]) -> str:
+    """sha256 over a script and the Python files of some packages of the library, names included."""
+    library = project / "modeledit"
     files = sorted(path for name in packages for path in (library / name).rglob("*.py"))
-    return digest({str(path.relative_to(library)): file_digest(path) for path in files})
+    files.append(project / "scripts" / f"{script}.py")
+    return digest({str(path.relative_to(project)): file_digest(path) for path in files})

@@ -102,6 +102,8 @@ DRAWN = {"draw_figures", "draw_panel"}
         ("modeledit/presentation/tables.py", SHOWN | {"render_hardware", "gather_hardware"}),
         ("modeledit/evaluation/metrics.py", MEASURED | SHOWN | DRAWN | {"record_provenance"}),
         ("modeledit/editing/spread.py", set()),  # ENGINE_VERSION decides
+        ("scripts/edit.py", set()),
+        ("scripts/render_table.py", SHOWN),
     ],
 )
 def test_what_is_edited_is_made_again_and_nothing_else(smoke, file, jobs):

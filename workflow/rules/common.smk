@@ -96,6 +96,6 @@ def templates(*names):
     return [project(f"modeledit/presentation/templates/{name}") for name in names]
 
 
-def code_of(*packages):
-    """A digest of packages of the library, for jobs without a model; new code then makes new results."""
-    return code_digest(PROJECT / "modeledit", packages)
+def code_of(script, *packages):
+    """A digest of a script and of packages that it calls, for jobs without a model: new code, new results."""
+    return code_digest(PROJECT, script, packages)

@@ -32,7 +32,7 @@ rule evaluate_run:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("evaluation"),
+        code=code_of("evaluate_run", "evaluation"),
         switches=SWITCHES,
     message:
         "Metrics of {wildcards.method} on {wildcards.dataset}, {wildcards.model}, trial {wildcards.trial}"
@@ -51,7 +51,7 @@ rule aggregate:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("evaluation"),
+        code=code_of("aggregate", "evaluation"),
         epsilon=CONFIG.stop.epsilon,
         stop_row=SWITCHES.stop_row,
     message:
@@ -72,7 +72,7 @@ rule measure_differences:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("evaluation"),
+        code=code_of("measure_differences", "evaluation"),
         seed=CONFIG.seed,
         epsilon=CONFIG.stop.epsilon,
         stop_row=SWITCHES.stop_row,
@@ -96,7 +96,7 @@ rule compare_published:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("paper", "evaluation"),
+        code=code_of("compare", "paper", "evaluation"),
         comparable={name: m.comparable for name, m in SETTINGS.models.items()},
         sources={name: d.source for name, d in CONFIG.datasets.items()},
         epsilon=CONFIG.stop.epsilon,
@@ -120,7 +120,7 @@ rule check_claims:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("paper", "evaluation"),
+        code=code_of("check_claims", "paper", "evaluation"),
         small=[name for name, m in SETTINGS.models.items() if not m.comparable],
         titles=SETTINGS.titles,
         epsilon=CONFIG.stop.epsilon,
@@ -141,7 +141,7 @@ rule gather_hardware:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation"),
+        code=code_of("gather_hardware", "presentation"),
     message:
         "Gathering what the jobs ran on"
     script:

@@ -62,7 +62,7 @@ rule render_table:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation", "evaluation"),
+        code=code_of("render_table", "presentation", "evaluation"),
         planned=asked(CONTENTS.rows, "dataset"),
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
@@ -88,7 +88,7 @@ rule render_hardware:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation"),
+        code=code_of("render_hardware", "presentation"),
         titles=SETTINGS.titles,
     message:
         "Table of the hardware"
@@ -108,7 +108,7 @@ rule compile_tables:
     conda:
         "../../envs/latex.yaml"
     params:
-        code=code_of("presentation"),
+        code=code_of("compile_tables", "presentation"),
         present=any(map(shutil.which, ENGINES)),  # installing one reruns
         title=CONFIG.name,
     message:
@@ -147,7 +147,7 @@ rule draw_figures:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation/figures", "evaluation"),
+        code=code_of("draw_figures", "presentation/figures", "evaluation"),
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
         epsilon=CONFIG.stop.epsilon,
@@ -182,7 +182,7 @@ rule draw_panel:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation/figures", "evaluation"),
+        code=code_of("draw_panel", "presentation/figures", "evaluation"),
         neighbor=asked(CONTENTS.panel_neighbor, "dataset", "model", "algorithm"),
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
@@ -212,7 +212,7 @@ rule draw_algorithms:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation/figures", "study"),
+        code=code_of("draw_algorithms", "presentation/figures", "study"),
         models=SETTINGS.models,
         epsilon=CONFIG.stop.epsilon,
     message:
@@ -240,7 +240,7 @@ rule draw_neighbor_count:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation/figures", "evaluation"),
+        code=code_of("draw_study", "presentation/figures", "evaluation"),
         kind="neighbor_count",
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
@@ -271,7 +271,7 @@ rule draw_stages:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation/figures", "evaluation"),
+        code=code_of("draw_study", "presentation/figures", "evaluation"),
         kind="stages",
         titles=SETTINGS.titles,
         small=SETTINGS.small_models,
@@ -291,6 +291,7 @@ rule write_config:
     conda:
         "../../envs/paper.yaml"
     params:
+        code=code_of("write_config"),
         config=asdict(CONFIG),
         switches=asdict(SWITCHES),
         models={name: asdict(model) for name, model in SETTINGS.models.items()},
@@ -313,6 +314,7 @@ rule record_provenance:
     conda:
         "../../envs/editing.yaml"
     params:
+        code=code_of("record_provenance", "io"),
         root=str(PROJECT),
     message:
         "Recording code, packages, machine and digests"
@@ -347,7 +349,7 @@ rule render_report:
     conda:
         "../../envs/paper.yaml"
     params:
-        code=code_of("presentation", "evaluation"),
+        code=code_of("render_report", "presentation", "evaluation"),
         max_edits=200,  # of each run, in the drill-down
     message:
         "Writing the report"
