@@ -6,6 +6,7 @@ from pathlib import Path
 from modeledit.data import trials
 from modeledit.data.requests import read_requests, write_requests
 from modeledit.io.log import journal
+from modeledit.io.refusal import Refusal
 from modeledit.io.seals import sealed
 
 
@@ -17,8 +18,8 @@ def split_trials(requests: Path, size: int, seed: int, outputs: Sequence[Path], 
     known = read_requests(requests)
     try:
         drawn = trials.split_trials(known, len(outputs), size, seed)
-    except ValueError as error:
-        raise ValueError(f"{error}; records that were left out are named in {told}") from None
+    except Refusal as error:
+        raise Refusal(f"{error}; records that were left out are named in {told}") from None
     for path, trial in zip(outputs, drawn, strict=True):
         write_requests(path, trial)
 
