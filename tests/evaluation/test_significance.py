@@ -3,7 +3,6 @@
 import runpy
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from modeledit.evaluation.request_values import read_requests
 from modeledit.presentation.wording import note
 from modeledit.study.stopping import Rule
 from tests.presets import averaging
+from tests.script_job import script_job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -496,15 +496,12 @@ def test_requests_and_edits_are_read_by_their_paths(tmp_path):
 
 def test_the_script_writes_both_tables(tmp_path):
     requests, metrics = study(np.random.default_rng(0), n=12)
-    job = SimpleNamespace(
-        input=SimpleNamespace(
-            requests=write(tmp_path, requests, metrics), metrics=str(tmp_path / "metrics.csv")
-        ),
-        output=SimpleNamespace(
-            intervals=str(tmp_path / "intervals.csv"), differences=str(tmp_path / "differences.csv")
-        ),
-        params=SimpleNamespace(seed=1, epsilon=1.0, stop_row="trial", zeros="keep"),
-        log=[str(tmp_path / "log")],
+    files = [str(path) for path in write(tmp_path, requests, metrics)]
+    job = script_job(
+        str(tmp_path / "log"),
+        input={"requests": files, "metrics": str(tmp_path / "metrics.csv")},
+        output={name: str(tmp_path / f"{name}.csv") for name in ("intervals", "differences")},
+        params={"seed": 1, "epsilon": 1.0, "stop_row": "trial", "zeros": "keep"},
     )
     runpy.run_path(str(ROOT / "scripts" / "measure_differences.py"), {"snakemake": job}, "__main__")
     around = pd.read_csv(job.output.intervals)

@@ -2,7 +2,6 @@
 
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,8 @@ from modeledit.paper import claims as C
 from modeledit.paper import judging as V
 from modeledit.paper.published import as_metrics
 from modeledit.study.stopping import Rule
-from tests.presets import averaging
+from tests.presets import CORRECTED, averaging
+from tests.script_job import script_job
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {claim.id: claim for claim in C.CLAIMS}
@@ -406,11 +406,6 @@ def test_models_of_the_paper_small_ones_and_printed_rows_are_judged_apart():
     assert set(nothing["verdict"]) == {NOT_RUN} and len(nothing) == len(C.CLAIMS)
 
 
-class Files(SimpleNamespace):
-    def __getitem__(self, index):
-        return list(vars(self).values())[index]
-
-
 def test_the_script_writes_the_table(tmp_path):
     folder = tmp_path / "counterfact" / "gpt-j-6b" / "MEMIT" / "trial1"
     requests = per_request(*GREW)
@@ -421,26 +416,21 @@ def test_the_script_writes_the_table(tmp_path):
         log.assign(p_hat=log["p_hat"] if k == 1 else 1.0).to_parquet(path)
     requests.drop(columns=list(RUN)).to_parquet(folder / "request_metrics.parquet")
     run().to_csv(tmp_path / "metrics.csv", index=False)
-    job = SimpleNamespace(
-        input=Files(
-            metrics=str(tmp_path / "metrics.csv"),
-            requests=[str(folder / "request_metrics.parquet")],
-            edits=[str(folder / f"iter{k}" / "edits.parquet") for k in (1, 2)],
-            tables=str(ROOT / "modeledit/paper/printed/tables.csv"),
-        ),
-        output=Files(claims=str(tmp_path / "claims.csv")),
-        params=SimpleNamespace(
-            small=[],
-            epsilon=1.0,
-            titles={"gpt-j-6b": "GPT-J 6B"},
-            switches=SimpleNamespace(
-                trial_score="mean_of_scores",
-                round_per_trial=None,
-                score_zeros="keep",
-                stop_row="trial",
-            ),
-        ),
-        log=[str(tmp_path / "log")],
+    job = script_job(
+        str(tmp_path / "log"),
+        input={
+            "metrics": str(tmp_path / "metrics.csv"),
+            "requests": [str(folder / "request_metrics.parquet")],
+            "edits": [str(folder / f"iter{k}" / "edits.parquet") for k in (1, 2)],
+            "tables": str(ROOT / "modeledit/paper/printed/tables.csv"),
+        },
+        output={"claims": str(tmp_path / "claims.csv")},
+        params={
+            "small": [],
+            "epsilon": 1.0,
+            "titles": {"gpt-j-6b": "GPT-J 6B"},
+            "switches": CORRECTED,
+        },
     )
     runpy.run_path(str(ROOT / "scripts" / "check_claims.py"), {"snakemake": job}, "__main__")
     got = pd.read_csv(tmp_path / "claims.csv").set_index(["id", "scope"])

@@ -93,10 +93,11 @@ def test_the_script_gives_the_same_bytes_in_any_process(tmp_path):
     for seed in ("1", "2"):
         figure = tmp_path / seed / "algorithms.png"
         code = (
-            "import runpy; from types import SimpleNamespace as N\n"
+            "import runpy\n"
+            "from tests.script_job import script_job\n"
             "from tests.presentation.test_algorithms import MODELS\n"
-            f"n = N(params=N(models=MODELS, epsilon=1.0), output=N(figure={str(figure)!r}),"
-            f" log=[{str(tmp_path / 'log.txt')!r}])\n"
+            f"n = script_job({str(tmp_path / 'log.txt')!r}, output=dict(figure={str(figure)!r}),"
+            " params=dict(models=MODELS, epsilon=1.0))\n"
             "runpy.run_path('scripts/draw_algorithms.py', {'snakemake': n}, '__main__')\n"
         )
         environment = os.environ | {"PYTHONHASHSEED": seed}

@@ -3,7 +3,6 @@
 import json
 import math
 import runpy
-from types import SimpleNamespace
 
 import matplotlib.style
 import pandas as pd
@@ -17,6 +16,7 @@ from modeledit.presentation.figures import qualitative as P
 from modeledit.presentation.figures.style import STYLE
 from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
+from tests.script_job import script_job
 
 ROW = ("request", "kind", "index", "object", "token_ids", "logprobs", "argmax")
 ROW += ("ranks", "top", "top_logprobs")
@@ -304,11 +304,6 @@ def test_older_scores_name_the_file_and_the_way_out(tmp_path):
         P.read_answers(path)
 
 
-class Named(SimpleNamespace):
-    def get(self, name, default=None):
-        return getattr(self, name, default)
-
-
 @pytest.mark.parametrize("assisted", [True, False])
 def test_the_script_draws_what_the_rule_gives_it(tmp_path, chain, assisted):
     some, paths = chain
@@ -319,24 +314,24 @@ def test_the_script_draws_what_the_rule_gives_it(tmp_path, chain, assisted):
     pd.concat(both).to_csv(table, index=False)
     write_requests(tmp_path / "requests.jsonl", some)
     figure = tmp_path / "out" / "panel.png"
-    snakemake = SimpleNamespace(
-        input=Named(
-            requests=str(tmp_path / "requests.jsonl"),
-            unedited=str(unedited),
-            plain=[str(path) for path in paths],
-            neighbor=[str(path) for path in paths] if assisted else [],
-            metrics=str(table),
-        ),
-        output=Named(figure=str(figure)),
-        params=Named(
-            neighbor="NA_MEMIT",
-            titles={"tiny": "Tiny"},
-            small=["Tiny"],
-            epsilon=1.0,
-            stop_row="trial",
-        ),
-        wildcards=Named(dataset="geography", model="tiny", algorithm="MEMIT"),
-        log=[str(tmp_path / "log.txt")],
+    snakemake = script_job(
+        str(tmp_path / "log.txt"),
+        input={
+            "requests": str(tmp_path / "requests.jsonl"),
+            "unedited": str(unedited),
+            "plain": [str(path) for path in paths],
+            "neighbor": [str(path) for path in paths] if assisted else [],
+            "metrics": str(table),
+        },
+        output={"figure": str(figure)},
+        params={
+            "neighbor": "NA_MEMIT",
+            "titles": {"tiny": "Tiny"},
+            "small": ["Tiny"],
+            "epsilon": 1.0,
+            "stop_row": "trial",
+        },
+        wildcards={"dataset": "geography", "model": "tiny", "algorithm": "MEMIT"},
     )
     runpy.run_path("scripts/draw_panel.py", {"snakemake": snakemake}, "__main__")
     record = json.loads(figure.with_suffix(".json").read_text(encoding="utf-8"))

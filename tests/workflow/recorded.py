@@ -63,7 +63,10 @@ class Job:
         script = project / "scripts" / f"{self.script}.py"
         silent = io.StringIO()
         with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent):
-            runpy.run_path(str(script), {"snakemake": self.given}, "__main__")
+            try:
+                runpy.run_path(str(script), {"snakemake": self.given}, "__main__")
+            except SystemExit as end:  # how a refusal ends a script
+                raise end.__cause__ or end from None
 
 
 def _job_of(path: Path) -> Job:
