@@ -18,7 +18,7 @@ from modeledit.study.models import Model
 
 # Of the speed of plain products, on a CPU with two threads (README): OPTIMIZATION, and passes
 # without a gradient. Nobody has measured a GPU yet.
-OPTIMIZATION_SHARE = 0.56
+OPTIMIZATION_SHARE = 0.7
 FORWARD_SHARE = 0.85
 DOUBLE_SHARE = 0.5  # triangular solves and factors, by the double products of the probe
 
