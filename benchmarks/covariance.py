@@ -73,11 +73,11 @@ def parse_arguments() -> argparse.Namespace:
     common.add_model(parser)
     add, number = parser.add_argument, common.positive
     add("--requests", type=number, default=24, help="requests that are edited")
-    add("--multiples", type=number, nargs="+", default=[3, 10, 30, 100], help="tokens / d_mlp")
+    add("--multiples", type=number, nargs="+", default=[3, 10, 30, 60], help="tokens / d_mlp")
     add(
-        "--reference", type=number, default=300, help="tokens / d_mlp of what they are held against"
+        "--reference", type=number, default=120, help="tokens / d_mlp of what they are held against"
     )
-    add("--length", type=number, default=1024, help="tokens of an article at most")
+    add("--length", type=number, default=4096, help="tokens of an article at most")
     return parser.parse_args()
 
 
@@ -121,6 +121,8 @@ def main() -> int:
         for name, marker in (("covariance_error", "o"), ("update_error", "s")):
             y = [float(row[name]) for row in rows[:-1]]
             axes.loglog(x, y, marker=marker, label=name.replace("_", " "))
+        axes.set_xticks(x, [str(multiple) for multiple in x])
+        axes.minorticks_off()
         axes.set_xlabel("tokens / $d_{mlp}$")
         axes.set_ylabel(f"relative to {arguments.reference}")
         axes.legend()
