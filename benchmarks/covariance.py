@@ -122,7 +122,7 @@ def main() -> int:
             y = [float(row[name]) for row in rows[:-1]]
             axes.loglog(x, y, marker=marker, label=name.replace("_", " "))
         axes.set_xticks(x, [str(multiple) for multiple in x])
-        axes.minorticks_off()
+        axes.set_xticks([], minor=True)
         axes.set_xlabel("tokens / $d_{mlp}$")
         axes.set_ylabel(f"relative to {arguments.reference}")
         axes.legend()
