@@ -8,16 +8,21 @@ from modeledit.data.readers import load_requests
 from modeledit.data.requests import write_requests
 from modeledit.io.files import optional_path
 from modeledit.io.log import journal
+from modeledit.io.refusal import Refusal
 from modeledit.io.seals import sealed
 from modeledit.study.settings import Kind
 
 log = logging.getLogger("modeledit")
+NAMED = 3  # records in the message; the log has more
 
 
-def build_requests(kind: Kind, file: Path | None, skip_bad: bool, seed: int, output: Path) -> None:
+def build_requests(
+    kind: Kind, file: Path | None, skip_bad: bool, seed: int, wanted: int, output: Path
+) -> None:
     """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones.
 
-    What was mended in a file, and which records were left out, is logged.
+    What was mended in a file, and which records were left out, is logged. Refusal where these leave
+    fewer than the `wanted` requests.
     """
     if file is None:
         requests = geography.build_requests(seed)
@@ -26,6 +31,12 @@ def build_requests(kind: Kind, file: Path | None, skip_bad: bool, seed: int, out
         requests = loaded.requests
         for line in loaded.lines():
             log.warning("%s", line)
+        if len(requests) < wanted and loaded.left_out:
+            named = "; ".join(map(str, loaded.left_out[:NAMED]))
+            raise Refusal(
+                f"{file}: the trials ask for {wanted} requests, {len(requests)} are left; left "
+                f"out: {named}; ask for fewer or mend the records"
+            )
     log.info("%d requests", len(requests))
     write_requests(output, requests)
 
@@ -37,5 +48,6 @@ if __name__ == "__main__":
             optional_path(snakemake.input.get("file")),
             snakemake.params.skip_bad,
             snakemake.params.seed,
+            snakemake.params.wanted,
             Path(snakemake.output[0]),
         )

@@ -29,6 +29,7 @@ rule build_requests:
         skip_bad=lambda wildcards: CONFIG.datasets[wildcards.dataset].skip_bad,
         digest=dataset_digest,
         seed=CONFIG.seed,
+        wanted=CONFIG.trials.count * CONFIG.trials.size,
     message:
         "Building the requests of {wildcards.dataset}"
     script:
