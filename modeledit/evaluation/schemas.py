@@ -70,18 +70,13 @@ class Schema:
         Raises SchemaError as `check` does, and StateError where it is not what was sealed.
         """
         names = names or self.names
-        check_seal(Path(path))
-        with whole_parquet(path):
-            found = pq.read_schema(path)
-        self.check(found, path, names)
+        self.check(_columns_of(path), path, names)
         return read_table(path, names, filters)
 
     def present(self, path: str | Path) -> list[str]:
         """Those of the columns that a parquet file has."""
-        check_seal(Path(path))
-        with whole_parquet(path):
-            found = pq.read_schema(path)
-        return [name for name in self.names if name in found.names]
+        there = _columns_of(path).names
+        return [name for name in self.names if name in there]
 
     def read(
         self, path: str | Path, names: Sequence[str] = (), filters: Filters | None = None
@@ -95,6 +90,13 @@ class Schema:
         frame = read_csv(path, dict.fromkeys(text, str))
         self.check(pa.Schema.from_pandas(frame, preserve_index=False), path)
         return self.table(frame[list(self.names)]).to_pandas()
+
+
+def _columns_of(path: str | Path) -> pa.Schema:
+    """The columns of a parquet file; StateError where it is broken, or not what was sealed."""
+    check_seal(Path(path))
+    with whole_parquet(path):
+        return pq.read_schema(path)
 
 
 def _fits(found: pa.DataType, stated: pa.DataType) -> bool:

@@ -120,7 +120,7 @@ def _walk(value: object, path: tuple[str | int, ...]) -> Iterator[object]:
         for key, inner in value.items():
             _check_key(key, path)
             yield from _walk(inner, (*path, key))
-        texts = [_text(key) for key in value]
+        texts = [str(key) for key in value]
         if len(set(texts)) < len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
             raise _Unfit(path, f"the key {twice} is there as a text and as a number; keep one")
@@ -155,14 +155,10 @@ def _check_key(key: object, path: tuple[str | int, ...]) -> None:
 def _as_json(value: Any) -> Any:
     """`value`, which `_walk` has passed, with texts for its dates and keys."""
     if isinstance(value, dict):
-        return {_text(key): _as_json(inner) for key, inner in value.items()}
+        return {str(key): _as_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(inner) for inner in value]
     return str(value) if isinstance(value, date) else value
-
-
-def _text(key: object) -> str:
-    return key if isinstance(key, str) else str(key)
 
 
 def _is_unicode(text: str) -> bool:
