@@ -35,8 +35,10 @@ from modeledit.editing.problem import Problem, build_problem
 from modeledit.editing.rome import edit_in_turn
 from modeledit.editing.spread import spread
 from modeledit.io.files import finished
+from modeledit.io.provenance import processor
 from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision, prepare_device
+from modeledit.lm.meter import joules
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import Row, subject_row
@@ -317,22 +319,27 @@ def synchronize() -> None:
 
 @dataclass
 class Clock:
-    """Seconds spent in each stage and, on a GPU, the most bytes allocated in it."""
+    """Seconds spent in each stage and, on a GPU, the most bytes allocated and joules used in it."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     peak: dict[str, int] = field(default_factory=dict)
+    joules: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         synchronize()
-        if torch.cuda.is_available():
+        gpu = torch.device("cuda") if torch.cuda.is_available() else None
+        if gpu:
             torch.cuda.reset_peak_memory_stats()
+        before = joules(gpu) if gpu else None
         start = time.perf_counter()
         yield
         synchronize()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        if torch.cuda.is_available():
+        if gpu:
             self.peak[name] = max(self.peak.get(name, 0), torch.cuda.max_memory_allocated())
+        if before is not None:
+            self.joules[name] = self.joules.get(name, 0.0) + joules(gpu) - before
 
     def wrap(self, name: str, function: Callable[..., Result]) -> Callable[..., Result]:
         """`function`, its calls counted as stage `name`."""
@@ -403,7 +410,7 @@ def utilisation(operations: float, seconds: float, ceiling: float) -> dict[str, 
 
 def describe_machine(device: str, threads: int) -> dict[str, object]:
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "threads": threads,

@@ -1,16 +1,19 @@
-"""One iteration on a GPU with models of the paper's true shapes and random weights.
+"""What a GPU does with the paper's models: seconds, memory and energy at true shapes.
 
 Nothing is downloaded: the shapes come from config/models/, the weights from a random generator on
-the device, the token ids from a tokenizer at hand, folded into the vocabulary. Random weights never
-reach the stop rule, so every request makes all steps: it is the worst case. What SPREAD costs does
-not depend on the numbers in the covariance, which is the identity. With `--scale tiny` the same
-runs on a CPU with small models of the same families. See benchmarks/README.md.
+the device, the token ids from a tokenizer at hand, folded into the vocabulary. Random weights
+seldom meet the stop rule, so that nearly all steps are made: the worst case. What SPREAD costs does
+not depend on the numbers in the covariance, which is the identity. Every measurement is written as
+soon as it is made, and not made again: a run that was stopped goes on. See benchmarks/README.md.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import common
 import torch
@@ -23,19 +26,109 @@ from transformers import (
     PretrainedConfig,
 )
 
+from modeledit.data.readers import read_counterfact
+from modeledit.data.requests import Request
+from modeledit.editing.covariance import KeySums, factorize
 from modeledit.editing.iteration import EditSettings
+from modeledit.io.files import file_digest, read_json, write_json
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokenizer import load_tokenizer
+from modeledit.planning.memory import editing
 from modeledit.study.config import described_model, preset_switches
 from modeledit.study.methods import METHODS
-from modeledit.study.models import ModelShape
+from modeledit.study.models import Model
 from tests.reference.models import tiny_contexts, tiny_tokenizer
 
-HEADS = {"gpt2-xl": 25, "gpt-j-6b": 16, "llama-2-7b": 32}
-VOCABULARY = {"gpt2-xl": 50257, "gpt-j-6b": 50400, "llama-2-7b": 32000}
-TINY = {"depth": 6, "width": 64, "mlp_width": 256}
+# What config/models/ does not say: heads, and those of keys and values.
+HEADS = {
+    "gpt2-xl": (25, 25),
+    "gpt-j-6b": (16, 16),
+    "llama-2-7b": (32, 32),
+    "llama-3-8b": (32, 8),
+}
+PRECISIONS = ("float32", "tf32", "bf16")
+TINY = {"depth": 6, "width": 64, "mlp_width": 256, "vocabulary": 512}
 TINY_LAYERS = (1, 2, 3)
-SAMPLE = 8  # requests whose operations are counted
+SAMPLE = 4  # requests whose operations are counted
+ARTICLE = 730  # tokens: the mean of the English Wikipedia (modeledit/planning/costs.py)
+FILLER = "The weather was fair that day and nobody had much to do. "
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement: a method in a precision, or "covariance" or "ceiling"."""
+
+    model: str
+    what: str
+    precision: str = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.what} {self.precision}"
+
+
+@dataclass
+class Study:
+    """What is measured and where it is written; models are built when a measurement needs one."""
+
+    arguments: argparse.Namespace
+    requests: Sequence[Request]
+    described: dict[str, Model] = field(default_factory=dict)
+    held: tuple[str, EditableModel] | None = None
+
+    @property
+    def device(self) -> str:
+        return self.arguments.device
+
+    def shape(self, name: str) -> Model:
+        """The described model, small with `--scale tiny`."""
+        model = described_model(name, common.ROOT)
+        return replace(model, **TINY) if self.arguments.scale == "tiny" else model
+
+    def model(self, name: str) -> EditableModel:
+        """A model of this shape with random weights; one is held at a time."""
+        if self.held is None or self.held[0] != name:
+            self.held = None
+            if self.device == "cuda":
+                torch.cuda.empty_cache()
+            torch.manual_seed(self.arguments.seed)
+            heads = (4, 2) if self.arguments.scale == "tiny" else HEADS[name]
+            with torch.device(self.device):
+                config = config_of(self.shape(name), *heads)
+                built = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            self.held = name, EditableModel(built)
+        return self.held[1]
+
+    def tokenizer(self, name: str) -> "Folded":
+        folder = self.arguments.tokenizer
+        found = load_tokenizer(folder) if folder else tiny_tokenizer()
+        return Folded(found, self.shape(name).vocabulary)
+
+    def work(self, task: Task) -> Work:
+        """The work of a task whose `what` is a method."""
+        arguments, method = self.arguments, METHODS[task.what]
+        hyper = described_model(task.model, common.ROOT).hyperparameters(method.algorithm)
+        if arguments.scale == "tiny":
+            hyper = replace(hyper, layers=TINY_LAYERS if method.write == "spread" else (2,))
+        if arguments.steps:
+            hyper = replace(hyper, steps=arguments.steps)
+        count = arguments.requests if method.write == "spread" else arguments.in_turn
+        chosen = [self.requests[i] for i in common.pick(len(self.requests), count)]
+        n = max(1, method.n_neighbors)
+        requests = [
+            replace(r, neighbors=r.neighbors[n:], editing_neighbors=r.neighbors[:n]) for r in chosen
+        ]
+        model = self.model(task.model)
+        width = model.down_weight(0).shape[1]
+        switches = preset_switches("corrected", common.ROOT)
+        return Work(
+            model,
+            self.tokenizer(task.model),
+            requests,
+            tiny_contexts(),
+            torch.eye(width, dtype=torch.float64, device=self.device),
+            EditSettings(method, hyper, switches, task.precision, arguments.token_budget),
+        )
 
 
 class Folded:
@@ -45,6 +138,7 @@ class Folded:
         self.tokenizer = tokenizer
         self.size = size
         self.pad_token_id = self.eos_token_id = tokenizer.eos_token_id % size
+        self.bos_token_id = self.unk_token_id = None
 
     def encode(self, text: str) -> list[int]:
         return [i % self.size for i in self.tokenizer(text)["input_ids"]]
@@ -52,121 +146,215 @@ class Folded:
     def __call__(self, text: str, **_) -> dict[str, list[int]]:
         return {"input_ids": self.encode(text)}
 
+    def decode(self, ids: Sequence[int], **_) -> str:
+        return self.tokenizer.decode(ids)
 
-def config_of(family: str, shape: ModelShape, heads: int, vocabulary: int) -> PretrainedConfig:
+
+def config_of(model: Model, heads: int, key_heads: int) -> PretrainedConfig:
     """The transformers configuration of a model of this shape."""
-    marks = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0}
-    if family == "llama":
+    marks = {"vocab_size": model.vocabulary, "bos_token_id": 0, "eos_token_id": 0}
+    if model.family == "llama":
         return LlamaConfig(
-            hidden_size=shape.width,
-            intermediate_size=shape.mlp_width,
-            num_hidden_layers=shape.depth,
+            hidden_size=model.width,
+            intermediate_size=model.mlp_width,
+            num_hidden_layers=model.depth,
             num_attention_heads=heads,
+            num_key_value_heads=key_heads,
+            tie_word_embeddings=model.tied,
             **marks,
         )
     sizes = {
-        "n_embd": shape.width,
-        "n_inner": shape.mlp_width,
-        "n_layer": shape.depth,
+        "n_embd": model.width,
+        "n_inner": model.mlp_width,
+        "n_layer": model.depth,
         "n_head": heads,
         **marks,
     }
-    if family == "gptj":
-        rotary = min(64, shape.width // heads)
+    if model.family == "gptj":
+        rotary = min(64, model.width // heads)
         return GPTJConfig(rotary_dim=rotary, tie_word_embeddings=False, **sizes)
     return GPT2Config(**sizes)
 
 
-def make_work(arguments: argparse.Namespace, name: str, requests: Sequence) -> Work:
-    """The work of `--method` with a model of the shape of `name`."""
-    described = described_model(name, common.ROOT)
-    method = METHODS[arguments.method]
-    hyper = described.hyperparameters(method.algorithm)
-    shape, heads, vocabulary = described.shape, HEADS[name], VOCABULARY[name]
-    if arguments.scale == "tiny":
-        shape, heads, vocabulary = replace(shape, **TINY), 4, 512
-        hyper = replace(hyper, layers=TINY_LAYERS)
-    if arguments.steps:
-        hyper = replace(hyper, steps=arguments.steps)
-    torch.manual_seed(arguments.seed)
-    with torch.device(arguments.device):
-        config = config_of(described.family, shape, heads, vocabulary)
-        model = EditableModel(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
-        covariance = torch.eye(shape.mlp_width, dtype=torch.float64)
-    switches = preset_switches("corrected", common.ROOT)
-    folder = common.ROOT / "resources/models/smollm2-135m"
-    prepared = (folder / "tokenizer.json").is_file()
-    tokenizer = load_tokenizer(folder) if prepared else tiny_tokenizer()
-    return Work(
-        model,
-        Folded(tokenizer, vocabulary),
-        requests,
-        tiny_contexts(),
-        covariance,
-        EditSettings(method, hyper, switches, "float32", arguments.token_budget),
-    )
+def tasks_of(arguments: argparse.Namespace) -> Iterator[Task]:
+    """All measurements, by model: the paper's first algorithm in every precision comes first."""
+    first, *others = arguments.methods
+    for name in arguments.models:
+        for precision in arguments.precision:
+            yield Task(name, "ceiling", precision)
+            yield Task(name, first, precision)
+        for method in others:
+            yield Task(name, method, arguments.other_precision)
+        yield Task(name, "covariance")
 
 
-def count_operations(work: Work, steps: Sequence[float]) -> float:
+# --------------------------------------------------------------------------------------------------
+# Measurements
+
+
+def measure(study: Study, task: Task) -> dict[str, object]:
+    if task.what == "ceiling":
+        return measure_ceiling(study, task)
+    if task.what == "covariance":
+        return measure_covariance(study, task)
+    return measure_edit(study, task)
+
+
+def measure_ceiling(study: Study, task: Task) -> dict[str, object]:
+    """Fastest plain products of the model's shapes, and copies on the device."""
+    model = study.model(task.model)
+    ceiling = common.matmul_ceiling(model, task.precision)
+    size = 2**24 if study.device == "cpu" else 2**31
+    source = torch.empty(size, dtype=torch.uint8, device=study.device)
+    seconds, _ = common.timed(source.clone, 5)
+    return {"tflop_per_s": ceiling / 1e12, "gb_per_s": 2 * size / seconds / 1e9}
+
+
+def measure_edit(study: Study, task: Task) -> dict[str, object]:
+    """One iteration and its scores: seconds, peak memory and joules of each stage."""
+    work = study.work(task)
+    count = len(work.requests)
+    clock, found = common.measure(common.run_engine, work)
+    steps = [int(number) for number in found.numbers["steps"]]
+    contexts = len(work.contexts)
+    estimate = editing(study.shape(task.model), work.token_budget, count, contexts)
+    row: dict[str, object] = {
+        "requests": count,
+        "steps": sum(steps),
+        "seconds": clock.seconds,
+        "peak_gib": {stage: size / GIB for stage, size in clock.peak.items()},
+        "estimated_gib": estimate.device / GIB,
+        "joules": clock.joules,
+        "operations": operations_of(work, steps),
+        "stopped": {name: found.stop_reason.count(name) for name in set(found.stop_reason)},
+    }
+    if task.precision == "float32":
+        chosen = common.pick(count, study.arguments.plain_requests)
+        sample = replace(work, requests=[work.requests[i] for i in chosen])
+        slow_clock, slow = common.measure(common.run_plain, sample)
+        expected = torch.stack([one.target for one in slow])
+        row["plain_requests"] = len(chosen)
+        row["plain_seconds"] = common.plain_seconds(slow_clock, work, slow, steps)
+        if not work.in_turn:  # there every request starts from what others have written
+            errors = common.relative_errors(found.state[chosen], expected)
+            row["target_error"] = float(errors.max())
+            row["same_steps"] = [one.steps for one in slow] == [steps[i] for i in chosen]
+    return row
+
+
+def operations_of(work: Work, steps: Sequence[int]) -> float:
     """Operations of OPTIMIZATION for all requests, from those of a few with one and two steps.
 
     One step is what is computed once and a forward pass; every further one adds a forward and a
     backward pass.
     """
     few = [work.requests[i] for i in common.pick(len(work.requests), SAMPLE)]
-    once, twice = (
-        common.count_operations(replace(work, requests=few).in_steps(number).optimize) / len(few)
-        for number in (1, 2)
-    )
+    with work.unchanged():
+        once, twice = (
+            common.count_operations(replace(work, requests=few).in_steps(number).optimize)
+            / len(few)
+            for number in (1, 2)
+        )
     return once * len(steps) + (twice - once) * (sum(steps) - len(steps))
 
 
-def measure(work: Work, plain_requests: int) -> list[dict[str, object]]:
-    """One row per stage, and one for all of them."""
-    count = len(work.requests)
-    chosen = common.pick(count, plain_requests)
-    ceiling = common.matmul_ceiling(work.model, work.precision)
-    fast_clock, fast = common.measure(common.run_engine, work)
-    steps = fast.numbers["steps"]
-    sample = replace(work, requests=[work.requests[i] for i in chosen])
-    slow_clock, slow = common.measure(common.run_plain, sample)
-    expected = torch.stack([found.target for found in slow])
-    error = float(common.relative_errors(fast.state[chosen], expected).max())
-    slow_seconds = common.plain_seconds(slow_clock, work, slow, steps)
-    slow_seconds["whole"] = sum(slow_seconds.values())
-    fast_seconds = {**fast_clock.seconds, "whole": sum(fast_clock.seconds.values())}
-    peak = {**fast_clock.peak, "whole": max(fast_clock.peak.values(), default=0)}
-    rows = []
-    for stage, seconds in fast_seconds.items():
-        row = {
-            "precision": work.precision,
-            "stage": stage,
-            "requests": count,
-            "plain_requests": len(chosen),
-            "engine_s": round(seconds, 3),
-            "plain_s": round(slow_seconds[stage], 3),
-            "ratio": round(slow_seconds[stage] / seconds, 2),
-            "peak_gib": round(peak[stage] / 2**30, 2) if peak.get(stage) else "",
-        }
-        if stage == "optimization":
-            row |= common.utilisation(count_operations(work, steps), seconds, ceiling)
-            row |= {"steps": int(sum(steps)), "target_error": f"{error:.1e}"}
-        rows.append(row)
-    return rows
+def measure_covariance(study: Study, task: Task) -> dict[str, object]:
+    """Tokens a second of the second moments of a model's layers, and seconds of a factor."""
+    model, arguments = study.model(task.model), study.arguments
+    described = described_model(task.model, common.ROOT)
+    layers = list(described.hyperparameters("MEMIT").layers)
+    if arguments.scale == "tiny":
+        layers = list(TINY_LAYERS)
+    tokenizer = study.tokenizer(task.model)
+    length = min(ARTICLE, model.limit.tokens if model.limit else ARTICLE)
+    text = FILLER * length
+    sums = KeySums(layers)
+
+    def gather(texts: int) -> None:
+        for _ in sums.add_texts(model, tokenizer, [text] * texts, length):
+            pass
+
+    gather(1)
+    seconds, _ = common.timed(partial(gather, arguments.articles))
+    sums = None
+    width = model.down_weight(0).shape[1]
+    random = torch.rand(width, width, dtype=torch.float64, device=study.device)
+    matrix = random @ random.T / width + torch.eye(width, dtype=torch.float64, device=study.device)
+    del random
+    factor, _ = common.timed(partial(factorize, matrix, layers[0]))
+    return {
+        "layers": len(layers),
+        "tokens": arguments.articles * length,
+        "seconds": seconds,
+        "factor_seconds": factor,
+        "d_mlp": width,
+    }
+
+
+# --------------------------------------------------------------------------------------------------
+# Results
+
+
+@dataclass
+class Results:
+    """The file of measurements: what they were made with, and one entry for each task."""
+
+    path: Path
+    made_with: dict[str, object]
+    entries: dict[str, dict]
+
+    @classmethod
+    def of(cls, path: Path, made_with: dict[str, object]) -> "Results":
+        """Those in `path` go on where they were made with the same; else this says what differs."""
+        if not path.exists():
+            return cls(path, made_with, {})
+        found = read_json(path)
+        if found["made_with"] != made_with:
+            other = [
+                name for name, value in made_with.items() if found["made_with"].get(name) != value
+            ]
+            sys.exit(
+                f"{path}: made with another {', '.join(other)}; move it away, or name another file "
+                "with --results"
+            )
+        return cls(path, made_with, found["entries"])
+
+    def add(self, task: Task, entry: dict[str, object]) -> None:
+        self.entries[str(task)] = {**asdict(task), **entry}
+        write_json(self.path, {"made_with": self.made_with, "entries": self.entries})
+
+
+def run(study: Study, results: Results, tasks: Sequence[Task], limit: float) -> list[Task]:
+    """Make those of `tasks` that have no entry, until `limit` seconds are over; what is left."""
+    end = time.monotonic() + limit
+    left = [task for task in tasks if str(task) not in results.entries]
+    while left and time.monotonic() < end:
+        task = left.pop(0)
+        common.say(f"{task}, {len(left)} after it")
+        results.add(task, measure(study, task))
+    return left
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser(__doc__)
     add, number = parser.add_argument, common.positive
-    add("--models", nargs="+", choices=tuple(HEADS), default=["gpt2-xl"], help="shapes")
+    folder = common.ROOT / "resources/models/smollm2-135m"
+    add("--models", nargs="+", choices=tuple(HEADS), default=list(HEADS), help="shapes")
     add("--scale", choices=("true", "tiny"), default="true", help="tiny: small models on a CPU")
-    add("--method", type=common.joint_method_name, default="MEMIT", help="any but ROME")
-    add("--requests", type=number, default=1000, help="how many requests to edit at once")
-    add("--plain-requests", type=number, default=20, help="how many the plain loop does")
+    methods = ["MEMIT", "PMET", "NA_MEMIT", "ROME"]
+    add("--methods", nargs="+", type=common.method_name, default=methods, help="the first in all")
+    add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    add("--other-precision", choices=PRECISIONS, default="tf32", help="of the other methods")
+    add("--requests", type=number, default=100, help="how many to edit at once")
+    add("--in-turn", type=number, default=8, help="how many ROME edits")
+    add("--plain-requests", type=number, default=2, help="how many the plain loop does")
     add("--steps", type=number, help="forward passes; default: what the model's file has")
-    names = ("float32", "tf32", "bf16")
-    add("--precision", nargs="+", choices=names, default=["float32"], help="of OPTIMIZATION")
-    parser.set_defaults(token_budget=8192)
+    add("--articles", type=number, default=20, help="articles for the covariance")
+    add("--counterfact", type=Path, help="requests from CounterFact records, else geographic ones")
+    add("--tokenizer", type=Path, default=folder if folder.is_dir() else None, help="its folder")
+    add("--seconds", type=number, default=600, help="no measurement begins after these")
+    add("--results", type=Path, help="file of results; default: gpu.json in --output")
+    parser.set_defaults(token_budget=2048)
     arguments = parser.parse_args()
     arguments.device = "cpu" if arguments.scale == "tiny" else "cuda"
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -177,30 +365,32 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
-    editing = max(1, METHODS[arguments.method].n_neighbors)
-    requests = common.draw_requests(arguments.requests, arguments.seed, editing)
-    rows = []
-    for name in arguments.models:
-        work = make_work(arguments, name, requests)
-        for precision in arguments.precision:
-            common.say(f"{name}, {precision}")
-            table = measure(work.changed(precision=precision), arguments.plain_requests)
-            rows += [{"model": name, "method": arguments.method, **row} for row in table]
-        del work
-        if arguments.device == "cuda":
-            torch.cuda.empty_cache()
-    print("Random weights do not meet the stop rule: all steps are made, the worst case.")
-    print("The seconds of the plain loop are scaled up from plain_requests requests.")
+    source = arguments.counterfact
+    if source:
+        requests = read_counterfact(source)
+    else:
+        requests = common.draw_requests(max(arguments.requests, arguments.in_turn), arguments.seed)
+        requests = [
+            replace(r, neighbors=(*r.editing_neighbors, *r.neighbors), editing_neighbors=())
+            for r in requests
+        ]
     machine = common.describe_machine(arguments.device, arguments.threads)
-    budget = {"scale": arguments.scale, "token_budget": arguments.token_budget}
-    common.write_table(arguments.output / "gpu.csv", rows, {**budget, **machine})
-    ratios = {
-        f"{row['model']}, {row['precision']}": row["ratio"]
-        for row in rows
-        if row["stage"] == "whole"
+    del machine["platform"]  # another kernel is no other GPU
+    made_with = {
+        **machine,
+        "scale": arguments.scale,
+        "token_budget": arguments.token_budget,
+        "requests": arguments.requests,
+        "steps": arguments.steps,
+        "facts": f"CounterFact {file_digest(source)[:12]}" if source else "geography",
+        "tokenizer": arguments.tokenizer.name if arguments.tokenizer else "tiny",
+        "seed": arguments.seed,
     }
-    with common.plot(arguments.output / "gpu.png") as axes:
-        common.bars(axes, ratios, "plain / engine seconds, one iteration")
+    results = Results.of(arguments.results or arguments.output / "gpu.json", made_with)
+    left = run(Study(arguments, requests), results, list(tasks_of(arguments)), arguments.seconds)
+    for task in left:
+        common.say(f"not measured yet: {task}")
+    print(f"written: {results.path}")
     return 0
 
 

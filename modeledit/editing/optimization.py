@@ -239,10 +239,7 @@ def _run_fixed_parts(
         place("mlp", group, tree.at(mlp[0], where))
         place("attention_out", group, tree.at(attention[0], where))
         place("block", group, tree.at(hidden, where))
-        suffix = hidden.new_zeros(len(group), suffix_width, hidden.shape[-1])
-        for r, (path, start) in enumerate(zip(tree.paths, where, strict=True)):
-            suffix[r, : len(path) - start] = hidden[0, path[start:]]
-        place("suffix", group, suffix)
+        place("suffix", group, tree.ends(hidden, where, suffix_width))
         prefixes = run_prefixes(model, tree, hidden, layer + 1, where, prefix_width)
         place("seen", group, prefixes.seen)
         nll, missed = _settle(model, [rows[g] for g in group], prefixes)

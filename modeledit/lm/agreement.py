@@ -76,9 +76,7 @@ def in_parts(model: EditableModel, rows: Sequence[Sequence[int]]) -> list[torch.
     hidden = model.embed(tree.ids, tree.positions)
     prefixes = run_prefixes(model, tree, hidden, 0, firsts, max(firsts))
     width = max(len(row) - first for row, first in zip(rows, firsts, strict=True))
-    rest = hidden.new_zeros(len(rows), width, hidden.shape[-1])
-    for r, (path, first) in enumerate(zip(tree.paths, firsts, strict=True)):
-        rest[r, : len(path) - first] = hidden[0, path[first:]]
+    rest = tree.ends(hidden, firsts, width)
     own = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     before = prefixes.seen[:, None].expand(-1, width, -1)
     sees = torch.cat([before, own.expand(len(rows), -1, -1)], dim=2)

@@ -25,7 +25,7 @@ class Meter:
         self._start = time.monotonic()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        self._joules = _joules(self.device)
+        self._joules = joules(self.device)
 
     def record(self) -> Hardware:
         """What was used since the making."""
@@ -34,7 +34,7 @@ class Meter:
             import torch
 
             peak = torch.cuda.max_memory_allocated(self.device) / 1e9
-        used = _joules(self.device)
+        used = joules(self.device)
         energy = None if used is None or self._joules is None else (used - self._joules) / 3.6e6
         # macOS counts bytes, Linux kilobytes.
         host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -56,7 +56,7 @@ def device_name(device: "torch.device") -> str:
     return processor()
 
 
-def _joules(device: "torch.device") -> float | None:
+def joules(device: "torch.device") -> float | None:
     """The device's energy counter, or None where there is none."""
     if device.type != "cuda":
         return None

@@ -8,6 +8,7 @@ of its depth.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +19,15 @@ from modeledit.lm.batching import in_batches
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 
+RANKED = 32  # labels ranked at once: each takes a copy of a whole vocabulary
+
 
 class Tree:
     """The distinct prefixes of some token rows.
 
     `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
-    lists the nodes of row r from its first token to its last. `offsets` are the positions of the
+    lists the nodes of row r from its first token to its last, on the host: what reads tensors at
+    nodes of many rows moves their numbers to the device at once. `offsets` are the positions of the
     rows' first tokens where they are not 0; only rows of one offset share nodes. Raises ModelError
     for a row that the model cannot read.
     """
@@ -60,15 +64,25 @@ class Tree:
         self.ids = torch.tensor([tokens], device=device)
         self.positions = torch.tensor([depths], device=device)
         self.mask = additive_mask(torch.from_numpy(sees).to(device), model.dtype)[None, None]
-        self.paths = [torch.tensor(path, device=device) for path in paths]
+        self.paths = paths
 
     def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
         """(rows, width) values of a tensor at token `where[r]` of each row.
 
         The tensor is (1, nodes, width), or (nodes, width) as in the MLPs of OPT.
         """
-        nodes = torch.stack([path[i] for path, i in zip(self.paths, where, strict=True)])
-        return tensor.flatten(0, -2)[nodes]
+        nodes = [path[i] for path, i in zip(self.paths, where, strict=True)]
+        return tensor.flatten(0, -2)[torch.tensor(nodes, device=tensor.device)]
+
+    def ends(self, hidden: torch.Tensor, starts: Sequence[int], width: int) -> torch.Tensor:
+        """(rows, width, d) values of `hidden` (1, nodes, d) from token `starts[r]` of each row on.
+
+        What is behind a row's last token is 0.
+        """
+        ends = [path[start:] for path, start in zip(self.paths, starts, strict=True)]
+        nodes = [[*end, *[-1] * (width - len(end))] for end in ends]
+        columns = torch.tensor(nodes, device=hidden.device)
+        return hidden[0, columns].masked_fill_((columns < 0)[:, :, None], 0.0)
 
 
 def additive_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -159,10 +173,12 @@ class Below:
             for number, (group, own) in enumerate(zip(self.groups, self.trees, strict=True))
             for row, path in zip(group, own.paths, strict=True)
         }
+        device = self.model.device
         hidden = self.hidden[0].new_empty(1, tree.ids.shape[1], self.hidden[0].shape[-1])
         for row, path in zip(rows, tree.paths, strict=True):
             number, held = place[row]
-            hidden[0, path] = self.hidden[number][0, held]
+            from_, to = torch.tensor([held, path], device=device)
+            hidden[0, to] = self.hidden[number][0, from_]
         return hidden
 
     def advance(self, to: int) -> None:
@@ -228,28 +244,50 @@ def label_outputs(
 
     def run(group: list[int]) -> bool:
         """Fill in the results of a group; whether one of them is not a number."""
-        tree = Tree(model, [rows[g].ids for g in group], [rows[g].offset for g in group])
+        chosen = [rows[g] for g in group]
+        counts = [len(row.labels) for row in chosen]
+        tree = Tree(model, [row.ids for row in chosen], [row.offset for row in chosen])
         hidden = run_tree(model, tree, 0, model.depth)[0]
-        where = [path[rows[g].first_label :] for path, g in zip(tree.paths, group, strict=True)]
-        nodes, index = torch.cat(where).unique(return_inverse=True)
+        paths = zip(tree.paths, chosen, strict=True)
+        where = [node for path, row in paths for node in path[row.first_label :]]
+        nodes, index = torch.tensor(where, device=model.device).unique(return_inverse=True)
         log_p = model.log_probabilities(hidden[nodes])
-        argmax = log_p.argmax(dim=-1)
-        for span, g in zip(index.split([len(w) for w in where]), group, strict=True):
-            labels = torch.tensor(rows[g].labels, device=model.device)
-            values = log_p[span, labels]
-            ranks = labels[:0]
-            best_log_p, best = log_p[:0, 0], labels[:0]
-            if top:
-                # A tie never flatters the label, and what is not a number ranks last.
-                ranks = (~(log_p[span] < values[:, None])).sum(dim=-1)
-                best_log_p, best = log_p[span[0]].topk(top)
-            outputs = (values, argmax[span], ranks, best, best_log_p)
-            results[g] = LabelOutputs(*(part.cpu() for part in outputs))
-        return any(bool(results[g].log_p.isnan().any()) for g in group)
+        labels = torch.tensor([n for row in chosen for n in row.labels], device=model.device)
+        at_labels = [log_p[index, labels], log_p.argmax(dim=-1)[index]]
+        of_rows = []
+        if top:
+            first = [0, *accumulate(counts[:-1])]
+            at_labels.append(_ranks(log_p, index, at_labels[0]))
+            of_rows += _likeliest(log_p, index[torch.tensor(first, device=model.device)], top)
+        # Copied once for the group: each copy waits for the device.
+        values, *others = (part.cpu() for part in at_labels)
+        per_row = [part.split(counts) for part in (values, *others)]
+        per_row += [part.cpu().unbind() for part in of_rows]
+        if not top:
+            per_row += [[empty] * len(group) for empty in nothing[2:]]
+        for g, *outputs in zip(group, *per_row, strict=True):
+            results[g] = LabelOutputs(*outputs)
+        return bool(values.isnan().any())
 
     for _ in in_batches(labelled, split, run, budget, spoiled=bool):
         pass
     return results
+
+
+def _ranks(log_p: torch.Tensor, nodes: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """How many ids of `log_p` (nodes, vocabulary) are at least as likely as each of `values`.
+
+    A tie never flatters a label, and what is not a number ranks last.
+    """
+    parts = zip(nodes.split(RANKED), values.split(RANKED), strict=True)
+    return torch.cat([(~(log_p[some] < own[:, None])).sum(dim=-1) for some, own in parts])
+
+
+def _likeliest(log_p: torch.Tensor, nodes: torch.Tensor, top: int) -> list[torch.Tensor]:
+    """The `top` likeliest ids at each of `nodes`, (nodes, top), and their log-probabilities."""
+    distinct, index = nodes.unique(return_inverse=True)
+    best_log_p, best = log_p[distinct].topk(top)
+    return [best[index], best_log_p[index]]
 
 
 class Prefixes(NamedTuple):
@@ -278,10 +316,11 @@ def run_prefixes(
 
     `hidden` (1, nodes, d) is the input of block `start`; `width` >= 1 is the number of columns.
     """
-    paths = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
     device = model.device
-    nodes, index = torch.cat(paths).unique(return_inverse=True)
-    columns = torch.zeros(len(paths), width, dtype=torch.long, device=device)
+    prefixes = [path[:n] for path, n in zip(tree.paths, lengths, strict=True)]
+    flat = [node for path in prefixes for node in path]
+    nodes, index = torch.tensor(flat, dtype=torch.long, device=device).unique(return_inverse=True)
+    columns = torch.zeros(len(prefixes), width, dtype=torch.long, device=device)
     seen = torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
     columns[seen] = index
     if len(nodes) == 0:  # every row begins with its subject: columns that nobody sees

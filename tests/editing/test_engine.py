@@ -411,7 +411,7 @@ def test_a_tree_holds_each_prefix_once_and_sees_its_ancestors_only(tokenizer):
         assert tree.ids[0, path].tolist() == list(row)
         assert tree.positions[0, path].tolist() == list(range(len(row)))
         seen = (tree.mask[0, 0, path[-1]] == 0).nonzero()[:, 0]
-        assert sorted(seen.tolist()) == sorted(path.tolist())
+        assert sorted(seen.tolist()) == sorted(path)
 
 
 @given(

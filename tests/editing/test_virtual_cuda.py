@@ -1,13 +1,11 @@
 """The engine under CUDA's rules about devices, without a GPU; and that the rules would tell."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -20,62 +18,25 @@ import modeledit.editing.spread
 import modeledit.lm.contexts
 import modeledit.lm.model
 import modeledit.lm.trees
-from modeledit.data.requests import Neighbor, Request, write_requests
-from modeledit.editing.covariance_files import Partial, Reading, factors_of, gather
-from modeledit.editing.iteration import Statistics, edit_once
-from modeledit.editing.job import Inputs, Link, extend_chain
+from modeledit.data.requests import Request
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem
-from modeledit.io.matrices import write_matrices
-from modeledit.io.state import read_state
-from modeledit.lm.contexts import generate_contexts
 from modeledit.lm.device import matrix_precision
-from modeledit.lm.eligibility import judge_neighbors
-from modeledit.lm.model import EditableModel, load_model
-from modeledit.lm.scoring import own_objects, score, score_unedited
+from modeledit.lm.model import load_model
 from modeledit.lm.tokens import Row
-from modeledit.study.layout import IterationFiles
-from modeledit.study.methods import METHODS
-from modeledit.study.switches import Switches
 from tests.device_slips import planted, slips_of
-from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
-from tests.presets import CORRECTED, PUBLISHED
-from tests.reference import models as tiny
+from tests.editing.device_study import (
+    ALL_METHODS,
+    HYPER,
+    MODELS,
+    NAMES,
+    PRESETS,
+    SAME_SHAPE,
+    Study,
+    prepared,
+)
+from tests.editing.tiny_edits import settings_of
 from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
-
-ROOT = Path(__file__).parents[2]
-PRESETS = {"corrected": CORRECTED, "published": PUBLISHED}
-MODELS = {"gpt2": tiny.tiny_gpt2, "gptj": tiny.tiny_gptj, "llama": tiny.tiny_llama}
-SAME_SHAPE = {"mistral": tiny.tiny_mistral, "qwen2": tiny.tiny_qwen2}
-NAMES = ("ROME", "MEMIT", "PMET")
-ALL_METHODS = [prefix + name for name in NAMES for prefix in ("", "NA_", "NAP_")]
-HYPER = tiny.HYPER
-BUDGET = 300
-LENGTHS = ((5, 2), (10, 2))
-TOKENIZER = tiny.tiny_tokenizer()
-CONTEXTS = tiny.tiny_contexts()[:3]
-TEXTS = tiny.TEXT.splitlines()
-
-
-def _neighbor(given: tiny.TinyNeighbor) -> Neighbor:
-    return Neighbor(given.prompt, given.subject, given.target)
-
-
-REQUESTS = [
-    Request(
-        id=r.id,
-        subject=r.subject,
-        prompt=r.prompt,
-        target_new=r.target_new,
-        target_true=r.target_true,
-        paraphrases=r.paraphrases,
-        neighbors=tuple(map(_neighbor, r.neighbors)),
-        editing_neighbors=tuple(map(_neighbor, r.editing_neighbors)),
-    )
-    for r in tiny.tiny_requests()
-    if r.id in (0, 3, 4, 6)
-]
-
 
 # What real CUDA refuses, and what it allows
 
@@ -224,119 +185,10 @@ def test_nothing_is_left_behind():
 # The engine
 
 
-@dataclass
-class Study:
-    """A prepared folder with a tiny model, and what an iteration on it reads."""
-
-    folder: Path
-    kind: str
-    preset: str = "corrected"
-    requests: Sequence[Request] = tuple(REQUESTS)
-    contexts: Sequence[str] = tuple(CONTEXTS)
-
-    @property
-    def switches(self) -> Switches:
-        return PRESETS[self.preset]
-
-    def load(self, device: str = "cuda") -> EditableModel:
-        return EditableModel((MODELS | SAME_SHAPE)[self.kind]().to(device))
-
-    def factors(self, device: str = "cuda") -> dict[int, np.ndarray]:
-        """Covariance of some texts, gathered with an interruption, and its factors."""
-        model, partial = self.load(device), self.folder / f"{device}.safetensors"
-        layers, recipe = HYPER.layers, {"source": "texts"}
-        for stop in (8, len(TEXTS)):
-            sums = gather(
-                model,
-                TOKENIZER,
-                lambda n, stop=stop: TEXTS[n:stop],
-                Reading(layers, 64),
-                recipe,
-                Partial(partial, 3),
-            )
-        partial.unlink()
-        moments = {f"layer{i}": moment.numpy() for i, moment in sums.moments().items()}
-        lower = factors_of(moments, device)[0]
-        return {layer: lower[f"layer{layer}"] for layer in layers}
-
-    def edit(
-        self, method: str, factors: dict, device: str = "cuda", precision: str = "float32"
-    ) -> tuple[pd.DataFrame, dict[int, np.ndarray]]:
-        """One iteration; the log, and the matrices that were written."""
-        model = self.load(device)
-        targets, edits = edit_once(
-            model,
-            TOKENIZER,
-            self.requests,
-            Statistics(self.contexts, factors),
-            settings_of(method, HYPER, self.switches, precision, BUDGET),
-            Silent(),
-        )
-        assert np.isfinite(targets.state.numpy()).all()
-        written = {i: model.down_weight(i).contiguous().cpu().numpy() for i in HYPER.layers}
-        return edits, written
-
-    def score(self, device: str = "cuda") -> list[dict]:
-        """Scores with the unedited model's own answers."""
-        model, settings = self.load(device), self.switches
-        before = score_unedited(model, TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET)
-        own = own_objects(before, TOKENIZER)
-        return score(model, TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET, own).to_pylist()
-
-    def judge(self, device: str = "cuda") -> pd.DataFrame:
-        positions = self.switches.eval_positions
-        return judge_neighbors(self.load(device), TOKENIZER, REQUESTS, BUDGET, positions)
-
-    def generate(self, device: str = "cuda") -> list[str]:
-        return generate_contexts(self.load(device).model, TOKENIZER, LENGTHS, 42)
-
-    def chain(self, method: str, device: str = "cuda", precision: str = "float32") -> list[dict]:
-        """Two iterations with their files, as jobs run them; their states."""
-        base, run = {"base": "a model"}, self.folder / "run"
-        write_requests(self.folder / "requests.jsonl", REQUESTS)
-        (self.folder / "texts.jsonl").write_text("".join(json.dumps(t) + "\n" for t in TEXTS[:3]))
-        templates = {METHODS[method].context_set: CONTEXTS}
-        (self.folder / "contexts.json").write_text(json.dumps({"templates": templates}))
-        moments = {f"layer{i}": f for i, f in self.factors(device).items()}
-        write_matrices(self.folder / "factors.safetensors", moments, base)
-        settings = self.switches
-        pq.write_table(
-            score_unedited(self.load(device), TOKENIZER, REQUESTS, settings, TEXTS[:3], BUDGET),
-            self.folder / "unedited.parquet",
-        )
-        inputs = Inputs(
-            self.folder / "requests.jsonl",
-            self.folder / "texts.jsonl",
-            self.folder / "model",
-            self.folder / "contexts.json",
-            self.folder / "factors.safetensors",
-            self.folder / "unedited.parquet",
-        )
-        states = []
-        for k in (1, 2):
-            outputs = IterationFiles.of(run, k)
-            compute = compute_on(device, precision, BUDGET)
-            switches = self.switches.editing()
-            link = Link(k, METHODS[method], HYPER, switches, stop_after(2), compute)
-            extend_chain(link, inputs, outputs)
-            inputs = replace(inputs, previous=outputs.state)
-            states.append(asdict(read_state(outputs.state)))
-        return states
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Callable[..., Study]:
     """Make the study of a tiny model of one family; its folder has a prepared model."""
-    folder = tmp_path_factory.mktemp("study")
-
-    def make(kind: str, *others: object) -> Study:
-        if not (place := folder / kind).exists():
-            (MODELS | SAME_SHAPE)[kind]().save_pretrained(place / "model")
-            TOKENIZER.save_pretrained(place / "model")
-            write_record(place / "model", "a model")
-        return Study(place, kind, *others)
-
-    return make
+    return partial(prepared, tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(autouse=True)
@@ -363,7 +215,7 @@ def devices(monkeypatch):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_method_keeps_to_the_device_and_computes_the_same_there(study, kind, preset):
-    work = study(kind, preset)
+    work = study(kind, preset=preset)
     with VirtualCuda() as device:
         factors = work.factors()
         found = {name: work.edit(name, factors) for name in ALL_METHODS}
@@ -389,7 +241,7 @@ def test_models_of_the_same_shape(study, kind):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("kind", MODELS | SAME_SHAPE)
 def test_what_only_runs_forward(study, kind, preset):
-    work = study(kind, preset)
+    work = study(kind, preset=preset)
     with VirtualCuda() as device:
         scores, verdicts, contexts = work.score(), work.judge(), work.generate()
         factors = work.factors()
