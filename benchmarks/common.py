@@ -423,17 +423,18 @@ def describe_machine(device: str, threads: int) -> dict[str, object]:
 # Command line
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Options that every benchmark has."""
+def make_parser(description: str, budget: bool = True) -> argparse.ArgumentParser:
+    """Options that every benchmark has; one with token budgets of its own is asked for none."""
     parser = argparse.ArgumentParser(
         description=description.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    budget = default["compute"]["token_budget"]
     add = parser.add_argument
     add("--threads", type=positive, default=2, help="CPU threads")
-    add("--token-budget", type=positive, default=budget, help="tokens the engine runs at once")
+    if budget:
+        most = default["compute"]["token_budget"]
+        add("--token-budget", type=positive, default=most, help="tokens the engine runs at once")
     add("--seed", type=int, default=42, help="draws requests and contexts")
     add("--output", type=Path, default=Path("results/benchmarks"), help="folder of CSV and PNG")
     return parser

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import common
 import torch
-from common import Work
+from common import Clock, Work
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -30,6 +30,7 @@ from modeledit.data.readers import read_counterfact
 from modeledit.data.requests import Request
 from modeledit.editing.covariance import KeySums, factorize
 from modeledit.editing.iteration import EditSettings
+from modeledit.editing.optimization import Targets
 from modeledit.io.files import file_digest, read_json, write_json
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokenizer import load_tokenizer
@@ -53,18 +54,24 @@ SAMPLE = 4  # requests whose operations are counted
 ARTICLE = 730  # tokens: the mean of the English Wikipedia (modeledit/planning/costs.py)
 FILLER = "The weather was fair that day and nobody had much to do. "
 GIB = 2**30
+TOKEN_BUDGET = 2048
+OTHER_BUDGETS = (512, 8192)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement: a method in a precision, or "covariance" or "ceiling"."""
+    """One measurement: a method in a precision, or "covariance" or "ceiling".
+
+    A method is measured with one token budget, and OPTIMIZATION alone with others.
+    """
 
     model: str
     what: str
     precision: str = "float32"
+    token_budget: int = TOKEN_BUDGET
 
     def __str__(self) -> str:
-        return f"{self.model} {self.what} {self.precision}"
+        return f"{self.model} {self.what} {self.precision} {self.token_budget}"
 
 
 @dataclass
@@ -127,7 +134,7 @@ class Study:
             requests,
             tiny_contexts(),
             torch.eye(width, dtype=torch.float64, device=self.device),
-            EditSettings(method, hyper, switches, task.precision, arguments.token_budget),
+            EditSettings(method, hyper, switches, task.precision, task.token_budget),
         )
 
 
@@ -138,16 +145,16 @@ class Folded:
         self.tokenizer = tokenizer
         self.size = size
         self.pad_token_id = self.eos_token_id = tokenizer.eos_token_id % size
-        self.bos_token_id = self.unk_token_id = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.tokenizer, name)
 
     def encode(self, text: str) -> list[int]:
-        return [i % self.size for i in self.tokenizer(text)["input_ids"]]
+        return self(text)["input_ids"]
 
-    def __call__(self, text: str, **_) -> dict[str, list[int]]:
-        return {"input_ids": self.encode(text)}
-
-    def decode(self, ids: Sequence[int], **_) -> str:
-        return self.tokenizer.decode(ids)
+    def __call__(self, text: str, **options) -> dict[str, list]:
+        said = dict(self.tokenizer(text, **options))
+        return said | {"input_ids": [i % self.size for i in said["input_ids"]]}
 
 
 def config_of(model: Model, heads: int, key_heads: int) -> PretrainedConfig:
@@ -177,7 +184,7 @@ def config_of(model: Model, heads: int, key_heads: int) -> PretrainedConfig:
 
 
 def tasks_of(arguments: argparse.Namespace) -> Iterator[Task]:
-    """All measurements, by model: the paper's first algorithm in every precision comes first."""
+    """All measurements by model, the first method's in every precision at first."""
     first, *others = arguments.methods
     for name in arguments.models:
         for precision in arguments.precision:
@@ -186,6 +193,9 @@ def tasks_of(arguments: argparse.Namespace) -> Iterator[Task]:
         for method in others:
             yield Task(name, method, arguments.other_precision)
         yield Task(name, "covariance")
+    for name in arguments.models:
+        for budget in OTHER_BUDGETS:
+            yield Task(name, first, arguments.precision[-1], budget)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -211,13 +221,16 @@ def measure_ceiling(study: Study, task: Task) -> dict[str, object]:
 
 
 def measure_edit(study: Study, task: Task) -> dict[str, object]:
-    """One iteration and its scores: seconds, peak memory and joules of each stage."""
+    """Seconds, peak memory and joules of one iteration and its scores, stage by stage.
+
+    In reduced precision of OPTIMIZATION alone, as nothing else is computed in it; its targets are
+    set against the engine's own in float32, and those against the plain loop's.
+    """
     work = study.work(task)
-    count = len(work.requests)
-    clock, found = common.measure(common.run_engine, work)
+    count, reduced = len(work.requests), task.precision != "float32"
+    clock, found = common.measure(run_optimization if reduced else common.run_engine, work)
     steps = [int(number) for number in found.numbers["steps"]]
-    contexts = len(work.contexts)
-    estimate = editing(study.shape(task.model), work.token_budget, count, contexts)
+    estimate = editing(study.shape(task.model), work.token_budget, count, len(work.contexts))
     row: dict[str, object] = {
         "requests": count,
         "steps": sum(steps),
@@ -228,18 +241,28 @@ def measure_edit(study: Study, task: Task) -> dict[str, object]:
         "operations": operations_of(work, steps),
         "stopped": {name: found.stop_reason.count(name) for name in set(found.stop_reason)},
     }
-    if task.precision == "float32":
-        chosen = common.pick(count, study.arguments.plain_requests)
-        sample = replace(work, requests=[work.requests[i] for i in chosen])
+    chosen = common.pick(count, study.arguments.plain_requests)
+    sample = replace(work, requests=[work.requests[i] for i in chosen])
+    if not reduced:
         slow_clock, slow = common.measure(common.run_plain, sample)
-        expected = torch.stack([one.target for one in slow])
         row["plain_requests"] = len(chosen)
         row["plain_seconds"] = common.plain_seconds(slow_clock, work, slow, steps)
-        if not work.in_turn:  # there every request starts from what others have written
-            errors = common.relative_errors(found.state[chosen], expected)
-            row["target_error"] = float(errors.max())
-            row["same_steps"] = [one.steps for one in slow] == [steps[i] for i in chosen]
+        expected, other_steps = torch.stack([r.target for r in slow]), [r.steps for r in slow]
+    elif not work.in_turn:
+        exact = common.measure(run_optimization, sample.changed(precision="float32"))[1]
+        expected, other_steps = exact.state, exact.numbers["steps"]
+    if not work.in_turn:  # there every request starts from what others have written
+        row["target_error"] = float(common.relative_errors(found.state[chosen], expected).max())
+        row["same_steps"] = [int(n) for n in other_steps] == [steps[i] for i in chosen]
     return row
+
+
+def run_optimization(work: Work) -> tuple[Clock, Targets]:
+    """OPTIMIZATION alone."""
+    clock = Clock()
+    with clock.stage("optimization"):
+        targets = work.optimize(work.problems())
+    return clock, targets
 
 
 def operations_of(work: Work, steps: Sequence[int]) -> float:
@@ -324,19 +347,28 @@ class Results:
         write_json(self.path, {"made_with": self.made_with, "entries": self.entries})
 
 
-def run(study: Study, results: Results, tasks: Sequence[Task], limit: float) -> list[Task]:
-    """Make those of `tasks` that have no entry, until `limit` seconds are over; what is left."""
-    end = time.monotonic() + limit
-    left = [task for task in tasks if str(task) not in results.entries]
-    while left and time.monotonic() < end:
-        task = left.pop(0)
-        common.say(f"{task}, {len(left)} after it")
-        results.add(task, measure(study, task))
-    return left
+def run(study: Study, results: Results, tasks: Sequence[Task], limit: float) -> list[str]:
+    """Make those of `tasks` that have no entry, until `limit` seconds are over; what is missing.
+
+    One that fails, a model too large for the GPU above all, holds up no other.
+    """
+    end, missing = time.monotonic() + limit, []
+    for number, task in enumerate(tasks):
+        if str(task) in results.entries:
+            continue
+        if time.monotonic() > end:
+            missing.append(f"{task}: not measured yet; the same command goes on")
+            continue
+        common.say(f"{number + 1} of {len(tasks)}: {task}")
+        try:
+            results.add(task, measure(study, task))
+        except (RuntimeError, ArithmeticError) as error:
+            missing.append(f"{task}: {type(error).__name__}: {error}")
+    return missing
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = common.make_parser(__doc__)
+    parser = common.make_parser(__doc__, budget=False)
     add, number = parser.add_argument, common.positive
     folder = common.ROOT / "resources/models/smollm2-135m"
     add("--models", nargs="+", choices=tuple(HEADS), default=list(HEADS), help="shapes")
@@ -345,7 +377,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--methods", nargs="+", type=common.method_name, default=methods, help="the first in all")
     add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     add("--other-precision", choices=PRECISIONS, default="tf32", help="of the other methods")
-    add("--requests", type=number, default=100, help="how many to edit at once")
+    add("--requests", type=number, default=128, help="how many to edit at once")
     add("--in-turn", type=number, default=8, help="how many ROME edits")
     add("--plain-requests", type=number, default=2, help="how many the plain loop does")
     add("--steps", type=number, help="forward passes; default: what the model's file has")
@@ -354,7 +386,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--tokenizer", type=Path, default=folder if folder.is_dir() else None, help="its folder")
     add("--seconds", type=number, default=600, help="no measurement begins after these")
     add("--results", type=Path, help="file of results; default: gpu.json in --output")
-    parser.set_defaults(token_budget=2048)
     arguments = parser.parse_args()
     arguments.device = "cpu" if arguments.scale == "tiny" else "cuda"
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -379,7 +410,6 @@ def main() -> int:
     made_with = {
         **machine,
         "scale": arguments.scale,
-        "token_budget": arguments.token_budget,
         "requests": arguments.requests,
         "steps": arguments.steps,
         "facts": f"CounterFact {file_digest(source)[:12]}" if source else "geography",
@@ -387,11 +417,11 @@ def main() -> int:
         "seed": arguments.seed,
     }
     results = Results.of(arguments.results or arguments.output / "gpu.json", made_with)
-    left = run(Study(arguments, requests), results, list(tasks_of(arguments)), arguments.seconds)
-    for task in left:
-        common.say(f"not measured yet: {task}")
+    missing = run(Study(arguments, requests), results, list(tasks_of(arguments)), arguments.seconds)
+    for line in missing:
+        common.say(line)
     print(f"written: {results.path}")
-    return 0
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem
 from modeledit.io.hardware import read_hardware
 from modeledit.lm.device import prepare_device
-from modeledit.lm.model import load_model
+from modeledit.lm.model import EditableModel, load_model
 from modeledit.lm.trees import label_outputs
+from modeledit.study.architectures import ARCHITECTURES
 from modeledit.study.layout import IterationFiles
 from tests.editing.device_study import (
     ALL_METHODS,
@@ -53,6 +54,12 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+def in_float64(kind: str) -> float:
+    """How alike: transformers turns keys and queries by sines and cosines in float32."""
+    learned = ARCHITECTURES[FAMILIES[kind]().config.model_type].positions == "learned"
+    return 1e-9 if learned else 1e-5
+
+
 def assert_same(work: Study, method: str, rtol: float) -> None:
     factors = work.factors("cpu")
     edits, written = work.edit(method, factors)
@@ -67,13 +74,13 @@ def assert_same(work: Study, method: str, rtol: float) -> None:
 @pytest.mark.parametrize("method", ALL_METHODS)
 def test_every_method_in_float64(study, kind, preset, method):
     """Targets, stop steps and reasons, losses, perplexities and written matrices."""
-    assert_same(study(kind, preset=preset, dtype=torch.float64), method, 1e-9)
+    assert_same(study(kind, preset=preset, dtype=torch.float64), method, in_float64(kind))
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("method", ["ROME", "NAP_PMET"])
 def test_every_family_in_float64(study, kind, method):
-    assert_same(study(kind, dtype=torch.float64), method, 1e-9)
+    assert_same(study(kind, dtype=torch.float64), method, in_float64(kind))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -90,8 +97,9 @@ def test_what_only_runs_forward(study, kind):
         for name, value in expected.items():
             assert row[name] == (pytest.approx(value, abs=1e-5) if "log" in name else value)
     pd.testing.assert_frame_equal(work.judge(), work.judge("cpu"))
+    there = work.factors()
     for layer, factor in work.factors("cpu").items():
-        np.testing.assert_allclose(work.factors()[layer], factor, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(there[layer], factor, rtol=in_float64(kind), atol=1e-6)
 
 
 def test_prefixes_are_drawn_again_alike(study):
@@ -155,10 +163,6 @@ def wide():
         bos_token_id=0,
         eos_token_id=0,
     )
-    from transformers import AutoModelForCausalLM
-
-    from modeledit.lm.model import EditableModel
-
     torch.manual_seed(0)
     with torch.device("cuda"):
         return EditableModel(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
