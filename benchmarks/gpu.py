@@ -34,8 +34,8 @@ from modeledit.editing.optimization import Targets
 from modeledit.io.files import file_digest, read_json, write_json
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokenizer import load_tokenizer
-from modeledit.planning.memory import editing
 from modeledit.study.config import described_model, preset_switches
+from modeledit.study.memory import editing
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
 from tests.reference.models import tiny_contexts, tiny_tokenizer

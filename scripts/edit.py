@@ -29,7 +29,7 @@ def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
 if __name__ == "__main__":
     with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         params, at = snakemake.params, snakemake.wildcards
-        budget = snakemake.resources.token_budget
+        budget = snakemake.resources.token_budget or "auto"
         compute = replace(params.compute, threads=snakemake.threads, token_budget=budget)
         method = METHODS[at.method]
         edit(

@@ -12,10 +12,12 @@ from modeledit.io.log import journal
 from modeledit.io.refusal import Refusal
 from modeledit.io.seals import sealed
 from modeledit.lm import eligibility
+from modeledit.lm.budget import token_budget
 from modeledit.lm.device import prepare_device
 from modeledit.lm.eligibility import Filter, compare_sets
 from modeledit.lm.limits import check_lengths
 from modeledit.lm.model import load_model
+from modeledit.study.settings import TokenBudget
 
 log = logging.getLogger("modeledit")
 SHOWN = 20  # neighbors in the log where no request is left
@@ -45,13 +47,14 @@ class Outputs:
 
 
 def find_eligible(
-    inputs: Inputs, how: Filter, token_budget: int, device: str, outputs: Outputs
+    inputs: Inputs, how: Filter, tokens: TokenBudget, device: str, outputs: Outputs
 ) -> None:
     """Filter a trial; ValueError that names the kept verdicts where no request is left."""
     requests = read_requests(inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
     check_lengths(model, tokenizer, requests)
-    found = eligibility.find_eligible(model, tokenizer, requests, how, token_budget)
+    budget = token_budget(tokens, model)
+    found = eligibility.find_eligible(model, tokenizer, requests, how, budget)
     log.info("%s", found.yields)
     report: dict[str, object] = {"positions": how.eval_positions, "yields": found.yields}
     if inputs.authors:
@@ -82,7 +85,7 @@ if __name__ == "__main__":
         find_eligible(
             Inputs(Path(given.requests), Path(given.model), authors),
             Filter(**{name: params.get(name) for name in choosing}),
-            snakemake.resources.token_budget,
+            snakemake.resources.token_budget or "auto",
             prepare_device(params.device, snakemake.threads, params.deterministic),
             Outputs(
                 **{name: Path(path) for name, path in snakemake.output.items()},

@@ -25,6 +25,7 @@ from modeledit.io.log import progress
 from modeledit.io.matrices import LazyMatrices, read_matrices, write_matrices
 from modeledit.io.prepared import read_prepared
 from modeledit.io.state import State, read_state, write_state
+from modeledit.lm.budget import token_budget
 from modeledit.lm.device import prepare_device
 from modeledit.lm.limits import check_lengths
 from modeledit.lm.meter import Meter
@@ -64,8 +65,9 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     model, tokenizer = load_model(inputs.model, device)
     base = read_prepared(inputs.model).weights_sha256
     contexts = read_json(inputs.contexts)["templates"][method.context_set]
-    texts, budget = read_texts(inputs.texts), compute.token_budget
+    texts = read_texts(inputs.texts)
     check_lengths(model, tokenizer, requests, texts, contexts)
+    budget = token_budget(compute.token_budget, model, len(requests), len(contexts))
     identity = {
         "base": base,
         "method": method.name,
@@ -83,7 +85,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
                 inputs.previous_targets, inputs.previous_edits, expected, requests
             )
 
-    settings = EditSettings(method, hyper, link.switches, compute.precision, compute.token_budget)
+    settings = EditSettings(method, hyper, link.switches, compute.precision, budget)
     factors: Mapping[int, torch.Tensor] = {}
     if inputs.factors:
         width = model.down_weight(hyper.layers[0]).shape[1]

@@ -154,6 +154,27 @@ class EditableModel:
         return len(self.blocks)
 
     @property
+    def width(self) -> int:
+        """Of the states between blocks."""
+        return self.embedding.weight.shape[1]
+
+    @property
+    def mlp_width(self) -> int:
+        """Of the keys."""
+        return self.down_weight(0).shape[1]
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the embedding."""
+        return self.embedding.weight.shape[0]
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the embedding."""
+        head = cast(nn.Linear, self.model.get_output_embeddings())
+        return head.weight is self.embedding.weight
+
+    @property
     def device(self) -> torch.device:
         return self.embedding.weight.device
 

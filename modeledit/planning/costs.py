@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modeledit.planning.memory import parameters
 from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.memory import parameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
 

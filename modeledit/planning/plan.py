@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from modeledit.planning import costs, memory
+from modeledit.planning import costs
 from modeledit.planning.costs import Edit, Speed
+from modeledit.study import memory
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
 from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.inventory import Inventory, Job, Kind, downloaded
@@ -200,7 +201,7 @@ def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
         described.hyperparameters(how.algorithm),
         costs.SHAPES[kind_of(settings, dataset)],
         len(how.neighbor_contexts(bare, settings.switches.nap_prefixes)),
-        settings.config.compute.token_budget,
+        settings.config.compute.most_tokens(gpu=True),
         settings.config.text.perplexity_texts,
         settings.needs_covariance(method),
     )
@@ -368,7 +369,7 @@ def _work(
             costs.SHAPES[kind_of(settings, job.dataset)],
             requests[job.dataset, job.model, job.trial],
             settings.config.text.perplexity_texts if job.kind is Kind.UNEDITED else 0,
-            settings.config.compute.token_budget,
+            settings.config.compute.most_tokens(gpu=True),
         )
     return None
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from modeledit.planning import memory
+from modeledit.study import memory
 from modeledit.study.config import Settings
 from modeledit.study.inventory import Job, Kind, downloaded
 from modeledit.study.methods import METHODS
@@ -46,8 +46,13 @@ class LargestJob:
 
 
 def peaks(settings: Settings) -> list[LargestJob]:
-    """The jobs that run a model or prepare one, largest requests first where methods repeat."""
+    """The jobs that run a model or prepare one, largest requests first where methods repeat.
+
+    Under "auto" they take as few tokens at once as they have to.
+    """
     budget, found = settings.config.compute.token_budget, []
+    if budget == "auto":
+        budget = SMALLEST_BUDGET
     for name, model in settings.models.items():
         found.append(LargestJob(name, Kind.PREPARE, memory.preparing(model)))
         found.append(LargestJob(name, Kind.UNEDITED, memory.scoring(model, budget)))
@@ -75,23 +80,6 @@ def longest_article(settings: Settings) -> int:
     if settings.config.covariance.source == "embedded":
         return settings.config.text.covariance_length
     return settings.config.covariance.length or 8192  # no described model sees more at once
-
-
-def fitting_budget(
-    settings: Settings, job: LargestJob, limit: float, host: bool = False
-) -> int | None:
-    """The largest halved token budget with which an edit job fits into `limit` bytes, or None.
-
-    With `host` device and host memory are one.
-    """
-    budget = settings.config.compute.token_budget
-    while budget >= SMALLEST_BUDGET:
-        model = settings.models[job.model]
-        peak = memory.editing(model, budget, job.requests, job.contexts)
-        if peak.device + (peak.host if host else 0) <= limit:
-            return budget
-        budget //= 2
-    return None
 
 
 def missing(
@@ -150,7 +138,11 @@ def _way_out(settings: Settings, job: LargestJob, limit: float, what: str, gpu: 
     larger = "take a larger machine, or leave this model out of runs"
     if not job.requests or (gpu and what == "host memory"):
         return larger
-    budget = fitting_budget(settings, job, limit, host=not gpu)
+    most = settings.config.compute.token_budget
+    budget = None
+    if most != "auto":
+        model = settings.models[job.model]
+        budget = memory.fitting_budget(model, limit, most, job.requests, job.contexts, host=not gpu)
     if budget is None:
         return f"no token_budget would fit: {larger}"
     return f"compute.token_budget = {budget} would fit"

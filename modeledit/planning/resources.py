@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from modeledit.planning import memory
-from modeledit.planning.memory import Peak
 from modeledit.planning.preflight import longest_article
+from modeledit.study import memory
 from modeledit.study.config import Settings
+from modeledit.study.memory import Peak
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import SMALLEST_BUDGET, Compute
 
@@ -40,17 +40,24 @@ class JobResources:
     def token_budget(self, attempt: int) -> int:
         """Tokens at once: as configured, and from the third attempt on half of those before.
 
+        0 for "auto": a resource that is the same everywhere is a number, and the job decides.
+
         The first retry changes memory alone, so that a job which was cancelled, or lost its node,
         computes the same numbers: to the bit on the same model of CPU.
         """
-        budget = self.settings.config.compute.token_budget
+        if attempt <= 2 and self.settings.config.compute.token_budget == "auto":
+            return 0
+        return self._most_tokens(attempt)
+
+    def _most_tokens(self, attempt: int) -> int:
+        budget = self.settings.config.compute.most_tokens(bool(self.gpus))
         return max(SMALLEST_BUDGET, budget >> max(0, attempt - 2))
 
     def editing(self, dataset: str, model: str, method: str, attempt: int) -> int:
         """Memory of an iteration, in MB."""
         peak = memory.editing(
             self.settings.models[model],
-            self.token_budget(attempt),
+            self._most_tokens(attempt),
             self.settings.most_requests(dataset, model),
             METHODS[method].n_contexts,
         )
@@ -62,7 +69,7 @@ class JobResources:
 
     def scoring(self, model: str, attempt: int) -> int:
         """Memory of a job that runs prompts through a model, in MB."""
-        peak = memory.scoring(self.settings.models[model], self.token_budget(attempt))
+        peak = memory.scoring(self.settings.models[model], self._most_tokens(attempt))
         return self._host_mb(peak, attempt)
 
     def gathering(self, model: str, attempt: int) -> int:

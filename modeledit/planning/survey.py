@@ -58,7 +58,7 @@ def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
             compute.device,
             compute.threads,
             compute.precision,
-            compute.token_budget,
+            compute.most_tokens(gpu=machine.computes_on_gpu(compute.device)),
         )
     plan = make_plan(
         settings,

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -37,6 +38,8 @@ def _unwrapped(kind: Any) -> tuple[Any, list[Any]]:
 def _allowed(kind: Any, marks: list[Any]) -> str:
     """What the type and its marks allow, in a few words."""
     parts = []
+    if get_origin(kind) is UnionType or get_origin(kind) is Union:
+        parts.append(" or ".join(_allowed(*_unwrapped(one)) for one in get_args(kind)))
     if get_origin(kind) is Literal:
         parts.append(", ".join(f"`{value}`" for value in get_args(kind)))
     elif kind is bool:

@@ -23,6 +23,8 @@ SMALLEST_BUDGET = 16  # tokens at once
 MOST_ITERATIONS = 1000  # each is a job that has to be planned
 MOST_THREADS = 4096
 LARGEST_BUDGET = 2**30  # tokens at once, far more than any memory holds
+# Tokens at once of "auto": more are no faster on a CPU, and hardly on a GPU (benchmarks/README.md).
+AUTO_BUDGET = {"cpu": 1024, "cuda": 8192}
 EXCERPT_ARTICLES = 68  # of the excerpt that are not held out for sentences, whatever the seed
 EXCERPT_SENTENCES = 1000
 """That may be asked for: the held-out articles had 1,100 to 3,059 with 3,000 seeds."""
@@ -222,6 +224,9 @@ class Covariance(Checked):
     checkpoint: Annotated[int, Ge(1), Doc("articles between two partial sums of `recompute`")]
 
 
+TokenBudget = Annotated[int, Ge(SMALLEST_BUDGET), Le(LARGEST_BUDGET)] | Literal["auto"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compute(Checked):
     """Where and how jobs compute."""
@@ -249,11 +254,19 @@ class Compute(Checked):
         ),
     ]
     token_budget: Annotated[
-        int,
-        Ge(SMALLEST_BUDGET),
-        Le(LARGEST_BUDGET),
-        Doc("tokens that run through a model at once: less saves memory, more is faster on a GPU"),
+        TokenBudget,
+        Doc(
+            "tokens that run through a model at once: less saves memory, more is faster on a GPU; "
+            f"`auto`: as many as fit when a job starts, {AUTO_BUDGET['cuda']} at most on a GPU and "
+            f"{AUTO_BUDGET['cpu']} on a CPU"
+        ),
     ]
+
+    def most_tokens(self, gpu: bool) -> int:
+        """Tokens that run at once at most, on a GPU or on a CPU."""
+        if self.token_budget == "auto":
+            return AUTO_BUDGET["cuda" if gpu else "cpu"]
+        return self.token_budget
 
 
 @dataclass(frozen=True, kw_only=True)

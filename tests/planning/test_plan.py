@@ -24,11 +24,12 @@ from modeledit.io.files import write_json
 from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
-from modeledit.planning import costs, memory, survey
+from modeledit.planning import costs, survey
 from modeledit.planning.plan import Chain, Measured, make_plan, needed_downloads, span
 from modeledit.planning.plan import steps as expected_steps
 from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing, peaks
+from modeledit.study import memory
 from modeledit.study.config import load_settings
 from modeledit.study.hyperparameters import SpreadHyperparameters
 from modeledit.study.inventory import Inventory
@@ -425,6 +426,11 @@ def test_a_token_budget_that_would_fit_does_fit():
     assert memory.editing(described, budget, 24, 6).device <= 0.7 * need
     assert memory.editing(described, 2 * budget, 24, 6).device > 0.7 * need
     study = default(compute={"token_budget": budget, "device": "cuda"})
+    assert lacking(study, machine) == []
+    (line,) = lacking(study, replace(machine, device_bytes=1e8))
+    assert "no token_budget would fit" in line
+    # Left to the job it is no question, until not even the smallest fits.
+    study = default(compute={"token_budget": "auto", "device": "cuda"})
     assert lacking(study, machine) == []
     (line,) = lacking(study, replace(machine, device_bytes=1e8))
     assert "no token_budget would fit" in line

@@ -3,8 +3,8 @@
 import pytest
 
 from modeledit.data.record_files import count_records
-from modeledit.planning import memory
 from modeledit.planning.resources import SNAKEMAKE_MB, JobResources
+from modeledit.study import memory
 from modeledit.study.config import load_settings
 from modeledit.study.methods import METHODS
 from tests.study.test_config import MODEL, ROOT, changed
@@ -31,6 +31,14 @@ def test_one_cpu_thread_is_deterministic_whatever_the_switch_says():
 def test_the_budget_is_halved_from_the_third_attempt_on():
     asked = resources(token_budget=100)
     assert [asked.token_budget(attempt) for attempt in range(1, 6)] == [100, 100, 50, 25, 16]
+
+
+def test_a_budget_that_the_job_decides():
+    """A number from the third attempt on: less than what failed, whatever is free then."""
+    asked = resources(token_budget="auto")
+    assert [asked.token_budget(attempt) for attempt in range(1, 5)] == [0, 0, 512, 256]
+    assert resources(True, token_budget="auto").token_budget(3) == 4096
+    assert asked.scoring(MODEL, 1) == resources(token_budget=1024).scoring(MODEL, 1)
 
 
 def test_memory_grows_with_attempts_and_lies_above_the_estimate():

@@ -745,7 +745,7 @@ def score(
         ids[n_prompt:],
         [log_probs[p, ids[p + 1]].item() for p in positions],
         [int(logits[p].argmax()) for p in positions],
-        [sum(1 for v in log_probs[p].tolist() if v >= log_probs[p, ids[p + 1]]) for p in positions],
+        [int((log_probs[p] >= log_probs[p, ids[p + 1]]).sum()) for p in positions],
         log_probs[n_prompt - 1].sort(descending=True).indices[:5].tolist(),
     )
 

@@ -27,7 +27,7 @@ from modeledit.evaluation.metrics import COLUMNS, read_scores, request_metrics
 from modeledit.io.files import StateError, read_json
 from modeledit.io.matrices import read_matrices
 from modeledit.lm.model import load_model
-from modeledit.planning import memory
+from modeledit.study import memory
 from modeledit.study.config import load_settings
 from modeledit.study.methods import METHODS
 from tests.reference import plain

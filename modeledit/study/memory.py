@@ -1,18 +1,42 @@
 """What a job will need: peak memory of device and host, and disk, from shapes alone.
 
-A preflight, so that a run that cannot fit is not started; no torch is imported. Every estimate is
-a list of what is held at the peak, in bytes of float32 (4) or float64 (8), and errs upwards. Tests
-hold it against the peaks of real jobs.
+So that a run which cannot fit is not started, and a job knows how many tokens fit at once. Every
+estimate is a list of what is held at the peak, in bytes of float32 (4) or float64 (8), and errs
+upwards. Tests hold it against the peaks of real jobs.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from modeledit.study.models import Model
+from modeledit.study.architectures import Architecture
+from modeledit.study.settings import SMALLEST_BUDGET
 
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
 SUFFIX_TOKENS = 8  # tokens from a subject's last one on
 LABELS = 2  # label positions a row
+
+
+class Model(Protocol):
+    """The sizes of a model: a described one has them, and a loaded one."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def mlp_width(self) -> int: ...
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def tied(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +52,7 @@ class Peak:
 
 
 def parameters(model: Model) -> int:
-    """Number of parameters of a described model, grouped heads counted as full ones."""
+    """Number of parameters of a model, grouped heads counted as full ones."""
     width, mlp = model.width, model.mlp_width
     matrices = 3 if model.architecture.gated else 2
     heads = 1 if model.tied else 2
@@ -74,6 +98,21 @@ def editing(model: Model, token_budget: int, requests: int, contexts: int) -> Pe
         writing(model, requests, contexts),
     )
     return Peak(max(s.device for s in stages), max(s.host for s in stages))
+
+
+def fitting_budget(
+    model: Model, room: float, most: int, requests: int, contexts: int, host: bool = False
+) -> int | None:
+    """The largest of `most`, half of it, ... with which `editing` fits into `room` bytes, or None.
+
+    With `host` device and host memory are one.
+    """
+    while most >= SMALLEST_BUDGET:
+        peak = editing(model, most, requests, contexts)
+        if peak.device + (peak.host if host else 0) <= room:
+            return most
+        most //= 2
+    return None
 
 
 def gathering(model: Model, layers: int, tokens: int) -> Peak:
