@@ -120,6 +120,8 @@ class Study:
         if arguments.steps:
             hyper = replace(hyper, steps=arguments.steps)
         count = arguments.requests if method.write == "spread" else arguments.in_turn
+        if task.token_budget > TOKEN_BUDGET:  # enough to fill it
+            count = min(len(self.requests), count * task.token_budget // TOKEN_BUDGET)
         chosen = [self.requests[i] for i in common.pick(len(self.requests), count)]
         n = max(1, method.n_neighbors)
         requests = [
@@ -184,16 +186,16 @@ def config_of(model: Model, heads: int, key_heads: int) -> PretrainedConfig:
 
 
 def tasks_of(arguments: argparse.Namespace) -> Iterator[Task]:
-    """All measurements by model, the first method's in every precision at first."""
+    """All measurements: of every model what matters most, then of every model the rest."""
     first, *others = arguments.methods
     for name in arguments.models:
         for precision in arguments.precision:
             yield Task(name, "ceiling", precision)
             yield Task(name, first, precision)
-        for method in others:
-            yield Task(name, method, arguments.other_precision)
         yield Task(name, "covariance")
     for name in arguments.models:
+        for method in others:
+            yield Task(name, method, arguments.other_precision)
         for budget in OTHER_BUDGETS:
             yield Task(name, first, arguments.precision[-1], budget)
 
