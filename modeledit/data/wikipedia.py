@@ -25,7 +25,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gensim.corpora import wikicorpus
 
 from modeledit.io.files import FileError, one_line
 from modeledit.io.refusal import Refusal
@@ -82,6 +81,8 @@ def read_articles(path: Path | str, min_words: int = 200) -> list[Article]:
     Redirects, pages outside the article namespace and stubs (fewer than `min_words` words of
     prose) are skipped. Raises `ValueError` when nothing is left.
     """
+    from gensim.corpora import wikicorpus  # takes longer to import than all others together
+
     path = Path(path)
     articles = []
     with bz2.open(path, "rb") as dump:

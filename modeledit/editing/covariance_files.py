@@ -16,8 +16,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
-from modeledit.editing.covariance import CovarianceError, KeySums, factorize
-from modeledit.editing.matrix_names import layer_name, layer_of
+from modeledit.editing.covariance import KeySums
+from modeledit.editing.factors import CovarianceError
+from modeledit.editing.matrix_names import layer_name
 from modeledit.io.files import read_texts
 from modeledit.io.log import progress
 from modeledit.io.matrices import read_matrices, write_matrices
@@ -101,23 +102,6 @@ def resume(
     sums.texts, sums.tokens = arrays["position"].tolist()
     log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
     return sums
-
-
-def factors_of(
-    covariances: Mapping[str, np.ndarray], device: str
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Cholesky factors of the covariances `layer{l}`, by the same names; made on `device`.
-
-    With them the metadata that say what was added to which diagonal: `ridge{l}`, a share of its
-    mean, "0" where nothing was needed. Raises CovarianceError as `factorize` does.
-    """
-    factors, ridges = {}, {}
-    for name, matrix in covariances.items():
-        layer = layer_of(name)
-        lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
-        factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
-        log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
-    return factors, ridges
 
 
 def covariance_of(

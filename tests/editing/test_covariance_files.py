@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.data.wikipedia import read_sample, sample_articles
-from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
+from modeledit.editing.covariance import KeySums, second_moments
 from modeledit.editing.covariance_files import (
     Partial,
     Reading,
@@ -19,6 +19,7 @@ from modeledit.editing.covariance_files import (
     gather,
     read_published,
 )
+from modeledit.editing.factors import CovarianceError
 from modeledit.io.files import StateError, write_texts
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, ModelError

@@ -13,6 +13,7 @@ import torch
 
 import modeledit.editing.covariance
 import modeledit.editing.covariance_files
+import modeledit.editing.factors
 import modeledit.editing.job
 import modeledit.editing.optimization
 import modeledit.editing.rome
@@ -21,7 +22,8 @@ import modeledit.lm.contexts
 import modeledit.lm.model
 import modeledit.lm.trees
 from modeledit.data.requests import Neighbor, Request, write_requests
-from modeledit.editing.covariance_files import Partial, Reading, factors_of, gather
+from modeledit.editing.covariance_files import Partial, Reading, gather
+from modeledit.editing.factors import factors_of
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.optimization import optimize
@@ -475,6 +477,7 @@ ENGINE = (
     modeledit.editing.job,
     modeledit.editing.covariance,
     modeledit.editing.covariance_files,
+    modeledit.editing.factors,
     modeledit.lm.model,
     modeledit.lm.contexts,
     modeledit.editing.rome,
@@ -492,11 +495,12 @@ USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.editing.job": lambda work: work.chain("ROME"),
     "modeledit.editing.covariance": Study.factors,
     "modeledit.editing.covariance_files": Study.factors,
+    "modeledit.editing.factors": Study.factors,
     "modeledit.lm.model": lambda work: work.chain("ROME"),
     "modeledit.lm.contexts": Study.generate,
 }
 LEGAL = {
-    "covariance_files.factors_of: torch.from_numpy(matrix).to(device)": (
+    "factors.factors_of: torch.from_numpy(matrix).to(device)": (
         "the factorisation runs on the CPU then, slow and right"
     ),
     "model.load_model: cast(nn.Module, model).to(device)": (

@@ -51,8 +51,16 @@ def test_every_script_has_a_rule_and_every_rule_its_script():
     assert named == set(SCRIPTS) - {"unlock"}
 
 
-def test_passing_a_stop_on_imports_no_torch():
-    code = "import sys, scripts.edit; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("name", "heavy"),
+    [
+        ("edit", "torch"),  # one that passes a stop on
+        ("factorize_covariance", "transformers"),
+        ("gather_covariance", "gensim"),
+    ],
+)
+def test_what_a_job_does_without_is_not_imported(name, heavy):
+    code = f"import sys, scripts.{name}; sys.exit('{heavy}' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
