@@ -64,6 +64,20 @@ def test_what_a_job_does_without_is_not_imported(name, heavy):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+RUN_A_MODEL = sorted(
+    name for name in SCRIPTS if "load_model" in (ROOT / "scripts" / f"{name}.py").read_text()
+)
+
+
+@pytest.mark.parametrize("name", [*RUN_A_MODEL, "export_model", "prepare_model"])
+def test_what_runs_a_model_has_imported_its_libraries_with_the_collector_at_rest(name):
+    code = (
+        f"import gc, scripts.{name}; at_rest, all = gc.get_freeze_count(), len(gc.get_objects())\n"
+        "assert at_rest > all and gc.isenabled(), (at_rest, all)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 # A model's folder and a published file have their own records, a plan is no result, and Snakemake
 # takes the word on access away.
 WITHOUT_SEALS = {"prepare_model", "download", "make_plan", "check_access", "unlock"}
