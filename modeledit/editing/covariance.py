@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from modeledit.editing.covariance_error import ErrorEstimate
 from modeledit.editing.factors import CovarianceError
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
@@ -19,11 +20,13 @@ from modeledit.lm.trees import additive_mask
 class KeySums:
     """Sums of k k^T over texts, in float64 on the model's device, and how much they are of.
 
-    `totals` has a (d_mlp, d_mlp) sum for each of `layers` once a text was added.
+    `totals` has a (d_mlp, d_mlp) sum for each of `layers` once a text was added. `error`, where one
+    is given, sees the keys of all texts too.
     """
 
-    def __init__(self, layers: Sequence[int]) -> None:
+    def __init__(self, layers: Sequence[int], error: ErrorEstimate | None = None) -> None:
         self.layers = sorted(layers)
+        self.error = error
         self.totals: dict[int, torch.Tensor] = {}
         self.texts = 0
         self.tokens = 0
@@ -68,6 +71,8 @@ class KeySums:
                 hidden = model.run(hidden, start, layer + 1, positions, mask)
             start = layer + 1
             x = keys[0].flatten(0, -2)
+            if self.error is not None:
+                self.error.add(layer, x)
             # One text's product in the model's precision, the sum over texts in float64.
             gram = (x.T @ x).double()
             total = self.totals.get(layer)

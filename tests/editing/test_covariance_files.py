@@ -155,6 +155,12 @@ def test_a_sample_is_of_distinct_articles_in_order(shards, count, seed):
     assert list(read_sample(shards, places)) == [f"shard {i} row {j}" for i, j in places]
 
 
+def test_a_reader_who_may_stop_early_gets_the_sample_shuffled(shards):
+    in_order = sample_articles(shards, 15, 3)
+    shuffled = sample_articles(shards, 15, 3, shuffled=True)
+    assert sorted(shuffled) == in_order != shuffled
+
+
 def test_every_article_has_the_same_chance(shards):
     drawn = {place: 0 for place in sample_articles(shards, sum(SHARDS), 0)}
     for seed in range(2000):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import modeledit.editing.covariance
+import modeledit.editing.covariance_error
 import modeledit.editing.covariance_files
 import modeledit.editing.factors
 import modeledit.editing.job
@@ -252,7 +253,7 @@ class Study:
                 model,
                 TOKENIZER,
                 lambda n, stop=stop: TEXTS[n:stop],
-                Reading(layers, 64),
+                Reading(layers, 64, tolerance=1e-9),
                 recipe,
                 Partial(partial, 3),
             )
@@ -476,6 +477,7 @@ def test_the_engine_has_a_deterministic_form(study, deterministic, kind):
 ENGINE = (
     modeledit.editing.job,
     modeledit.editing.covariance,
+    modeledit.editing.covariance_error,
     modeledit.editing.covariance_files,
     modeledit.editing.factors,
     modeledit.lm.model,
@@ -494,6 +496,7 @@ AT_THE_START = Request(9, "The", "{} is a city in", "Japan", "France", (), ())
 USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.editing.job": lambda work: work.chain("ROME"),
     "modeledit.editing.covariance": Study.factors,
+    "modeledit.editing.covariance_error": Study.factors,
     "modeledit.editing.covariance_files": Study.factors,
     "modeledit.editing.factors": Study.factors,
     "modeledit.lm.model": lambda work: work.chain("ROME"),
