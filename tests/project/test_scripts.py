@@ -57,6 +57,11 @@ def test_every_script_has_a_rule_and_every_rule_its_script():
         ("edit", "torch"),  # one that passes a stop on
         ("factorize_covariance", "transformers"),
         ("gather_covariance", "gensim"),
+        ("render_table", "matplotlib"),
+        ("render_table", "scipy"),
+        ("render_report", "matplotlib"),
+        ("compile_tables", "matplotlib"),
+        ("render_hardware", "matplotlib"),
     ],
 )
 def test_what_a_job_does_without_is_not_imported(name, heavy):
