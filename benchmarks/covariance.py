@@ -15,7 +15,8 @@ import torch
 from common import Work
 
 from modeledit.data.wikipedia import HELD_OUT, excerpt_path, read_articles, split_articles
-from modeledit.editing.covariance import KeySums, factorize
+from modeledit.editing.covariance import KeySums
+from modeledit.editing.factors import factorize
 from modeledit.editing.spread import spread
 from modeledit.evaluation.metrics import REQUEST_METRICS, request_metrics
 from modeledit.lm.scoring import score

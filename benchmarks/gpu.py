@@ -28,7 +28,8 @@ from transformers import (
 
 from modeledit.data.readers import read_counterfact
 from modeledit.data.requests import Request
-from modeledit.editing.covariance import KeySums, factorize
+from modeledit.editing.covariance import KeySums
+from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import Targets
 from modeledit.io.files import file_digest, read_json, write_json

@@ -18,7 +18,8 @@ import torch
 from common import Clock, Work
 
 from modeledit.editing import rome
-from modeledit.editing.covariance import factorize, second_moments
+from modeledit.editing.covariance import second_moments
+from modeledit.editing.factors import factorize
 from modeledit.editing.spread import KeyRows, least_squares_update
 from modeledit.lm.scoring import score
 from modeledit.study.methods import METHODS

@@ -21,6 +21,7 @@ def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
         log.info("the run has stopped; nothing to do")
         pass_on(inputs.previous, outputs)
         return
+    import modeledit.lm.libraries  # noqa: F401, first: see there
     from modeledit.editing.job import extend_chain
 
     extend_chain(link, inputs, outputs)

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.editing import export
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed

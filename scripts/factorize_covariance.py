@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from modeledit.editing.covariance_files import factors_of
+from modeledit.editing.factors import factors_of
 from modeledit.io.log import journal
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.io.prepared import read_prepared

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.editing.covariance_files import Partial, covariance_of
 from modeledit.io.log import journal
 from modeledit.io.matrices import write_matrices

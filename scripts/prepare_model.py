@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.fetch.origin import fetch_origin
 from modeledit.io.files import optional_path, writing
 from modeledit.io.log import journal

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.data.requests import read_requests
 from modeledit.io.files import read_texts
 from modeledit.io.frames import write_parquet

@@ -25,7 +25,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from gensim.corpora import wikicorpus
 
 from modeledit.io.files import FileError, one_line
 from modeledit.io.refusal import Refusal
@@ -82,6 +81,8 @@ def read_articles(path: Path | str, min_words: int = 200) -> list[Article]:
     Redirects, pages outside the article namespace and stubs (fewer than `min_words` words of
     prose) are skipped. Raises `ValueError` when nothing is left.
     """
+    from gensim.corpora import wikicorpus  # takes longer to import than all others together
+
     path = Path(path)
     articles = []
     with bz2.open(path, "rb") as dump:
@@ -181,12 +182,15 @@ def utterances(
     return drawn
 
 
-def sample_articles(shards: Sequence[Path], count: int | None, seed: int) -> list[tuple[int, int]]:
+def sample_articles(
+    shards: Sequence[Path], count: int | None, seed: int, shuffled: bool = False
+) -> list[tuple[int, int]]:
     """Draw `count` articles of a dump in parquet files: (shard, row) of each, none twice.
 
     The draw is uniform over all articles of `shards` and depends on `seed` alone. It is sorted, so
-    that every shard is read once from its beginning to its end. Without `count` all articles come,
-    shuffled, for a reader who stops when there is enough. Raises ValueError for too few articles.
+    that every shard is read once from its beginning to its end, but where it is to be `shuffled`,
+    for a reader who stops when there is enough. Without `count` all articles come, shuffled.
+    Raises ValueError for too few articles.
     """
     starts = [0, *accumulate(_parquet(shard)[1][-1] for shard in shards)]
     if count is not None and count > starts[-1]:
@@ -194,7 +198,7 @@ def sample_articles(shards: Sequence[Path], count: int | None, seed: int) -> lis
             f"asked for {count} articles, but {len(shards)} shards hold only {starts[-1]}"
         )
     drawn = random.Random(seed).sample(range(starts[-1]), starts[-1] if count is None else count)
-    places = drawn if count is None else sorted(drawn)
+    places = drawn if count is None or shuffled else sorted(drawn)
     return [(i := bisect_right(starts, n) - 1, n - starts[i]) for n in places]
 
 

@@ -16,10 +16,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
-from modeledit.editing.covariance import CovarianceError, KeySums, factorize
-from modeledit.editing.matrix_names import layer_name, layer_of
+from modeledit.editing.covariance import KeySums
+from modeledit.editing.covariance_error import CHECK_EVERY, LEAST_TEXTS, ErrorEstimate
+from modeledit.editing.factors import CovarianceError
+from modeledit.editing.matrix_names import layer_name
 from modeledit.io.files import read_texts
-from modeledit.io.log import progress
+from modeledit.io.log import Progress, progress
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, ModelError
 from modeledit.study.config import FAST_TOKENS
@@ -31,7 +33,8 @@ log = logging.getLogger(__name__)
 class Reading:
     """What is read of the texts: keys of `layers`, `max_length` tokens of each text.
 
-    It ends with the texts, or at `most_tokens`. `expected` is how many texts there are, for the
+    It ends with the texts, at `most_tokens`, or where the relative error, estimated every
+    CHECK_EVERY texts, is at most `tolerance`. `expected` is how many texts there are, for the
     progress line.
     """
 
@@ -39,6 +42,7 @@ class Reading:
     max_length: int
     most_tokens: int | None = None
     expected: int | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,17 @@ def gather(
     """
     layers, partial = reading.layers, saved.path
     most_tokens, expected = reading.most_tokens, reading.expected
-    sums = resume(partial, recipe, layers, model.device) or KeySums(layers)
+    sums = KeySums(layers, None if reading.tolerance is None else ErrorEstimate())
+    resume(sums, partial, recipe, model.device)
     unit, total = ("text", expected) if most_tokens is None else ("token", most_tokens)
     with progress(total, unit) as bar:
         bar.initial = bar.n = sums.texts if most_tokens is None else sums.tokens
         texts = texts_from(sums.texts)
         for done in sums.add_texts(model, tokenizer, texts, reading.max_length, most_tokens):
             bar.update((done if most_tokens is None else sums.tokens) - bar.n)
+            # Before saving: a run that goes on from what is saved has looked there already.
+            if done % CHECK_EVERY == 0 and _suffices(sums, reading.tolerance, bar):
+                break
             if done % saved.every == 0:
                 save(sums, partial, recipe)
     if most_tokens is not None and sums.tokens < most_tokens:
@@ -82,42 +90,33 @@ def gather(
     return sums
 
 
+def _suffices(sums: KeySums, tolerance: float | None, bar: Progress) -> bool:
+    """Whether the estimated error, which the progress line then shows, is at most `tolerance`."""
+    if sums.error is None or tolerance is None:
+        return False
+    error = sums.error.relative()
+    bar.set_postfix_str(f"error {error:.1%}", refresh=False)
+    return sums.texts >= LEAST_TEXTS and error <= tolerance
+
+
 def save(sums: KeySums, path: Path, recipe: Mapping[str, str]) -> None:
     """Write partial sums with their recipe and position, atomically."""
     totals = {layer_name(layer): total.cpu().numpy() for layer, total in sums.totals.items()}
     position = {"position": np.array([sums.texts, sums.tokens])}
-    write_matrices(path, totals | position, recipe)
+    error = sums.error.arrays() if sums.error is not None else {}
+    write_matrices(path, totals | position | error, recipe)
 
 
-def resume(
-    path: Path, recipe: Mapping[str, str], layers: list[int], device: torch.device
-) -> KeySums | None:
-    """The partial sums in `path`, or None where there are none."""
+def resume(sums: KeySums, path: Path, recipe: Mapping[str, str], device: torch.device) -> None:
+    """Have `sums` go on from the partial sums in `path`, if there are any."""
     if not path.exists():
-        return None
+        return
     arrays = read_matrices(path, recipe)
-    sums = KeySums(layers)
+    if sums.error is not None:
+        sums.error.restore(arrays, sums.layers, device)
     sums.totals = {i: torch.from_numpy(arrays[layer_name(i)]).to(device) for i in sums.layers}
     sums.texts, sums.tokens = arrays["position"].tolist()
     log.info("going on after %d texts, %d tokens", sums.texts, sums.tokens)
-    return sums
-
-
-def factors_of(
-    covariances: Mapping[str, np.ndarray], device: str
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Cholesky factors of the covariances `layer{l}`, by the same names; made on `device`.
-
-    With them the metadata that say what was added to which diagonal: `ridge{l}`, a share of its
-    mean, "0" where nothing was needed. Raises CovarianceError as `factorize` does.
-    """
-    factors, ridges = {}, {}
-    for name, matrix in covariances.items():
-        layer = layer_of(name)
-        lower, ridge = factorize(torch.from_numpy(matrix).to(device), layer)
-        factors[name], ridges[f"ridge{layer}"] = lower.cpu().numpy(), f"{ridge:g}"
-        log.info("%s: factorised, %d x %d, ridge %g", name, *matrix.shape, ridge)
-    return factors, ridges
 
 
 def covariance_of(
@@ -131,14 +130,16 @@ def covariance_of(
     """C_l by `layer{l}` as `recipe` says (`Inventory.covariance_recipe`), and what it is made of.
 
     `paths` are the excerpt's articles, or parts of a dump in parquet files, of which the recipe's
-    seed draws. "fast" stops at FAST_TOKENS for each row of the key.
+    seed draws. "fast" stops at FAST_TOKENS for each row of the key; with a `tolerance` the texts
+    end where the estimated error keeps it, and `error` and `texts` say what came of it.
     """
     longest, source = _longest(model, recipe["max_length"]), recipe["source"]
+    tolerance = float(recipe["tolerance"]) if "tolerance" in recipe else None
     if source == "embedded":
         texts: Sequence = read_texts(paths[0])
     else:
         count = int(recipe["articles"]) if source == "recompute" else None
-        texts = sample_articles(paths, count, int(recipe["seed"]))
+        texts = sample_articles(paths, count, int(recipe["seed"]), tolerance is not None)
     most_tokens = None
     if source == "fast":
         most_tokens = FAST_TOKENS * model.down_weight(layers[0]).shape[1]
@@ -147,13 +148,25 @@ def covariance_of(
         model,
         tokenizer,
         lambda n: texts[n:] if source == "embedded" else read_sample(paths, texts[n:]),
-        Reading(list(layers), longest, most_tokens, len(texts)),
+        Reading(list(layers), longest, most_tokens, len(texts), tolerance),
         recipe,
         saved,
     )
     log.info("%d tokens of %d texts", sums.tokens, sums.texts)
     matrices = {layer_name(layer): matrix.numpy() for layer, matrix in sums.moments().items()}
-    return matrices, {**recipe, "tokens": str(sums.tokens)}
+    said = {**recipe, "tokens": str(sums.tokens)}
+    if sums.error is not None and tolerance is not None:
+        error = sums.error.relative()
+        said |= {"texts": str(sums.texts), "error": f"{error:.4g}"}
+        log.info("estimated relative error of the covariance: %.4g", error)
+        if error > tolerance:
+            log.warning(
+                "all %d texts leave an error of %.4g, covariance.tolerance is %g: take more texts",
+                sums.texts,
+                error,
+                tolerance,
+            )
+    return matrices, said
 
 
 def _longest(model: EditableModel, length: str) -> int:

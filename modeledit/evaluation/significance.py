@@ -42,7 +42,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from modeledit.evaluation.aggregation import (
     CELL,
@@ -174,6 +173,8 @@ def differences(
             rows += [sides | row._asdict() for row in tested]
     result = pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
     if not result.empty:
+        from scipy import stats  # long to import, and many need no more than words of this module
+
         result["p_adjusted"] = stats.false_discovery_control(result["p"], method="bh")
     return result.assign(significant=(result["p_adjusted"] <= ALPHA).astype(bool))
 
@@ -301,6 +302,8 @@ def _over_trials(places: pd.DataFrame, confidence: float) -> pd.DataFrame:
         )
     enough = (found["n_trials"] >= FEWEST_TRIALS) & (found["n_trials"] == found["of"])
     found = found[enough].reset_index()
+    from scipy import stats
+
     half = found["sd"] * stats.t.ppf((1 + confidence) / 2, found["n_trials"] - 1)
     half /= np.sqrt(found["n_trials"])
     low, high = found["mean"] - half, found["mean"] + half

@@ -6,6 +6,7 @@ looked at before they are loaded, and what was loaded afterwards; each refusal i
 that is wrong.
 """
 
+import functools
 import json
 import pickle
 import re
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import gguf
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
@@ -68,6 +70,24 @@ def gguf_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(
             path.parent, trust_remote_code=False, gguf_file=path.name
         )
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """In this block a GGUF file is parsed once, and its table of names made once.
+
+    transformers asks for the file with the tokenizer, the configuration and the weights, and for
+    the table with each module of the model; a file with 50,000 tokens takes seconds each time.
+    """
+    names = ("GGUFReader", "get_tensor_name_map")
+    before = {name: getattr(gguf, name) for name in names}
+    try:
+        for name, made in before.items():
+            setattr(gguf, name, functools.cache(made))
+        yield
+    finally:
+        for name, made in before.items():
+            setattr(gguf, name, made)
 
 
 def _pointer_problem(path: Path) -> str | None:

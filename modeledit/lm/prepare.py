@@ -21,6 +21,7 @@ from modeledit.lm.checkpoint import (
     check_files,
     gguf_tokenizer,
     load_checkpoint,
+    parsed_once,
     refusal,
     vocabulary_problems,
 )
@@ -46,12 +47,13 @@ def prepare_folder(
     engine answers otherwise than transformers (`modeledit.lm.agreement`); TokenizerError unless the
     written tokenizer answers like the origin's file (like the conversion of a GGUF file's).
     """
-    if origin.suffix == ".gguf":
-        tokenizer = gguf_tokenizer(origin)
-    else:
-        check_files(origin, weights)
-        tokenizer = load_tokenizer(origin)
-    model, problems = load_checkpoint(origin, weights)
+    with parsed_once():
+        if origin.suffix == ".gguf":
+            tokenizer = gguf_tokenizer(origin)
+        else:
+            check_files(origin, weights)
+            tokenizer = load_tokenizer(origin)
+        model, problems = load_checkpoint(origin, weights)
     try:
         editable = EditableModel(model)
     except ModelError as error:  # the engine cannot edit it
@@ -90,17 +92,19 @@ def prepare_folder(
 def _plain(model: PreTrainedModel) -> PreTrainedModel:
     """The model without what a GGUF file says of its quantisation, and sampling settings.
 
-    Its weights are no longer quantised, but transformers refuses to save it: a second one with the
-    same weights is needed, and memory for both. Published sampling settings would change the
-    contexts (SPEC A.3).
+    Its weights are no longer quantised, but transformers refuses to save it: a second one is made
+    around the same tensors, without memory of its own. It is good for saving alone: buffers that
+    are not saved are empty. Published sampling settings would change the contexts (SPEC A.3).
     """
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
         state = model.state_dict()
-        model = AutoModelForCausalLM.from_config(
-            model.config, dtype=torch.float32, trust_remote_code=False
-        )
-        model.load_state_dict(state)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                model.config, dtype=torch.float32, trust_remote_code=False
+            )
+        model.load_state_dict(state, assign=True)
+        model.tie_weights()
     model.generation_config = GenerationConfig.from_model_config(model.config)
     return model
 

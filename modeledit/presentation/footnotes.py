@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import pandas as pd
 
 from modeledit.evaluation.aggregation import Averaging
-from modeledit.presentation.figures.stages import describe_all
 from modeledit.presentation.wording import note
 
 TESTED = {  # a short table: the comparison of differences.csv that it shows
@@ -30,4 +29,8 @@ def stage_notes(
     table: str, metrics: pd.DataFrame, titles: Mapping[str, str], averaging: Averaging
 ) -> list[str]:
     """The shares of either stage, below the table of stages; ``metrics`` are of one dataset."""
-    return describe_all(metrics, titles, averaging) if table == "stages" else []
+    if table != "stages":
+        return []
+    from modeledit.presentation.figures.stages import describe_all  # with matplotlib, for this one
+
+    return describe_all(metrics, titles, averaging)

@@ -24,7 +24,7 @@ from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
 from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
-from modeledit.presentation.figures.style import TEMPLATES
+from modeledit.presentation import TEMPLATES
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note

@@ -18,7 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modeledit.evaluation.metrics import METRICS, Metric
-from modeledit.presentation.figures.style import TEMPLATES
+from modeledit.presentation import TEMPLATES
 from modeledit.presentation.tables import RULES, Table, family
 
 SCIENTIFIC_FROM = 1e5  # perplexities from here on are printed as powers of ten

@@ -55,6 +55,13 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
             f"config: stop.extended = {config.stop.extended}: must be at least stop.iterations = "
             f"{config.stop.iterations}"
         )
+    gathered = config.covariance.source in ("embedded", "recompute")
+    if config.covariance.tolerance is not None and not gathered:
+        yield (
+            f"config: covariance.tolerance = {config.covariance.tolerance}: source = "
+            f"'{config.covariance.source}' has its own size; allowed: null, or source embedded or "
+            "recompute"
+        )
     if config.offline and not _is_folder(around.root / config.offline):
         yield (
             f"config: offline = {config.offline!r}: no such folder; give a path relative to the "

@@ -259,7 +259,7 @@ class Inventory:
             "dtype": "float32" if recipe.source == "authors" else "float64",
             "layers": " ".join(str(layer) for layer in self.settings.layers(model)),
             "revision": source.revision if isinstance(source, HubSource) else "",
-        }
+        } | ({} if recipe.tolerance is None else {"tolerance": str(recipe.tolerance)})
 
     def own_answers(self, dataset: str, model: str, trial: int) -> str | list[str]:
         """The unedited scores where specificity is judged on the model's own answers."""

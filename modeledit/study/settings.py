@@ -8,7 +8,7 @@ out.
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from modeledit.study.checked import DISTINCT, Checked, Doc, Matching
 from modeledit.study.methods import MOST_NEIGHBORS
@@ -222,6 +222,14 @@ class Covariance(Checked):
         ),
     ]
     checkpoint: Annotated[int, Ge(1), Doc("articles between two partial sums of `recompute`")]
+    tolerance: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None,
+        Doc(
+            "`embedded` and `recompute` take articles, shuffled, only until the estimated relative "
+            "error of every layer's covariance is at most this",
+            "`null`: all articles, as in the paper",
+        ),
+    ] = None
 
 
 TokenBudget = Annotated[int, Ge(SMALLEST_BUDGET), Le(LARGEST_BUDGET)] | Literal["auto"]

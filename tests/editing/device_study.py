@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import torch
 
 from modeledit.data.requests import Neighbor, Request, write_requests
-from modeledit.editing.covariance_files import Partial, Reading, factors_of, gather
+from modeledit.editing.covariance_files import Partial, Reading, gather
+from modeledit.editing.factors import factors_of
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.io.matrices import write_matrices

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from modeledit.data.requests import write_requests
-from modeledit.editing.covariance import factorize
+from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain, load_edited
 from modeledit.editing.spread import NotFinite, new_weight, spread

@@ -5,8 +5,7 @@ import logging
 import pytest
 import torch
 
-from modeledit.editing.covariance import RIDGES, CovarianceError, factorize
-from modeledit.editing.covariance_files import factors_of
+from modeledit.editing.factors import RIDGES, CovarianceError, factorize, factors_of
 from modeledit.io.matrices import read_matrices, write_matrices
 
 ROWS = 40

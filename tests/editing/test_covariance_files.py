@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeledit.data.wikipedia import read_sample, sample_articles
-from modeledit.editing.covariance import CovarianceError, KeySums, second_moments
+from modeledit.editing.covariance import KeySums, second_moments
 from modeledit.editing.covariance_files import (
     Partial,
     Reading,
@@ -19,6 +19,7 @@ from modeledit.editing.covariance_files import (
     gather,
     read_published,
 )
+from modeledit.editing.factors import CovarianceError
 from modeledit.io.files import StateError, write_texts
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, ModelError
@@ -152,6 +153,12 @@ def test_a_sample_is_of_distinct_articles_in_order(shards, count, seed):
     assert len(set(places)) == count
     assert places == sorted(places) == sample_articles(shards, count, seed)
     assert list(read_sample(shards, places)) == [f"shard {i} row {j}" for i, j in places]
+
+
+def test_a_reader_who_may_stop_early_gets_the_sample_shuffled(shards):
+    in_order = sample_articles(shards, 15, 3)
+    shuffled = sample_articles(shards, 15, 3, shuffled=True)
+    assert sorted(shuffled) == in_order != shuffled
 
 
 def test_every_article_has_the_same_chance(shards):

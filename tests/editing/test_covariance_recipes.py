@@ -8,8 +8,9 @@ import torch
 
 from modeledit.data.wikipedia import read_sample, sample_articles
 from modeledit.editing import covariance_files
-from modeledit.editing.covariance import CovarianceError, second_moments
+from modeledit.editing.covariance import second_moments
 from modeledit.editing.covariance_files import Partial, covariance_of, published_covariance
+from modeledit.editing.factors import CovarianceError
 from modeledit.io.files import write_texts
 from modeledit.lm.model import EditableModel
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeledit.editing.covariance import CovarianceError, factorize, second_moments
+from modeledit.editing.covariance import second_moments
+from modeledit.editing.factors import CovarianceError, factorize
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.optimization import optimize, perplexities
 from modeledit.editing.problem import build_problem

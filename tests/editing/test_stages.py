@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from modeledit.data.requests import read_requests, write_requests
-from modeledit.editing.covariance import factorize, second_moments
+from modeledit.editing.covariance import second_moments
+from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.editing.stages import stored_targets, targets_before

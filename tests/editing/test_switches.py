@@ -11,7 +11,7 @@ import torch
 from tokenizers import AddedToken
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
-from modeledit.editing.covariance import factorize
+from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import build_problem

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import modeledit.editing.covariance
+import modeledit.editing.covariance_error
 import modeledit.editing.covariance_files
+import modeledit.editing.factors
 import modeledit.editing.job
 import modeledit.editing.optimization
 import modeledit.editing.rome
@@ -326,7 +328,9 @@ def test_the_engine_has_a_deterministic_form(study, deterministic, kind):
 ENGINE = (
     modeledit.editing.job,
     modeledit.editing.covariance,
+    modeledit.editing.covariance_error,
     modeledit.editing.covariance_files,
+    modeledit.editing.factors,
     modeledit.lm.model,
     modeledit.lm.contexts,
     modeledit.editing.rome,
@@ -343,12 +347,14 @@ AT_THE_START = Request(9, "The", "{} is a city in", "Japan", "France", (), ())
 USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.editing.job": lambda work: work.chain("ROME"),
     "modeledit.editing.covariance": Study.factors,
+    "modeledit.editing.covariance_error": Study.factors,
     "modeledit.editing.covariance_files": Study.factors,
+    "modeledit.editing.factors": Study.factors,
     "modeledit.lm.model": lambda work: work.chain("ROME"),
     "modeledit.lm.contexts": Study.generate,
 }
 LEGAL = {
-    "covariance_files.factors_of: torch.from_numpy(matrix).to(device)": (
+    "factors.factors_of: torch.from_numpy(matrix).to(device)": (
         "the factorisation runs on the CPU then, slow and right"
     ),
     "model.load_model: cast(nn.Module, model).to(device)": (

@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import gguf
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import processors
 
-from modeledit.lm.model import ModelError
+from modeledit.lm.model import ModelError, load_model
 from modeledit.lm.prepare import prepare_folder
 from modeledit.lm.tokenizer import TokenizerError
 from modeledit.study.models import ModelShape
@@ -223,6 +225,77 @@ def test_a_gguf_file_that_is_none_is_named(tmp_path):
     assert refused(path).endswith("not a GGUF file")
     path.write_bytes(b"GGUF\x03\x00")
     assert refused(path)
+
+
+def rotated(matrix, heads):
+    """Rows of q or k as a GGUF file has them: the halves of each head's rows interleaved."""
+    rows = matrix.shape[0] // heads // 2
+    return matrix.reshape(heads, 2, rows, -1).swapaxes(1, 2).reshape(matrix.shape)
+
+
+GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def write_gguf(path, model, tokenizer):
+    """A tiny Llama as llama.cpp would write it, in float32."""
+    config, writer = model.config, gguf.GGUFWriter(path, "llama")
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    writer.add_name("tiny")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(sorted(backend["vocab"], key=backend["vocab"].get))
+    writer.add_token_merges([" ".join(merge) for merge in backend["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        if name.startswith("model.layers."):
+            _, _, layer, part = name.removesuffix(".weight").split(".", 3)
+            array = rotated(array, heads[part[-6:]]) if part[-6:] in heads else array
+            named = f"blk.{layer}.{GGUF_NAMES[part]}"
+        else:
+            outer = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
+            named = outer.get(name.removesuffix(".weight"), "output")
+        writer.add_tensor(f"{named}.weight", np.ascontiguousarray(array))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_is_parsed_once_and_prepared_as_it_is(tmp_path, monkeypatch):
+    original, path, parsed = tiny.tiny_llama(), tmp_path / "tiny.gguf", []
+    write_gguf(path, original, tiny.tiny_tokenizer())
+    reader = gguf.GGUFReader
+    monkeypatch.setattr(gguf, "GGUFReader", lambda *a: parsed.append(a) or reader(*a))
+    record = prepare_folder(path, tmp_path / "made")
+    assert len(parsed) == 1
+    found, _ = load_model(tmp_path / "made")
+    expected = original.state_dict()
+    assert record.parameters == original.num_parameters()
+    assert found.model.state_dict().keys() == expected.keys()
+    for name, tensor in found.model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    gguf.GGUFReader(path)  # as it was before
+    assert len(parsed) == 2
 
 
 # What the engine cannot edit

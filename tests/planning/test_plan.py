@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from modeledit.data.record_files import count_records
-from modeledit.editing.covariance import factorize
+from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem

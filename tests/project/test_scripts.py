@@ -51,8 +51,39 @@ def test_every_script_has_a_rule_and_every_rule_its_script():
     assert named == set(SCRIPTS) - {"unlock"}
 
 
-def test_passing_a_stop_on_imports_no_torch():
-    code = "import sys, scripts.edit; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("names", "heavy"),
+    [
+        ("edit", "torch"),  # an iteration that passes a stop on
+        ("factorize_covariance", "transformers"),
+        ("gather_covariance", "gensim"),
+        ("render_table render_hardware render_report compile_tables", "matplotlib scipy"),
+    ],
+)
+def test_what_a_job_does_without_is_not_imported(names, heavy):
+    scripts = ", ".join(f"scripts.{name}" for name in names.split())
+    code = f"import sys, {scripts}; sys.exit(not {set(heavy.split())}.isdisjoint(sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+FIRST = "import modeledit.lm.libraries"
+
+
+def test_what_runs_a_model_imports_its_libraries_first():
+    sources = {name: (ROOT / "scripts" / f"{name}.py").read_text() for name in SCRIPTS}
+    running = {name for name, text in sources.items() if "load_model" in text}
+    for name in running | {"prepare_model", "export_model"}:
+        own = [line for line in sources[name].splitlines() if re.match("(import|from) model", line)]
+        assert own[0].startswith(FIRST), name
+    edit = sources["edit"]
+    assert edit.index(FIRST) < edit.index("from modeledit.editing.job")
+
+
+def test_libraries_are_imported_with_the_collector_at_rest():
+    code = (
+        "import gc, scripts.find_eligible; at_rest, all = gc.get_freeze_count(), "
+        "len(gc.get_objects())\nassert at_rest > all and gc.isenabled(), (at_rest, all)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

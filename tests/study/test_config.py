@@ -510,6 +510,14 @@ def test_the_whole_of_a_dataset_is_sampled_before_it_is_there():
             changed(covariance={"source": "authors"}),
             f"config: covariance.source = 'authors': they have none of {MODEL}; allowed: ",
         ),
+        (
+            changed(covariance={"source": "fast", "tolerance": 0.01}),
+            "config: covariance.tolerance = 0.01: source = 'fast' has its own size; allowed: null",
+        ),
+        (
+            changed(covariance={"tolerance": 1.0}),
+            "config: covariance.tolerance = 1.0: ",
+        ),
         (changed(offline="nowhere"), "config: offline = 'nowhere': no such folder; give a path "),
         (changed(covariance={"source": "web"}), "config: covariance.source = 'web': allowed: emb"),
         (

@@ -62,6 +62,13 @@ def test_a_partial_study_has_something_to_show_once_a_run_was_scored_before_and_
     assert not default().nothing_to_show()
 
 
+def test_a_recipe_names_a_tolerance_only_where_there_is_one():
+    usual = default().covariance_recipe(MODEL)
+    assert "tolerance" not in usual
+    asked = default(covariance={"tolerance": 0.01}).covariance_recipe(MODEL)
+    assert asked == usual | {"tolerance": "0.01"}
+
+
 def test_requests_are_those_of_the_filter_or_of_the_authors():
     inventory = study(published(FACTS, KNOWN, eligible={"authors": {MODEL: 739}}))
     folder = "results/demo/counterfact"

@@ -24,6 +24,12 @@ def repeated(name):
     return path
 
 
+def precedence_of_edit(wildcards):
+    """How early an iteration goes."""
+    run = (wildcards.dataset, wildcards.model, wildcards.method)
+    return PRECEDENCE.edit(*run, int(wildcards.k))
+
+
 def already_stopped(wildcards):
     """Whether the run had stopped before iteration k, as far as the files tell now."""
     state = previous("state")(wildcards)

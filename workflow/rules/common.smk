@@ -14,6 +14,7 @@ from modeledit.study import layout
 from modeledit.study.command_line import retype
 from modeledit.study.config import ConfigError, check_files, load_settings
 from modeledit.study.inventory import Inventory
+from modeledit.study.precedence import Precedence
 
 retype(config, workflow.config_settings.config)
 USER_FILES = UserFiles()
@@ -35,6 +36,7 @@ if STUDY.nothing_to_show():
     )
 RESOURCES = JobResources(SETTINGS, has_driver=shutil.which("nvidia-smi") is not None)
 COMPUTE = RESOURCES.compute
+PRECEDENCE = Precedence(SETTINGS)
 
 
 wildcard_constraints:

@@ -112,7 +112,7 @@ rule find_eligible:
         FILES.log("{dataset}/{model}/eligible/trial{trial}"),
     benchmark:
         FILES.benchmark("{dataset}/{model}/eligible/trial{trial}")
-    priority: 1  # what is wrong with requests is found here, before hours of covariance
+    priority: PRECEDENCE.eligible  # what is wrong with requests is found here
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads

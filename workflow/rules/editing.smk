@@ -26,7 +26,7 @@ rule score_unedited:
         FILES.log("{dataset}/{model}/unedited/trial{trial}"),
     benchmark:
         FILES.benchmark("{dataset}/{model}/unedited/trial{trial}")
-    priority: 1  # as of the filter
+    priority: PRECEDENCE.unedited
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads
@@ -63,6 +63,7 @@ rule edit:
         FILES.log(layout.ITERATION),
     benchmark:
         FILES.benchmark(layout.ITERATION)
+    priority: precedence_of_edit
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads

@@ -62,6 +62,7 @@ rule prepare_model:
         "logs/prepare_model/{model}.log",
     benchmark:
         "logs/prepare_model/{model}.benchmark.tsv"
+    priority: PRECEDENCE.prepare
     conda:
         "../../envs/editing.yaml"
     resources:

@@ -20,6 +20,7 @@ rule make_contexts:
         FILES.contexts,
     log:
         FILES.log("statistics/{model}/contexts"),
+    priority: PRECEDENCE.contexts
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads
@@ -48,6 +49,7 @@ if CONFIG.covariance.source == "authors":
             covariance=FILES.covariance,
         log:
             FILES.log("statistics/{model}/covariance"),
+        priority: PRECEDENCE.covariance
         conda:
             "../../envs/editing.yaml"
         resources:
@@ -73,6 +75,7 @@ else:
         log:
             FILES.log("statistics/{model}/covariance"),
         cache: True
+        priority: PRECEDENCE.covariance
         conda:
             "../../envs/editing.yaml"
         threads: COMPUTE.threads
@@ -101,6 +104,7 @@ rule factorize_covariance:
     log:
         FILES.log("statistics/{model}/factors"),
     cache: True
+    priority: PRECEDENCE.covariance
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads

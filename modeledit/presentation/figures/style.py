@@ -15,9 +15,8 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
 from modeledit.io.files import finished, write_json
+from modeledit.presentation import TEMPLATES
 from modeledit.study.methods import METHODS, Method
-
-TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 
 STYLE = TEMPLATES / "paper.mplstyle"
 
