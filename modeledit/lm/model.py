@@ -26,6 +26,7 @@ from modeledit.io.prepared import changed_files
 from modeledit.io.refusal import Refusal
 from modeledit.lm.attention import KeyValues, apart_from
 from modeledit.lm.hooks import first_tensor
+from modeledit.lm.products import by_onednn
 from modeledit.lm.tokenizer import load_tokenizer
 from modeledit.study.architectures import ARCHITECTURES, UNSUPPORTED, Architecture
 
@@ -104,6 +105,7 @@ class EditableModel:
         self.architecture = architecture_of(config)
         self.family = config.model_type
         self.model = model.eval().requires_grad_(False)
+        by_onednn(model)
         self.inner = model.get_submodule(self.architecture.inner)
         self.blocks = cast(nn.ModuleList, self.inner.get_submodule(self.architecture.blocks))
         self.norm = self.inner.get_submodule(self.architecture.norm)
