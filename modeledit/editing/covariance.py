@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from modeledit.editing.covariance_error import ErrorEstimate
 from modeledit.editing.factors import CovarianceError
+from modeledit.lm import products
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import encode
@@ -74,7 +75,7 @@ class KeySums:
             if self.error is not None:
                 self.error.add(layer, x)
             # One text's product in the model's precision, the sum over texts in float64.
-            gram = (x.T @ x).double()
+            gram = products.gram(x).double()
             total = self.totals.get(layer)
             self.totals[layer] = gram if total is None else total.add_(gram)
         self.tokens += len(row)

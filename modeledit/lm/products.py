@@ -64,6 +64,11 @@ def _linear(module: nn.Linear | Conv1D, x: torch.Tensor) -> torch.Tensor:
     return _Frozen.apply(x, weight, module.bias)
 
 
+def gram(x: torch.Tensor) -> torch.Tensor:
+    """X^T X, (width, width), of `x` (rows, width)."""
+    return product(x.T, x.T) if fits(x, x) else x.T @ x
+
+
 def by_onednn(model: PreTrainedModel) -> None:
     """Have the linear layers of `model` multiply by oneDNN where they can."""
     for module in model.modules():

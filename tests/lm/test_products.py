@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from modeledit.lm import products
 from modeledit.lm.model import EditableModel
-from modeledit.lm.products import by_onednn, fits
+from modeledit.lm.products import by_onednn, fits, gram
 from tests.reference import models as tiny
 
 
@@ -51,6 +51,12 @@ def test_a_written_weight_counts_at_once():
     own(x)
     own.weight.mul_(2)
     torch.testing.assert_close(own(x), nn.functional.linear(x, own.weight, own.bias))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gram_matrix(dtype):
+    x = torch.randn(30, 20, dtype=dtype)
+    torch.testing.assert_close(gram(x), x.T @ x, rtol=1e-5, atol=1e-5)
 
 
 def test_everything_else_takes_torchs_own_way():
