@@ -1,9 +1,9 @@
 """How the engine's seconds grow with what it is given, stage by stage.
 
 Sections: spread (the update by requests and width), requests and length (OPTIMIZATION), covariance,
-scoring, rome (where its seconds go), precision (of the matrix products) and scale (every stage and
-its memory for up to 10,000 requests on a tiny model). Each writes a table and a plot of its own.
-See benchmarks/README.md.
+scoring, rome (where its seconds go), precision (of the matrix products), scale (every stage and
+its memory for up to 10,000 requests on a tiny model) and crossing (SPREAD's two ways to solve).
+Each writes a table and a plot of its own. See benchmarks/README.md.
 """
 
 import argparse
@@ -29,7 +29,14 @@ from modeledit.editing import rome
 from modeledit.editing.covariance import factorize, second_moments
 from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import perplexities
-from modeledit.editing.spread import KeyRows, least_squares_update, spread
+from modeledit.editing.spread import (
+    KeyRows,
+    fewer_among_requests,
+    least_squares_update,
+    spread,
+    update_among_key_rows,
+    update_among_requests,
+)
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.study.config import preset_switches
@@ -226,6 +233,51 @@ def precision_section(bench: Bench) -> Rows:
     return rows
 
 
+def crossing_section(bench: Bench) -> Rows:
+    """CPU-seconds of SPREAD's two ways to solve around the number of requests where they cross."""
+    random, rows = torch.Generator().manual_seed(bench.arguments.seed), []
+    d, d_mlp = bench.arguments.crossing
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    root = draw(d_mlp, 4 * d_mlp)
+    factor = torch.linalg.cholesky(root @ root.T / (4 * d_mlp))
+    crossing = next(m for m in range(1, d_mlp) if not fewer_among_requests(d, m, d_mlp))
+    around = {d_mlp // 3, d_mlp // 2, crossing - 1, crossing, 2 * d_mlp // 3}
+    for m in sorted(around | {d_mlp - 1, d_mlp, d_mlp * 4 // 3}):
+        given = factor, draw(d_mlp, m), draw(d, m), 15000.0
+        seconds, found = {}, {}
+        for way in (update_among_requests, update_among_key_rows):
+            each = []
+            for _ in range(max(2, bench.arguments.repeats)):
+                begun = time.process_time()
+                found[way] = way(*given)
+                each.append(time.process_time() - begun)
+            seconds[way] = round(min(each), 4)
+        one, other = found.values()
+        few = fewer_among_requests(d, m, d_mlp)
+        rows.append(
+            {
+                "d_mlp": d_mlp,
+                "requests": m,
+                "among_requests_cpu_s": seconds[update_among_requests],
+                "among_key_rows_cpu_s": seconds[update_among_key_rows],
+                "chosen": "among_requests" if few else "among_key_rows",
+                "difference": f"{float((one - other).norm() / other.norm()):.1e}",
+            }
+        )
+    return rows
+
+
+def draw_crossing(axes, rows: Rows) -> None:
+    for way in ("among_requests", "among_key_rows"):
+        seconds = [row[f"{way}_cpu_s"] for row in rows]
+        axes.plot([row["requests"] for row in rows], seconds, marker="o", label=way)
+    axes.set(xlabel="requests", ylabel="CPU-seconds of an update", ylim=(0, None))
+    axes.legend()
+
+
 @contextmanager
 def used(columns: dict[str, object], stage: str, requests: int) -> Iterator[None]:
     """Add what a stage takes per request to `columns`: milliseconds, and those of all CPUs."""
@@ -376,15 +428,16 @@ SECTIONS: Mapping[str, tuple[Callable[[Bench], Rows], Callable]] = {
     "rome": (rome_section, bars("part", "s_per_request")),
     "precision": (precision_section, bars("precision", "seconds")),
     "scale": (scale_section, draw_scale),
+    "crossing": (crossing_section, draw_crossing),
 }
-EXTRA = ("precision", "scale")  # sections that are asked for by name
+EXTRA = ("precision", "scale", "crossing")  # sections that are asked for by name
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser(__doc__)
     common.add_model(parser)
     add, number = parser.add_argument, common.positive
-    add("--only", nargs="+", choices=SECTIONS, help="sections; default: all but the last two")
+    add("--only", nargs="+", choices=SECTIONS, help="sections; default: all but the last three")
     add("--precision", action="store_true", help="run the section precision as well")
     add("--method", type=common.joint_method_name, default="MEMIT", help="what is optimised")
     add("--max-requests", type=number, default=40, help="requests at most")
@@ -394,6 +447,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--counts", type=number, nargs="+", default=(10, 100, 300, 1000), help="for SPREAD")
     add("--widths", type=number, nargs="+", default=(512, 1536, 3072), help="for SPREAD")
     add("--many", type=number, nargs="+", default=(10, 100, 1000, 10_000), help="for scale")
+    width = (576, 1536)  # SmolLM2-135M's
+    add("--crossing", type=number, nargs=2, default=width, help="d and d_mlp, for crossing")
     add("--large", action="store_true", help="width 6400 (GPT-2 XL) as well, for SPREAD")
     add(
         "--repeats",
