@@ -4,7 +4,7 @@ Scores (`scores.parquet`) hold what the model said, one row per prompt and objec
 needs a model. The way up is
 
     scores --request_metrics--> one row per request
-    scores of k = 0..K + edits --run_metrics--> one row per iteration of one run (metrics.csv)
+    scores of k = 0..K + edits --measured_run--> one row per iteration of one run (metrics.csv)
 
 Means over trials are the business of `aggregation`.
 
@@ -39,7 +39,7 @@ class Scoring:
     """How scores become the metrics of a run: the switches of these names.
 
     What ``accuracy`` and ``success`` do is said in `request_metrics`, ``zeros`` (the switch
-    ``score_zeros``) in `harmonic_mean`, the others in `run_metrics`. Raises ValueError for a value
+    ``score_zeros``) in `harmonic_mean`, the others in `measured_run`. Raises ValueError for a value
     that is none of them.
     """
 
