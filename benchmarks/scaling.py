@@ -1,15 +1,21 @@
 """How the engine's seconds grow with what it is given, stage by stage.
 
 Sections: spread (the update by requests and width), requests and length (OPTIMIZATION), covariance,
-scoring, rome (where its seconds go) and precision (of the matrix products). Each writes a table and
-a plot of its own. See benchmarks/README.md.
+scoring, rome (where its seconds go), precision (of the matrix products), scale (every stage and
+its memory for up to 10,000 requests on a tiny model) and crossing (SPREAD's two ways to solve).
+Each writes a table and a plot of its own. See benchmarks/README.md.
 """
 
 import argparse
+import multiprocessing
+import resource
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from unittest.mock import patch
 
 import common
@@ -17,12 +23,26 @@ import numpy as np
 import torch
 from common import Clock, Work
 
+from modeledit.data.geography import build_requests
+from modeledit.data.requests import Request
 from modeledit.editing import rome
 from modeledit.editing.covariance import second_moments
 from modeledit.editing.factors import factorize
-from modeledit.editing.spread import KeyRows, least_squares_update
+from modeledit.editing.iteration import EditSettings
+from modeledit.editing.optimization import perplexities
+from modeledit.editing.spread import (
+    KeyRows,
+    fewer_among_requests,
+    least_squares_update,
+    spread,
+    update_among_key_rows,
+    update_among_requests,
+)
+from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
+from modeledit.study.config import preset_switches
 from modeledit.study.methods import METHODS
+from tests.reference import models as tiny
 
 FILLER = "The weather was fair that day and nobody had much to do. "
 Rows = list[dict[str, object]]
@@ -214,6 +234,161 @@ def precision_section(bench: Bench) -> Rows:
     return rows
 
 
+def crossing_section(bench: Bench) -> Rows:
+    """CPU-seconds of SPREAD's two ways to solve around the number of requests where they cross."""
+    random, rows = torch.Generator().manual_seed(bench.arguments.seed), []
+    d, d_mlp = bench.arguments.crossing
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    root = draw(d_mlp, 4 * d_mlp)
+    factor = torch.linalg.cholesky(root @ root.T / (4 * d_mlp))
+    crossing = next(m for m in range(1, d_mlp) if not fewer_among_requests(d, m, d_mlp))
+    around = {d_mlp // 3, d_mlp // 2, crossing - 1, crossing, 2 * d_mlp // 3}
+    for m in sorted(around | {d_mlp - 1, d_mlp, d_mlp * 4 // 3}):
+        given = factor, draw(d_mlp, m), draw(d, m), 15000.0
+        seconds, found = {}, {}
+        for way in (update_among_requests, update_among_key_rows):
+            each = []
+            for _ in range(max(2, bench.arguments.repeats)):
+                begun = time.process_time()
+                found[way] = way(*given)
+                each.append(time.process_time() - begun)
+            seconds[way] = round(min(each), 4)
+        one, other = found.values()
+        few = fewer_among_requests(d, m, d_mlp)
+        rows.append(
+            {
+                "d_mlp": d_mlp,
+                "requests": m,
+                "among_requests_cpu_s": seconds[update_among_requests],
+                "among_key_rows_cpu_s": seconds[update_among_key_rows],
+                "chosen": "among_requests" if few else "among_key_rows",
+                "difference": f"{float((one - other).norm() / other.norm()):.1e}",
+            }
+        )
+    return rows
+
+
+def draw_crossing(axes, rows: Rows) -> None:
+    for way in ("among_requests", "among_key_rows"):
+        seconds = [row[f"{way}_cpu_s"] for row in rows]
+        axes.plot([row["requests"] for row in rows], seconds, marker="o", label=way)
+    axes.set(xlabel="requests", ylabel="CPU-seconds of an update", ylim=(0, None))
+    axes.legend()
+
+
+@contextmanager
+def used(columns: dict[str, object], stage: str, requests: int) -> Iterator[None]:
+    """Add what a stage takes per request to `columns`: milliseconds, and those of all CPUs."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    columns[f"{stage}_ms"] = round(1000 * (time.perf_counter() - wall) / requests, 2)
+    columns[f"{stage}_cpu_ms"] = round(1000 * (time.process_time() - cpu) / requests, 2)
+
+
+def peak_mb() -> float:
+    """Most memory that this process has had, in MB.
+
+    On Linux `getrusage` would count what the process that started this one has had, too.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # macOS counts bytes
+
+
+def many_requests(count: int, seed: int) -> list[Request]:
+    """Geographic requests; each round after the first is about other subjects."""
+    known = build_requests(seed)
+    found = []
+    for i in range(count):
+        request, again = known[i % len(known)], i // len(known)
+        subject = f"{request.subject} {again}" if again else request.subject
+        found.append(
+            replace(
+                request,
+                id=i,
+                subject=subject,
+                paraphrases=[p.replace(request.subject, subject) for p in request.paraphrases],
+                neighbors=request.neighbors[1:],
+                editing_neighbors=request.neighbors[:1],
+            )
+        )
+    return found
+
+
+def tiny_work(arguments: argparse.Namespace, requests: int) -> Work:
+    """`--method` on a tiny random Llama, wide enough for trees of many rows."""
+    model = EditableModel(
+        tiny.tiny_llama(layers=4, hidden_size=128, intermediate_size=256, num_attention_heads=4)
+    )
+    width = model.down_weight(0).shape[1]
+    switches = preset_switches("corrected", common.ROOT)
+    steps = arguments.steps or tiny.HYPER.steps
+    return Work(
+        model,
+        tiny.tiny_tokenizer(),
+        many_requests(requests, arguments.seed),
+        tiny.tiny_contexts(),
+        torch.eye(width, dtype=torch.float64),
+        EditSettings(
+            METHODS[arguments.method],
+            replace(tiny.HYPER, steps=steps),
+            switches,
+            "float32",
+            arguments.token_budget,
+        ),
+    )
+
+
+def one_scale(arguments: argparse.Namespace, requests: int) -> dict[str, object]:
+    """One iteration of so many requests, to be run in a process of its own."""
+    torch.set_num_threads(arguments.threads)
+    work = tiny_work(arguments, requests)
+    warm(work)
+    before = peak_mb()
+    model, budget = work.model, work.token_budget
+    row: dict[str, object] = {"requests": requests}
+    with used(row, "problems", requests):
+        problems, key_rows = work.problems(), work.key_rows()
+    with used(row, "optimization", requests):
+        targets = work.optimize(problems)
+    after_optimization = peak_mb()
+    with used(row, "spread", requests):
+        spread(model, key_rows, targets.state, work.covariances, work.how.spread, budget)
+    after_spread = peak_mb()
+    with used(row, "p_hat", requests):
+        perplexities(model, problems, work.settings, budget)
+    with used(row, "scoring", requests):
+        score(model, work.tokenizer, work.requests, work.how.switches, token_budget=budget)
+    row["before_mb"] = round(before)
+    row["optimization_mb"] = round(after_optimization)
+    row["spread_mb"] = round(after_spread)
+    row["peak_mb"] = round(peak_mb())
+    row["kb_per_request"] = round(1000 * (peak_mb() - before) / requests, 1)
+    return row
+
+
+def scale_section(bench: Bench) -> Rows:
+    """Milliseconds per request and peak memory by requests, each count in a process of its own."""
+    rows = []
+    for requests in bench.arguments.many:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append(pool.apply(one_scale, (bench.arguments, requests)))
+        common.say(f"{requests} requests: {rows[-1]}")
+    return rows
+
+
+def draw_scale(axes, rows: Rows) -> None:
+    counts = [row["requests"] for row in rows]
+    for stage in ("problems", "optimization", "spread", "p_hat", "scoring"):
+        axes.plot(counts, [row[f"{stage}_ms"] for row in rows], marker="o", label=stage)
+    axes.set(xscale="log", yscale="log", xlabel="requests", ylabel="milliseconds per request")
+    axes.legend(ncols=2)
+
+
 def draw_spread(axes, rows: Rows) -> None:
     for i, d_mlp in enumerate(dict.fromkeys(row["d_mlp"] for row in rows)):
         chosen = [row for row in rows if row["d_mlp"] == d_mlp]
@@ -253,14 +428,17 @@ SECTIONS: Mapping[str, tuple[Callable[[Bench], Rows], Callable]] = {
     "scoring": (scoring_section, line("token_budget", "prompts_per_s")),
     "rome": (rome_section, bars("part", "s_per_request")),
     "precision": (precision_section, bars("precision", "seconds")),
+    "scale": (scale_section, draw_scale),
+    "crossing": (crossing_section, draw_crossing),
 }
+EXTRA = ("precision", "scale", "crossing")  # sections that are asked for by name
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser(__doc__)
     common.add_model(parser)
     add, number = parser.add_argument, common.positive
-    add("--only", nargs="+", choices=SECTIONS, help="sections; default: all but precision")
+    add("--only", nargs="+", choices=SECTIONS, help="sections; default: all but the last three")
     add("--precision", action="store_true", help="run the section precision as well")
     add("--method", type=common.joint_method_name, default="MEMIT", help="what is optimised")
     add("--max-requests", type=number, default=40, help="requests at most")
@@ -269,6 +447,9 @@ def parse_arguments() -> argparse.Namespace:
     add("--budgets", type=number, nargs="+", default=(64, 256, 1024, 4096), help="for scoring")
     add("--counts", type=number, nargs="+", default=(10, 100, 300, 1000), help="for SPREAD")
     add("--widths", type=number, nargs="+", default=(512, 1536, 3072), help="for SPREAD")
+    add("--many", type=number, nargs="+", default=(10, 100, 1000, 10_000), help="for scale")
+    width = (576, 1536)  # SmolLM2-135M's
+    add("--crossing", type=number, nargs=2, default=width, help="d and d_mlp, for crossing")
     add("--large", action="store_true", help="width 6400 (GPT-2 XL) as well, for SPREAD")
     add(
         "--repeats",
@@ -283,7 +464,7 @@ def main() -> int:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments)
-    chosen = arguments.only or [name for name in SECTIONS if name != "precision"]
+    chosen = arguments.only or [name for name in SECTIONS if name not in EXTRA]
     if arguments.precision and "precision" not in chosen:
         chosen.append("precision")
     for name in chosen:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from modeledit.evaluation.metrics import Scoring, read_scores, request_metrics, run_metrics
+from modeledit.evaluation.metrics import Measured, Scoring, measured_run, read_scores
 from modeledit.evaluation.schemas import EDITS, REQUEST_VALUES
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
@@ -30,22 +30,21 @@ def evaluate_run(
 ) -> None:
     """Write the metrics of a run by iteration, and those of each of its requests."""
     scoring = Scoring.of(switches)
-    scores = {k: read_scores(path) for k, path in enumerate([inputs.unedited, *inputs.scores])}
-    values = {
-        k: request_metrics(frame, scores[0] if k else None, scoring.accuracy, scoring.success)
-        for k, frame in scores.items()
-        if not frame.empty
-    }
-    rows = run_metrics(
-        scores,
+    unedited = read_scores(inputs.unedited)
+    measured = {0: Measured.of(unedited, None, scoring)} if len(unedited) else {}
+    for k, path in enumerate(inputs.scores, start=1):
+        scores = read_scores(path)  # one iteration's at a time: they are large
+        if measured and len(scores):
+            measured[k] = Measured.of(scores, unedited, scoring)
+    rows = measured_run(
+        measured,
         {k: EDITS.read(path) for k, path in enumerate(inputs.edits, start=1)},
-        values,
         run=run,
         scoring=scoring,
         sequential=METHODS[run.method].write == "rank_one",
     )
     write_csv(metrics, rows)
-    every = [rows.assign(k=k) for k, rows in values.items()]
+    every = [one.requests.assign(k=k) for k, one in measured.items()]
     REQUEST_VALUES.write(requests, pd.concat(every, ignore_index=True))
 
 

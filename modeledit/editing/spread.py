@@ -14,7 +14,10 @@ import torch
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
-from modeledit.lm.trees import Below, run_tree
+from modeledit.lm.trees import Below, Tree, run_tree
+
+WIDENED = 64  # requests whose keys of all contexts are in float64 at once
+ROWS = 256  # of a product of which only one half is computed
 
 
 class NotFinite(ArithmeticError):
@@ -64,18 +67,62 @@ def least_squares_update(
     """DeltaW = R K^T (weight C + K K^T)^-1, (d, d_mlp), float64 (SPEC A.7, step 4).
 
     `factor` is the Cholesky factor of C, (d_mlp, d_mlp), `keys` K (d_mlp, m), `residual` R (d, m).
-    With fewer requests than d_mlp the inverse is taken in the m x m space (Woodbury), where nothing
-    of the size of C has to be factorised again.
+    The inverse is taken among the requests or among the rows of a key, whichever is less work.
     """
-    factor, keys, residual = factor.double(), keys.double(), residual.double()
-    d_mlp, m = keys.shape
-    if m >= d_mlp:
-        whole = torch.linalg.cholesky(weight * (factor @ factor.T) + keys @ keys.T)
-        return torch.cholesky_solve(keys @ residual.T, whole).T
+    few = fewer_among_requests(len(residual), keys.shape[1], len(keys))
+    solve = update_among_requests if few else update_among_key_rows
+    return solve(factor.double(), keys.double(), residual.double(), weight)
+
+
+def fewer_among_requests(d: int, m: int, d_mlp: int) -> bool:
+    """Whether `update_among_requests` takes fewer operations than `update_among_key_rows`.
+
+    A product of (a, b) and (b, c) takes 2abc, a Cholesky factor n^3/3, a triangular solve n^2 for
+    each right-hand side. R K^T has no share in the choice: both multiply R once.
+    """
+    among_requests = (
+        2 * d_mlp**2 * m  # (weight C)^-1 K: two triangular solves
+        + 2 * d_mlp * m**2  # K^T of it
+        + m**3 / 3  # its factor
+        + 2 * m**2 * d_mlp  # two triangular solves
+    )
+    among_key_rows = (
+        2 / 3 * d_mlp**3  # L L^T, one half, without the zeros above the diagonal of L
+        + d_mlp**2 * m  # K K^T, one half
+        + d_mlp**3 / 3  # the factor of their sum
+        + 2 * d_mlp**2 * d  # two triangular solves
+    )
+    return among_requests <= among_key_rows
+
+
+def update_among_requests(
+    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """`least_squares_update` with the inverse of an (m, m) matrix (Woodbury), all in float64.
+
+    Nothing of the size of C has to be factorised again.
+    """
     solved = torch.cholesky_solve(keys, factor) / weight  # (weight C)^-1 K
     small = keys.T @ solved
     small.diagonal().add_(1.0)
     return residual @ torch.cholesky_solve(solved.T, torch.linalg.cholesky(small))
+
+
+def update_among_key_rows(
+    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
+) -> torch.Tensor:
+    """`least_squares_update` with the inverse of weight C + K K^T itself, all in float64.
+
+    Only one half of this sum is computed, some rows at a time, and mirrored.
+    """
+    whole = torch.empty_like(factor)
+    for start in range(0, len(whole), ROWS):
+        stop = min(start + ROWS, len(whole))
+        rows = slice(start, stop)
+        whole[rows, :stop] = weight * (factor[rows, :stop] @ factor[:stop, :stop].T)
+        whole[rows, :stop] += keys[rows] @ keys[:stop].T
+        whole[:start, rows] = whole[rows, :start].T
+    return torch.cholesky_solve(keys @ residual.T, torch.linalg.cholesky(whole)).T
 
 
 class KeyRows(Below):
@@ -87,32 +134,56 @@ class KeyRows(Below):
     def __init__(self, model: EditableModel, rows: Sequence[Row], budget: int, layer: int):
         super().__init__(model, [row.ids[: row.subject + 1] for row in rows], budget, layer)
 
-    def at_subject(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(rows, width) values at each row's subject, in the rows' own order."""
-        picked = [
-            tree.at(tensor, [-1] * len(tree.paths))
-            for tree, tensor in zip(self.trees, tensors, strict=True)
-        ]
-        order = torch.tensor([g for group in self.groups for g in group])
-        return torch.cat(picked)[order.argsort().to(self.model.device)]
+    def _gather(self, run: Callable[[Tree, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """(rows, width) values at each row's subject, in the rows' own order.
+
+        `run` gives those of all nodes of a tree from its hidden states. Only what is at a subject
+        is kept of them: a row has many more nodes.
+        """
+        found = torch.empty(0)
+        n = sum(len(group) for group in self.groups)
+        for group, tree, hidden in zip(self.groups, self.trees, self.hidden, strict=True):
+            picked = tree.at(run(tree, hidden), [-1] * len(group))
+            if not len(found):
+                found = picked.new_empty(n, picked.shape[1])
+            found[torch.tensor(group, device=found.device)] = picked
+        return found
 
     def keys(self, layer: int) -> torch.Tensor:
         """Inputs of the down projection of `layer`, the next block, (rows, d_mlp)."""
-        seen = []
-        for tree, hidden in zip(self.trees, self.hidden, strict=True):
+
+        def run(tree: Tree, hidden: torch.Tensor) -> torch.Tensor:
             with leave_before(self.model.part(layer, "down")) as inputs:
                 run_tree(self.model, tree, layer, layer + 1, hidden)
-            seen += inputs
-        return self.at_subject(seen)
+            return inputs[0]
+
+        return self._gather(run)
 
     def values(self, last: int, site: str) -> torch.Tensor:
         """Current output at `site` of block `last`, (rows, d), the rows' hidden states unmoved."""
-        seen = []
-        for tree, hidden in zip(self.trees, self.hidden, strict=True):
+
+        def run(tree: Tree, hidden: torch.Tensor) -> torch.Tensor:
             with record(self.model.part(last, site), "output") as outputs:
                 run_tree(self.model, tree, self.layer, last + 1, hidden)
-            seen += outputs
-        return self.at_subject(seen)
+            return outputs[0]
+
+        return self._gather(run)
+
+
+def mean_keys(keys: torch.Tensor, n_contexts: int) -> torch.Tensor:
+    """A key for each request, (m, d_mlp) float64, from those of its rows, (m * n_contexts, d_mlp).
+
+    Half the bare row's, which comes first, and half the mean of the prefixed ones (SPEC A.7, step
+    1). A few requests at a time are widened to float64.
+    """
+    if n_contexts == 1:
+        return keys.double()
+    found = keys.new_empty(len(keys) // n_contexts, keys.shape[1], dtype=torch.float64)
+    rows = keys.view(-1, n_contexts, keys.shape[1])
+    for own, key in zip(rows.split(WIDENED), found.split(WIDENED), strict=True):
+        wide = own.double()
+        key.copy_((wide[:, 0] + wide[:, 1:].mean(dim=1)) / 2)
+    return found
 
 
 @torch.no_grad()
@@ -157,12 +228,11 @@ def _new_weights(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Each layer with its new matrix, which has to be in the model when the next one is asked."""
     first, last = settings.layers[0], settings.layers[-1]
-    m, n_contexts = len(key_rows), len(key_rows[0])
+    n_contexts = len(key_rows[0])
     contexts = KeyRows(model, [row for rows in key_rows for row in rows], token_budget, first)
     bare = KeyRows(model, [rows[0] for rows in key_rows], token_budget, first)
     for i, layer in enumerate(settings.layers):
-        keys = contexts.keys(layer).double().view(m, n_contexts, -1)
-        key = keys[:, 0] if n_contexts == 1 else (keys[:, 0] + keys[:, 1:].mean(dim=1)) / 2
+        key = mean_keys(contexts.keys(layer), n_contexts)
         residual = (
             targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
         )

@@ -13,6 +13,7 @@ that was killed goes on to the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -50,10 +51,12 @@ def targets_before(
     arrays = {name: torch.from_numpy(a) for name, a in read_matrices(path, expected).items()}
     edits = EDITS.read(log)
     ids = [request.id for request in requests]
-    if (found := edits["request"].tolist()) != ids:
+    pairs = enumerate(zip_longest(edits["request"].tolist(), ids), start=1)
+    if wrong := next((place for place in pairs if place[1][0] != place[1][1]), None):
+        number, (found, wanted) = wrong
         raise StateError(
-            f"{log}: the edits are of requests {found}, this run has {ids}; delete the file to "
-            "compute it again"
+            f"{log}: edit {number} of {len(edits)} is of request {found}, this run's {number} of "
+            f"{len(ids)} is {wanted}; delete the file to compute it again"
         )
     numbers = {str(name): edits[name].tolist() for name in edits if name not in _NOT_NUMBERS}
     numbers |= {

@@ -4,7 +4,7 @@ Scores (`scores.parquet`) hold what the model said, one row per prompt and objec
 needs a model. The way up is
 
     scores --request_metrics--> one row per request
-    scores of k = 0..K + edits --run_metrics--> one row per iteration of one run (metrics.csv)
+    scores of k = 0..K + edits --measured_run--> one row per iteration of one run (metrics.csv)
 
 Means over trials are the business of `aggregation`.
 
@@ -39,7 +39,7 @@ class Scoring:
     """How scores become the metrics of a run: the switches of these names.
 
     What ``accuracy`` and ``success`` do is said in `request_metrics`, ``zeros`` (the switch
-    ``score_zeros``) in `harmonic_mean`, the others in `run_metrics`. Raises ValueError for a value
+    ``score_zeros``) in `harmonic_mean`, the others in `measured_run`. Raises ValueError for a value
     that is none of them.
     """
 
@@ -258,10 +258,42 @@ def harmonic_mean(values: Iterable[float], zeros: Zeros) -> float:
 # Requests -> one run
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the scores of one iteration say: `request_metrics`, and `me_perplexity`."""
+
+    requests: pd.DataFrame
+    me_ppl: float
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame, unedited: pd.DataFrame | None, scoring: Scoring) -> Self:
+        """That of scores which are not empty; ``unedited`` as for `request_metrics`."""
+        values = request_metrics(scores, unedited, scoring.accuracy, scoring.success)
+        return cls(values, me_perplexity(scores))
+
+
 def run_metrics(
     scores: Mapping[int, pd.DataFrame],
     edits: Mapping[int, pd.DataFrame],
-    requests: Mapping[int, pd.DataFrame] | None = None,
+    *,
+    run: RunKey,
+    scoring: Scoring,
+    sequential: bool,
+) -> pd.DataFrame:
+    """`measured_run` from scores: ``scores[0]`` are the unedited model's, those of an iteration
+    after the stop are empty."""
+    unedited = scores.get(0, pd.DataFrame())
+    measured = {
+        k: Measured.of(frame, unedited if k else None, scoring)
+        for k, frame in scores.items()
+        if not (frame.empty or unedited.empty)
+    }
+    return measured_run(measured, edits, run=run, scoring=scoring, sequential=sequential)
+
+
+def measured_run(
+    measured: Mapping[int, Measured],
+    edits: Mapping[int, pd.DataFrame],
     *,
     run: RunKey,
     scoring: Scoring,
@@ -269,8 +301,7 @@ def run_metrics(
 ) -> pd.DataFrame:
     """Rows k = 0..K of one run, with the columns COLUMNS of metrics.csv.
 
-    ``scores[0]`` are the unedited model's; iterations whose scores are empty (the run had stopped
-    before) are left out. ``requests`` are `request_metrics` of each k where they are at hand.
+    ``measured[0]`` is of the unedited model; iterations after the stop are left out.
     p_bar and p_hat are means over requests, |dp_k| is the difference of these means and not the
     mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of iteration 1.
     A ``round_specificity`` of 2 rounds specificity before the score (SPEC F.3). The perplexity
@@ -280,9 +311,9 @@ def run_metrics(
 
     Raises ValueError when k = 0 or an iteration in between is missing.
     """
-    if 0 not in scores or scores[0].empty:
+    if 0 not in measured:
         raise ValueError(f"{run}: no scores of the unedited model")
-    done = [k for k in sorted(scores) if not scores[k].empty]
+    done = sorted(measured)
     if done != list(range(len(done))) or any(k not in edits for k in done[1:]):
         raise ValueError(
             f"{run}: iterations {done} with edits of"
@@ -292,11 +323,7 @@ def run_metrics(
     bar, hat, init = f"p_bar{legacy}", f"p_hat{legacy}", f"p_init{legacy}"
     rows: list[dict[str, float]] = []
     for k in done:
-        if requests is None:
-            unedited = scores[0] if k else None
-            values = request_metrics(scores[k], unedited, scoring.accuracy, scoring.success)
-        else:
-            values = requests[k]
+        values = measured[k].requests
         # Skips NaN: a request without prompts of a kind has no say in what they measure.
         means = values[list(REQUEST_METRICS)].mean()
         row = {name: float(means[name]) for name in REQUEST_METRICS}
@@ -310,7 +337,7 @@ def run_metrics(
             else math.nan
             for name, parts in SCORES.items()
         }
-        row |= {"k": k, "n_requests": len(values), "me_ppl": me_perplexity(scores[k])}
+        row |= {"k": k, "n_requests": len(values), "me_ppl": measured[k].me_ppl}
         if k > 0:
             row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}
             if legacy and sequential:

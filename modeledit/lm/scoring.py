@@ -1,7 +1,9 @@
 """Raw model outputs per prompt and object, from which every metric is computed later (SPEC F.1)."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
@@ -10,10 +12,11 @@ from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.evaluation.schemas import RAW_SCORES
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import PromptError, Row, continuation, decode, encode
-from modeledit.lm.trees import label_outputs
+from modeledit.lm.trees import LabelOutputs, label_outputs
 from modeledit.study.switches import ScoringSwitches
 
 TOP = 5
+TABLE_ROWS = 4096  # that become columns at once: as Python's lists they take many times the memory
 
 
 def placed(model: EditableModel, rows: list[Row], eval_positions: str) -> list[Row]:
@@ -94,6 +97,7 @@ class _Batches:
         self.model, self.tokenizer, self.switches = model, tokenizer, switches
         self.entries: list[tuple[int, str, int, str]] = []  # request, kind, index, object
         self.rows: list[Row] = []
+        self.spelled = cache(lambda token: decode(tokenizer, [token]))  # the same ones come often
 
     def add(self, request: int, kind: str, name: str, prompts: Sequence[tuple[str, str]]) -> None:
         """All prompts of a request and kind, each with its object."""
@@ -116,16 +120,25 @@ class _Batches:
 
     def run(self, token_budget: int) -> pa.Table:
         """What the model says of all rows, as RAW_SCORES."""
-        results = label_outputs(self.model, self.rows, token_budget, TOP)
+        results = deque(label_outputs(self.model, self.rows, token_budget, TOP))
+        parts = [
+            self._table(range(start, min(start + TABLE_ROWS, len(self.rows))), results)
+            for start in range(0, len(self.rows) or 1, TABLE_ROWS)
+        ]
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _table(self, rows: range, results: deque[LabelOutputs]) -> pa.Table:
+        """RAW_SCORES of the next rows, which are taken off `results`."""
         columns: dict[str, list] = {name: [] for name in RAW_SCORES.names}
-        for entry, row, said in zip(self.entries, self.rows, results, strict=True):
+        for i in rows:
+            entry, row, said = self.entries[i], self.rows[i], results.popleft()
             values = (
                 *entry,
                 list(row.labels),
                 said.log_p.tolist(),
                 said.argmax.tolist(),
                 said.ranks.tolist(),
-                [decode(self.tokenizer, [token]) for token in said.top_ids.tolist()],
+                [self.spelled(token) for token in said.top_ids.tolist()],
                 said.top_log_p.tolist(),
             )
             if entry[1] == "text":  # whole: N ids, N - 1 log-probabilities, and no more

@@ -8,6 +8,7 @@ of its depth.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -25,11 +26,11 @@ RANKED = 32  # labels ranked at once: each takes a copy of a whole vocabulary
 class Tree:
     """The distinct prefixes of some token rows.
 
-    `ids` and `positions` are (1, nodes), `mask` is additive, (1, 1, nodes, nodes); `paths[r]`
-    lists the nodes of row r from its first token to its last, on the host: what reads tensors at
-    nodes of many rows moves their numbers to the device at once. `offsets` are the positions of the
-    rows' first tokens where they are not 0; only rows of one offset share nodes. Raises ModelError
-    for a row that the model cannot read.
+    `ids` and `positions` are (1, nodes), `sees` (nodes, nodes) says which nodes a node sees;
+    `paths[r]` lists the nodes of row r from its first token to its last, on the host: what reads
+    tensors at nodes of many rows moves their numbers to the device at once. `offsets` are the
+    positions of the rows' first tokens where they are not 0; only rows of one offset share nodes.
+    Raises ModelError for a row that the model cannot read.
     """
 
     def __init__(
@@ -63,8 +64,18 @@ class Tree:
         device = model.device
         self.ids = torch.tensor([tokens], device=device)
         self.positions = torch.tensor([depths], device=device)
-        self.mask = additive_mask(torch.from_numpy(sees).to(device), model.dtype)[None, None]
+        self.sees = torch.from_numpy(sees).to(device)
+        self.dtype = model.dtype
         self.paths = paths
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The additive mask, (1, 1, nodes, nodes).
+
+        It is made anew whenever it is asked for: kept, those of many trees would take as much
+        memory as the hidden states of their nodes, of which `tree_size` allows the model's width.
+        """
+        return additive_mask(self.sees, self.dtype)[None, None]
 
     def at(self, tensor: torch.Tensor, where: Sequence[int]) -> torch.Tensor:
         """(rows, width) values of a tensor at token `where[r]` of each row.
@@ -166,17 +177,21 @@ class Below:
             self.trees.append(tree)
             self.hidden.append(hidden)
 
-    def hidden_of(self, rows: Sequence[int], tree: Tree) -> torch.Tensor:
-        """The states of some rows at the nodes of a tree of just those rows, (1, nodes, d)."""
-        place = {
+    @cached_property
+    def places(self) -> dict[int, tuple[int, list[int]]]:
+        """Where each row is: the number of its tree, and its nodes there."""
+        return {
             row: (number, path)
             for number, (group, own) in enumerate(zip(self.groups, self.trees, strict=True))
             for row, path in zip(group, own.paths, strict=True)
         }
+
+    def hidden_of(self, rows: Sequence[int], tree: Tree) -> torch.Tensor:
+        """The states of some rows at the nodes of a tree of just those rows, (1, nodes, d)."""
         device = self.model.device
         hidden = self.hidden[0].new_empty(1, tree.ids.shape[1], self.hidden[0].shape[-1])
         for row, path in zip(rows, tree.paths, strict=True):
-            number, held = place[row]
+            number, held = self.places[row]
             from_, to = torch.tensor([held, path], device=device)
             hidden[0, to] = self.hidden[number][0, from_]
         return hidden
@@ -326,7 +341,7 @@ def run_prefixes(
     if len(nodes) == 0:  # every row begins with its subject: columns that nobody sees
         nodes = torch.zeros(1, dtype=torch.long, device=device)
     cache = KeyValues()
-    mask = tree.mask[:, :, nodes][:, :, :, nodes]
+    mask = additive_mask(tree.sees[nodes][:, nodes], model.dtype)[None, None]
     positions = tree.positions[:, nodes]
     outputs = model.run(hidden[:, nodes], start, model.depth, positions, mask, cache)[0]
     layers = {

@@ -175,12 +175,10 @@ class Edit:
         forward = m * block * (keys * (carried + len(layers)) + bare * (carried + values))
         if self.method.write == "rank_one":
             solved: float = m * (2 * mlp**2 * self.covariance + 2 * width * mlp)
-        elif m < mlp:
-            small = m**3 / 3 + 4 * m**2 * mlp
-            solved = len(layers) * (2 * mlp**2 * m + small + 2 * width * m * mlp)
-        else:
-            whole = 7 / 3 * mlp**3 + 2 * mlp**2 * m
-            solved = len(layers) * (whole + 2 * mlp**2 * width + 2 * mlp * m * width)
+        else:  # the cheaper way, as `least_squares_update` chooses
+            among_requests = 2 * mlp**2 * m + 4 * m**2 * mlp + m**3 / 3
+            among_key_rows = mlp**3 + mlp**2 * m + 2 * mlp**2 * width
+            solved = len(layers) * (min(among_requests, among_key_rows) + 2 * width * m * mlp)
         factors = 8 * mlp**2 * len(layers) * self.covariance
         return Work(forward=forward, double=solved, read=factors)
 

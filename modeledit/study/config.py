@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -62,10 +63,17 @@ class Settings:
 
     def stop(self, dataset: str, model: str, method: str) -> Stop:
         """The stop rule of a method's runs; its block's `iterations` stand for both budgets."""
+        return self._own_stops.get((dataset, model, method), self.config.stop)
+
+    @cached_property
+    def _own_stops(self) -> dict[tuple[str, str, str], Stop]:
+        """The stop rules of dataset, model and method whose block has `iterations`."""
+        found: dict[tuple[str, str, str], Stop] = {}
         for r in self.runs:
-            if (r.dataset, r.model, r.method) == (dataset, model, method) and r.iterations:
-                return replace(self.config.stop, iterations=r.iterations, extended=r.iterations)
-        return self.config.stop
+            if r.iterations:
+                own = replace(self.config.stop, iterations=r.iterations, extended=r.iterations)
+                found.setdefault((r.dataset, r.model, r.method), own)
+        return found
 
     def authors_set(self, dataset: str, model: str) -> str | None:
         """The file that holds the authors' eligible requests for `model`, or None: we filter."""

@@ -84,8 +84,10 @@ class Inventory:
 
     def iterations(self, run: Run) -> list[int]:
         """Iterations of a run: all that it may have; of a partial study those that are there."""
-        scores = self.files.iteration_files["scores"]
         ks = range(1, self.last_iteration(run.dataset, run.model, run.method) + 1)
+        if not self.settings.config.partial:
+            return list(ks)
+        scores = self.files.iteration_files["scores"]
         return [k for k in ks if self.at_hand([_of(scores, run, k=k)])]
 
     def reported_runs(self) -> list[Run]:
@@ -99,6 +101,8 @@ class Inventory:
 
     def _measured(self) -> list[Run]:
         """Runs with metrics, or with scores of an iteration and of the unedited model."""
+        if not self.settings.config.partial:
+            return list(self.settings.runs)
         return [
             run
             for run in self.settings.runs

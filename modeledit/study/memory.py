@@ -83,7 +83,7 @@ def optimization(model: Model, token_budget: int, requests: int, contexts: int) 
 def writing(model: Model, requests: int, contexts: int) -> Peak:
     """SPREAD of one layer: the factor, keys of all contexts, and the solved systems."""
     width, mlp = model.width, model.mlp_width
-    keys = 12 * requests * contexts * mlp
+    keys = (4 * contexts + 8) * requests * mlp  # of each context, and their mean in float64
     hidden = 4 * requests * contexts * PREFIX_TOKENS * width
     solved = 8 * (3 * requests * mlp + 2 * requests**2 + 3 * width * mlp)
     factor = 8 * mlp**2

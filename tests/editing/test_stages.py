@@ -244,5 +244,10 @@ def test_targets_of_another_run_are_refused(tmp_path):
     paths = tmp_path / "targets.safetensors", tmp_path / "edits.parquet"
     with pytest.raises(StateError, match="base is 'f00d', this run needs 'beef'"):
         targets_before(*paths, {"base": "beef"}, requests)
-    with pytest.raises(StateError, match=r"edits.parquet: the edits are of requests \[.*delete"):
+    first, last, n = requests[0].id, requests[-1].id, len(requests)
+    told = f"edit 1 of {n} is of request {first}, this run's 1 of {n} is {last}; delete"
+    with pytest.raises(StateError, match=f"edits.parquet: {told}"):
         targets_before(*paths, IDENTITY, requests[::-1])
+    told = f"edit {n} of {n} is of request {last}, this run's {n} of {n - 1} is None; delete"
+    with pytest.raises(StateError, match=told):
+        targets_before(*paths, IDENTITY, requests[:-1])

@@ -112,7 +112,6 @@ def compare(model, tokenizer, requests, texts, size=0.3, budget=4000) -> Compare
     ours = metrics.run_metrics(
         dict(enumerate(frames)),
         {1: edits},
-        found,
         run=RUN,
         scoring=metrics.Scoring.of(PUBLISHED),
         sequential=False,
