@@ -5,7 +5,7 @@ WORKERS ?= logical
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage check unlock clean
+.PHONY: demo test test-all coverage gpu check unlock clean
 
 demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
@@ -18,6 +18,10 @@ test-all: $(VENV)/.development  ## run all tests: kills and resumes, the real mo
 
 coverage: $(VENV)/.development  ## run the tests, but for the slow lane, and list the lines that they leave out
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow" --cov
+
+gpu: $(VENV)/.development  ## prove the engine on this machine's GPU, then measure it for ten minutes; goes on where it was stopped
+	$(BIN)/python -m pytest tests/editing/test_gpu.py
+	$(BIN)/python benchmarks/gpu.py
 
 check: $(VENV)/.development  ## formatters, linters and types
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -79,7 +79,7 @@ def _keys(kind: Any, before: str = "") -> Iterator[tuple[str, str, str]]:
 
 def key_table() -> str:
     """Every key of the configuration: what it means, what is allowed."""
-    return _table(("key", "meaning", "allowed"), _keys(Configuration))
+    return table(("key", "meaning", "allowed"), _keys(Configuration))
 
 
 def switch_table() -> str:
@@ -98,30 +98,37 @@ def switch_table() -> str:
             if value not in {presets[name][switch] for name in names}
         ]
         rows.append((f"`{switch}`", *chosen, ", ".join(others), doc.meaning))
-    return _table(("switch", *(f"`{name}`" for name in names), "or", "what it decides"), rows)
+    return table(("switch", *(f"`{name}`" for name in names), "or", "what it decides"), rows)
 
 
 def _said(value: object) -> str:
     return "none" if value is None else f"`{yaml.safe_dump(value).splitlines()[0]}`"
 
 
-def _table(header: tuple[str, ...], rows: Any) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     lines = [header, ("---",) * len(header), *rows]
     escaped = ([cell.replace("|", "\\|") for cell in row] for row in lines)
     return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
 
 
+def between(text: str, start: str, end: str, new: str, page: Path) -> str:
+    """The text of a `page` with `new` between its comments `start` and "end of" `end`.
+
+    Raises ValueError naming the page where these marks are missing.
+    """
+    first, last = f"<!-- {start} -->", f"<!-- end of {end} -->"
+    pattern = re.compile(f"{re.escape(first)}.*?{re.escape(last)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"{page}: the marks of the table of {end} are missing; put back {first}")
+    before, after = pattern.split(text)
+    return f"{before}{first}\n{new}\n{last}{after}"
+
+
 def written(text: str) -> str:
     """`text` with both tables in their places, as they should be now."""
-    for name, table in (("keys", key_table()), ("switches", switch_table())):
-        start, end = f"<!-- {name}: python -m modeledit.study.manual -->", f"<!-- end of {name} -->"
-        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(
-                f"{MANUAL}: the marks of the table of {name} are missing; put back {start}"
-            )
-        before, after = pattern.split(text)
-        text = f"{before}{start}\n{table}\n{end}{after}"
+    for name, rows in (("keys", key_table()), ("switches", switch_table())):
+        text = between(text, f"{name}: python -m modeledit.study.manual", name, rows, MANUAL)
     return text
 
 

@@ -1,6 +1,8 @@
 """Pages of docs/ name what exists; docs/quirks.md names every quirk of the released code."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,15 @@ ROWS = [
     for line in PAGE.splitlines()
     if re.match(r"\| (I\d+)? ?\|", line) and "the quirk, in short" not in line
 ]
+
+
+def test_tables_of_measurements_are_not_stale():
+    asked = [sys.executable, "-c", "import gpu_table; print(gpu_table.tables())"]
+    said = subprocess.run(
+        asked, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
+    )
+    page = (ROOT / "benchmarks/README.md").read_text("utf-8")
+    assert said.stdout.strip() in page, "run python benchmarks/gpu_table.py"
 
 
 def test_every_quirk_of_the_specification_has_its_row():
