@@ -16,8 +16,9 @@ from modeledit.study.memory import parameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
 
-# Of the speed of plain products, on a CPU with two threads (README): OPTIMIZATION, and passes
-# without a gradient. Nobody has measured a GPU yet.
+# Of the speed of plain products: OPTIMIZATION, and passes without a gradient. On a CPU with two
+# threads; OPTIMIZATION of models of 6 to 8 billion parameters on an H100 in float32 has 0.72 to
+# 0.77, and in reduced precision it waits for calls (benchmarks/README.md).
 OPTIMIZATION_SHARE = 0.7
 FORWARD_SHARE = 0.85
 DOUBLE_SHARE = 0.5  # triangular solves and factors, by the double products of the probe
@@ -245,6 +246,7 @@ def probe(
 
     from modeledit.lm.device import matrix_precision, prepare_device
     from modeledit.lm.meter import device_name
+    from modeledit.lm.products import fits, product
 
     place = torch.device(prepare_device(device, threads))
     share = seconds / (3 * len(models) + 1)
@@ -262,15 +264,20 @@ def probe(
         """Most operations per second of a product with a matrix (inner, outer)."""
         matrix = torch.rand(inner, outer, dtype=dtype, device=place)
         few = torch.rand(64, inner, dtype=dtype, device=place)
-        timed(lambda: few @ matrix)
-        once = timed(lambda: few @ matrix)
+        turned = matrix.T.contiguous()
+
+        def multiply(x: torch.Tensor) -> torch.Tensor:
+            return product(x, turned) if fits(x, turned) else x @ matrix
+
+        timed(lambda: multiply(few))
+        once = timed(lambda: multiply(few))
         # As many tokens as run at once, or fewer: beside other work, the best of many short
         # products is what the device can do.
         rows = int(min(token_budget, max(64, 64 * _SHORT / once)))
         many = torch.rand(rows, inner, dtype=dtype, device=place)
         end, best = time.perf_counter() + share, math.inf
         while best == math.inf or time.perf_counter() < end:
-            best = min(best, timed(lambda: many @ matrix))
+            best = min(best, timed(lambda: multiply(many)))
         return 2 * rows * inner * outer / best
 
     def calls() -> None:
