@@ -92,7 +92,7 @@ class Study:
                 model,
                 TOKENIZER,
                 lambda n, stop=stop: TEXTS[n:stop],
-                Reading(layers, 64),
+                Reading(layers, 64, tolerance=1e-9),
                 recipe,
                 Partial(partial, 3),
             )

@@ -199,6 +199,12 @@ def some_stop_early(monkeypatch):
     monkeypatch.setattr("modeledit.editing.optimization.LOSS_STOP", 7.0)
 
 
+@pytest.fixture(autouse=True)
+def products_of_torch(monkeypatch):
+    """On the CPU too: what is compared is where tensors are, not who multiplies them."""
+    monkeypatch.setattr("modeledit.lm.products._HERE", False)
+
+
 @pytest.fixture
 def devices(monkeypatch):
     """Jobs take the device that they are told to, and measure no GPU."""

@@ -1,6 +1,7 @@
 """What a study will cost: operations against the engine's own, totals, what is done, what lacks."""
 
 import copy
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -163,13 +164,17 @@ def problem(generator, neighbors):
 
 
 def counted(function):
-    """Operations of the products in a call; the counter must be told of a CPU's attention."""
+    """Operations of the products in a call; the counter must be told of a CPU's kernels."""
+
+    def linear(x, weight, *_, **__):
+        return 2 * math.prod(x) * weight[0]
 
     def attention(query, key, value, *_, **__):
         return sdpa_flop_count(query, key, value)
 
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with FlopCounterMode(display=False, custom_mapping={fused: attention}) as counter:
+    kernels = {fused: attention, torch.ops.mkldnn._linear_pointwise: linear}
+    with FlopCounterMode(display=False, custom_mapping=kernels) as counter:
         function()
     return counter.get_total_flops()
 
@@ -407,7 +412,7 @@ def test_each_thing_that_is_missing_is_said_with_a_way_out():
         "LaTeX": replace(gpu, latex=False),
         "disk: ": replace(gpu, free_bytes=50e9),
         "host memory: gpt-j-6b": replace(gpu, host_bytes=20e9),
-        "GPU memory (H100): gpt2-xl": replace(gpu, device_bytes=20e9),
+        "GPU memory (H100): gpt-j-6b": replace(gpu, device_bytes=20e9),
         "torch sees none": replace(gpu, gpu=None, device_bytes=None),
     }
     for words, machine in cases.items():
