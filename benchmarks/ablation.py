@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import common
 import torch
+from common import Work
 
 from modeledit.editing import optimization as targets
 from modeledit.study.methods import METHODS
@@ -23,16 +24,16 @@ from modeledit.study.methods import METHODS
 BUDGETS = (64, 256, 1024, 4096)
 
 
-def one_request_at_a_time() -> AbstractContextManager:
+def one_request_at_a_time(_: Work) -> AbstractContextManager:
     """Every chunk is one request; what its own rows share is still computed once."""
 
-    def singly(widths: Sequence[int], _counts: Sequence[int], _budget: int) -> Iterator[list[int]]:
+    def singly(widths: Sequence[int], *_: object) -> Iterator[list[int]]:
         return ([i] for i in range(len(widths)))
 
     return patch.object(targets, "pack", singly)
 
 
-def no_shared_beginnings() -> AbstractContextManager:
+def no_shared_beginnings(_: Work) -> AbstractContextManager:
     """Every row is a tree of its own."""
 
     def apart(rows: Sequence, _budget: int) -> Iterator[list[int]]:
@@ -42,7 +43,7 @@ def no_shared_beginnings() -> AbstractContextManager:
 
 
 @contextmanager
-def nothing_kept() -> Iterator[None]:
+def nothing_kept(_: Work) -> Iterator[None]:
     """The lower blocks, and the tokens before the subjects, run anew at every step.
 
     Only their work is added: the steps go on with what was kept, so results cannot change. No
@@ -77,7 +78,7 @@ def nothing_kept() -> Iterator[None]:
 
 
 @contextmanager
-def head_everywhere() -> Iterator[None]:
+def head_everywhere(_: Work) -> Iterator[None]:
     """The head runs on every position of every row, once per step."""
     last: list[torch.Tensor] = []
 
@@ -91,7 +92,7 @@ def head_everywhere() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_requests_stay() -> Iterator[None]:
+def stopped_requests_stay(_: Work) -> Iterator[None]:
     """The rows of stopped requests stay in the batch, with a delta of zero."""
     forward = targets._forward
 
@@ -126,8 +127,21 @@ def stopped_requests_stay() -> Iterator[None]:
         yield
 
 
-VARIANTS: dict[str, Callable[[], AbstractContextManager]] = {
+def torchs_own_products(work: Work) -> AbstractContextManager:
+    """Layers multiply as torch has them do: on a CPU by MKL."""
+    return common.torchs_own_products(work.model.model)
+
+
+def joined_attention(work: Work) -> AbstractContextManager:
+    """Attention by transformers, to the prefix and the rest joined anew at every step."""
+    usual = replace(work.model.architecture, own_attention=True)
+    return patch.object(work.model, "architecture", usual)
+
+
+VARIANTS: dict[str, Callable[[Work], AbstractContextManager]] = {
     "all on": nullcontext,
+    "torch's own products": torchs_own_products,
+    "attention to all joined": joined_attention,
     "one request at a time": one_request_at_a_time,
     "no shared beginnings": no_shared_beginnings,
     "nothing kept between steps": nothing_kept,
@@ -165,7 +179,7 @@ def main() -> int:
     ]
     rows, failures = [], []
     for name, variant, changed in runs:
-        with variant():
+        with variant(changed):
             run = partial(changed.optimize, problems)
             seconds, found = common.timed(run, arguments.repeats)
         common.say(f"{name}: {seconds:.1f} s")

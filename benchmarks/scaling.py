@@ -164,7 +164,8 @@ def scoring_section(bench: Bench) -> Rows:
     """Prompts with an object scored per second, by token budget."""
     work, rows = bench.work(bench.arguments.method, min(8, bench.arguments.max_requests)), []
     for budget in bench.arguments.budgets:
-        run = partial(score, work.model, work.tokenizer, work.requests, token_budget=budget)
+        scored = (work.model, work.tokenizer, work.requests, work.how.switches)
+        run = partial(score, *scored, token_budget=budget)
         seconds, table = common.timed(run, bench.arguments.repeats)
         rows.append(
             {

@@ -23,6 +23,7 @@ from modeledit.lm.hooks import record
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.lm.trees import (
+    RUN_TOKENS,
     Below,
     Prefixes,
     Tree,
@@ -555,7 +556,8 @@ def optimize(
     counts = [len(own) for own in rows]
 
     def split(some: Sequence[int], limit: int) -> Iterator[list[int]]:
-        for group in pack([widths[i] for i in some], [counts[i] for i in some], limit):
+        sizes = [widths[i] for i in some], [counts[i] for i in some]
+        for group in pack(*sizes, limit, RUN_TOKENS[model.device.type]):
             yield [some[g] for g in group]
 
     def run(group: list[int]) -> Targets:

@@ -7,6 +7,7 @@ nodes are laid out as one sequence in which a node sees its ancestors and itself
 of its depth.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -21,6 +22,9 @@ from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 
 RANKED = 32  # labels ranked at once: each takes a copy of a whole vocabulary
+# What a forward and backward pass costs whatever its rows, as so many tokens: weights are read and
+# kernels called (measured on two cores, and about so on an H100: benchmarks/README.md).
+RUN_TOKENS = {"cpu": 50, "cuda": 1000}
 
 
 class Tree:
@@ -204,28 +208,35 @@ class Below:
 
 
 def pack(
-    widths: Sequence[int], counts: Sequence[int], budget: int, waste: float = 0.25
+    widths: Sequence[int], counts: Sequence[int], budget: int, run_tokens: int = 0
 ) -> Iterator[list[int]]:
-    """Group items that are run as padded rows of equal width.
+    """Group items that are run as padded rows of equal width, as cheaply as can be.
 
-    Item i has `counts[i]` rows of `widths[i]` tokens. A group stays within `budget` padded tokens
-    and, once it has a tenth of that, within a share `waste` of padding. Yields index lists, narrow
-    items first; an item that is over the budget on its own is a group on its own.
+    Item i has `counts[i]` rows of `widths[i]` tokens. A group costs its padded tokens, and
+    `run_tokens` whatever is in it; it stays within `budget` padded tokens unless it is a single item.
+    Yields index lists, narrow items first.
     """
-    group: list[int] = []
-    rows = tokens = 0
-    for i in sorted(range(len(widths)), key=lambda i: (widths[i], i)):
-        padded = (rows + counts[i]) * widths[i]
-        real = tokens + counts[i] * widths[i]
-        wasteful = tokens > budget / 10 and padded > real * (1 + waste)
-        if group and (padded > budget or wasteful):
-            yield group
-            group, rows, tokens = [], 0, 0
-        group.append(i)
-        rows += counts[i]
-        tokens += counts[i] * widths[i]
-    if group:
-        yield group
+    order = sorted(range(len(widths)), key=lambda i: (widths[i], i))
+    # least[n]: what the n narrowest cost; first[n]: where the last of their groups begins
+    least: list[float] = [0.0]
+    first = [0]
+    for n, last in enumerate(order, start=1):
+        rows, best = 0, (math.inf, n)
+        for start in range(n - 1, -1, -1):
+            rows += counts[order[start]]
+            padded = rows * widths[last]
+            if padded > budget and start < n - 1:
+                break
+            cost = least[start] + run_tokens + padded
+            if cost < best[0]:
+                best = cost, start
+        least.append(best[0])
+        first.append(best[1])
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[first[end] : end])
+        end = first[end]
+    yield from reversed(groups)
 
 
 class LabelOutputs(NamedTuple):

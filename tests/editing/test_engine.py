@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -436,8 +437,46 @@ def test_packing_covers_every_item_once_within_the_budget():
         assert cost <= 100 or len(group) == 1
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 9)), min_size=1, max_size=7),
+    st.integers(20, 300),
+    st.integers(0, 100),
+)
+def test_packing_costs_as_little_as_any_grouping(items, budget, run):
+    """Of all groupings of items in the order of their widths, each within the budget."""
+    widths, counts = [w for w, _ in items], [c for _, c in items]
+
+    def cost(groups):
+        return sum(
+            run + sum(counts[i] for i in group) * max(widths[i] for i in group) for group in groups
+        )
+
+    def fits(group):
+        padded = sum(counts[i] for i in group) * max(widths[i] for i in group)
+        return len(group) == 1 or padded <= budget
+
+    order = sorted(range(len(items)), key=lambda i: widths[i])
+    cheapest = min(
+        cost(groups)
+        for cuts in product([False, True], repeat=len(items) - 1)
+        for groups in [_cut(order, cuts)]
+        if all(map(fits, groups))
+    )
+    found = list(pack(widths, counts, budget, run))
+    assert all(map(fits, found)) and cost(found) == cheapest
+
+
+def _cut(order, cuts):
+    groups = [[order[0]]]
+    for item, cut in zip(order[1:], cuts, strict=True):
+        if cut:
+            groups.append([])
+        groups[-1].append(item)
+    return groups
+
+
 def test_packing_keeps_wide_items_away_from_narrow_ones():
-    assert list(pack([2] * 20 + [6], [7] * 21, 2000)) == [list(range(20)), [20]]
+    assert list(pack([2] * 20 + [6], [7] * 21, 2000, 50)) == [list(range(20)), [20]]
 
 
 def test_a_layer_that_does_not_exist_is_refused(tokenizer):
