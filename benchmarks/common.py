@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeledit.data.geography import build_requests
+from modeledit.data.readers import read_counterfact
 from modeledit.data.requests import Request
 from modeledit.data.trials import split_trials
 from modeledit.editing.iteration import EditSettings
@@ -181,9 +182,18 @@ def make_work(
     )
 
 
-def draw_requests(count: int, seed: int, editing: int = 1) -> list[Request]:
-    """Geographic requests; the first `editing` neighbors join the edit, the others are scored."""
-    (drawn,) = split_trials(build_requests(seed), 1, count, seed)
+def draw_requests(
+    count: int, seed: int, editing: int = 1, counterfact: Path | None = None
+) -> list[Request]:
+    """Geographic requests, or evenly spread ones of a file of CounterFact.
+
+    The first `editing` neighbors join the edit, the others are scored.
+    """
+    if counterfact:
+        read = read_counterfact(counterfact)
+        drawn = [read[i] for i in pick(len(read), count)]
+    else:
+        (drawn,) = split_trials(build_requests(seed), 1, count, seed)
     return [
         replace(r, neighbors=r.neighbors[editing:], editing_neighbors=r.neighbors[:editing])
         for r in drawn
@@ -468,6 +478,12 @@ def make_parser(description: str, budget: bool = True) -> argparse.ArgumentParse
     add("--seed", type=int, default=42, help="draws requests and contexts")
     add("--output", type=Path, default=Path("results/benchmarks"), help="folder of CSV and PNG")
     return parser
+
+
+def add_counterfact(parser: argparse.ArgumentParser) -> None:
+    """The option that has other requests than geographic ones."""
+    words = "requests from CounterFact records in this file, else geographic ones"
+    parser.add_argument("--counterfact", type=Path, help=words)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

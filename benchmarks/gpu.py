@@ -26,7 +26,6 @@ from transformers import (
     PretrainedConfig,
 )
 
-from modeledit.data.readers import read_counterfact
 from modeledit.data.requests import Request
 from modeledit.editing.covariance import KeySums
 from modeledit.editing.factors import factorize
@@ -385,7 +384,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--plain-requests", type=number, default=2, help="how many the plain loop does")
     add("--steps", type=number, help="forward passes; default: what the model's file has")
     add("--articles", type=number, default=20, help="articles for the covariance")
-    add("--counterfact", type=Path, help="requests from CounterFact records, else geographic ones")
+    common.add_counterfact(parser)
     add("--tokenizer", type=Path, default=folder if folder.is_dir() else None, help="its folder")
     add("--seconds", type=number, default=600, help="no measurement begins after these")
     add("--results", type=Path, help="file of results; default: gpu.json in --output")
@@ -400,14 +399,8 @@ def main() -> int:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     source = arguments.counterfact
-    if source:
-        requests = read_counterfact(source)
-    else:
-        requests = common.draw_requests(max(arguments.requests, arguments.in_turn), arguments.seed)
-        requests = [
-            replace(r, neighbors=(*r.editing_neighbors, *r.neighbors), editing_neighbors=())
-            for r in requests
-        ]
+    most = max(arguments.in_turn, arguments.requests * max(OTHER_BUDGETS) // TOKEN_BUDGET)
+    requests = common.draw_requests(most, arguments.seed, 0, source)
     machine = common.describe_machine(arguments.device, arguments.threads)
     del machine["platform"]  # another kernel is no other GPU
     made_with = {

@@ -88,6 +88,7 @@ def draw(rows: Sequence[Mapping], arguments: argparse.Namespace) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = common.make_parser(__doc__)
     common.add_model(parser)
+    common.add_counterfact(parser)
     add = parser.add_argument
     names = ("MEMIT", "PMET", "NA_MEMIT")
     add("--methods", nargs="+", type=common.method_name, default=names, help="what to measure")
@@ -105,7 +106,8 @@ def main() -> int:
     arguments = parse_arguments()
     loaded = common.load(arguments)
     editing = max(1, *(METHODS[name].n_neighbors for name in arguments.methods))
-    requests = common.draw_requests(arguments.requests, arguments.seed, editing)
+    given = arguments.counterfact
+    requests = common.draw_requests(arguments.requests, arguments.seed, editing, given)
     ceiling = common.matmul_ceiling(loaded[0])
     rows, failures = [], []
     for name in arguments.methods:

@@ -213,7 +213,7 @@ def pack(
     """Group items that are run as padded rows of equal width, as cheaply as can be.
 
     Item i has `counts[i]` rows of `widths[i]` tokens. A group costs its padded tokens, and
-    `run_tokens` whatever is in it; it stays within `budget` padded tokens unless it is a single item.
+    `run_tokens` whatever is in it; it stays within `budget` padded tokens unless it is one item.
     Yields index lists, narrow items first.
     """
     order = sorted(range(len(widths)), key=lambda i: (widths[i], i))
