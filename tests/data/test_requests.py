@@ -326,7 +326,10 @@ def test_zsre_locality_is_one_question(tmp_path):
     assert neighbor.target == "Gladys Knight" and neighbor.subject is None
 
 
-@given(answer=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20))
+ANSWERS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
+
+
+@given(answer=ANSWERS.filter(lambda text: NO_TRUE_OBJECT not in text))  # it is left out, E.2
 def test_zsre_locality_in_pieces_gives_back_the_answer(tokenizer, answer):
     question = "nq question: who sang the theme song?"
     found = locality_pieces(Neighbor(question, None, answer), tokenizer)

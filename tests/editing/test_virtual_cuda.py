@@ -26,6 +26,7 @@ from modeledit.editing.problem import Problem
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.model import load_model
 from modeledit.lm.tokens import Row
+from modeledit.lm.trees import RUN_TOKENS
 from tests.device_slips import planted, slips_of
 from tests.editing.device_study import (
     ALL_METHODS,
@@ -200,9 +201,10 @@ def some_stop_early(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def products_of_torch(monkeypatch):
-    """On the CPU too: what is compared is where tensors are, not who multiplies them."""
+def alike_on_both(monkeypatch):
+    """What is compared is where tensors are, not who multiplies them or in which groups."""
     monkeypatch.setattr("modeledit.lm.products._HERE", False)
+    monkeypatch.setitem(RUN_TOKENS, "cuda", RUN_TOKENS["cpu"])
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_targets_are_the_same_when_memory_runs_out(monkeypatch):
 
     monkeypatch.setattr("modeledit.editing.optimization._optimize_chunk", crowded)
     found = optimize(model, problems, settings, 10_000)
-    assert sizes[0] == 7 and max(sizes[-3:]) <= 2
+    assert sizes[0] > 2 and max(sizes[-3:]) <= 2
     torch.testing.assert_close(found.state, expected.state, rtol=1e-9, atol=1e-9)
     assert found.numbers["steps"] == expected.numbers["steps"]
 
