@@ -16,11 +16,11 @@ from modeledit.study.memory import parameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
 
-# Of the speed of plain products: OPTIMIZATION, and passes without a gradient. On a CPU with two
-# threads; OPTIMIZATION of models of 6 to 8 billion parameters on an H100 in float32 has 0.72 to
-# 0.77, and in reduced precision it waits for calls (benchmarks/README.md).
-OPTIMIZATION_SHARE = 0.7
-FORWARD_SHARE = 0.85
+# Of the speed of plain products: OPTIMIZATION, and passes without a gradient, on a CPU with one or
+# two threads (benchmarks/README.md). On an H100 in float32 OPTIMIZATION of models of 6 to 8 billion
+# parameters has 0.72 to 0.77; in reduced precision it waits for calls, which are counted apart.
+OPTIMIZATION_SHARE = 0.55
+FORWARD_SHARE = 0.55
 DOUBLE_SHARE = 0.5  # triangular solves and factors, by the double products of the probe
 
 START_SECONDS = 6  # an interpreter with torch and transformers
