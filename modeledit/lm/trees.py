@@ -23,7 +23,7 @@ from modeledit.lm.tokens import Row
 
 RANKED = 32  # labels ranked at once: each takes a copy of a whole vocabulary
 # What a forward and backward pass costs whatever its rows, as so many tokens: weights are read and
-# kernels called (measured on two cores, and about so on an H100: benchmarks/README.md).
+# kernels called (measured on two cores; of an H100 an estimate, from 512 and 2048 tokens at once).
 RUN_TOKENS = {"cpu": 50, "cuda": 1000}
 
 
