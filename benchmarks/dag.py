@@ -11,7 +11,6 @@ import os
 import pstats
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,8 +28,8 @@ from modeledit.planning.plan import Plan, make_plan
 from modeledit.planning.survey import chains, published_stops
 from modeledit.study.config import Settings, load_settings
 from modeledit.study.inventory import Inventory
+from tests.workflow.conftest import copy_project
 
-PARTS = ("Snakefile", "config", "envs", "modeledit", "profiles", "scripts", "workflow")
 TOLD = "MODELEDIT_STUB_SECONDS"  # names the file in which the stubs add their seconds up
 STUB = """
 import time
@@ -57,12 +56,7 @@ with open(os.environ["MODELEDIT_STUB_SECONDS"], "a") as _told:
 
 def copy_with_stubs(folder: Path) -> None:
     """A copy of the project whose scripts do nothing but leave their outputs."""
-    for part in PARTS:
-        source, target = ROOT / part, folder / part
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
+    copy_project(folder)
     for script in (folder / "scripts").glob("*.py"):
         script.write_text(STUB, encoding="utf-8")
 

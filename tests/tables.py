@@ -1,12 +1,33 @@
 """Made-up tables with the columns of real ones."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from modeledit.evaluation.metrics import Measured, Scoring, measured_run
 from modeledit.evaluation.schemas import EDITS, RAW_SCORES, REQUEST_VALUES, Schema
+from modeledit.study.layout import RunKey
+
+
+def run_metrics(
+    scores: Mapping[int, pd.DataFrame],
+    edits: Mapping[int, pd.DataFrame],
+    *,
+    run: RunKey,
+    scoring: Scoring,
+    sequential: bool,
+) -> pd.DataFrame:
+    """`measured_run` from scores: ``scores[0]`` are the unedited model's, those of an iteration
+    after the stop are empty."""
+    unedited = scores.get(0, pd.DataFrame())
+    measured = {
+        k: Measured.of(frame, unedited if k else None, scoring)
+        for k, frame in scores.items()
+        if not (frame.empty or unedited.empty)
+    }
+    return measured_run(measured, edits, run=run, scoring=scoring, sequential=sequential)
 
 
 def edits_of(requests: Sequence[int], **columns: object) -> pd.DataFrame:

@@ -272,25 +272,6 @@ class Measured:
         return cls(values, me_perplexity(scores))
 
 
-def run_metrics(
-    scores: Mapping[int, pd.DataFrame],
-    edits: Mapping[int, pd.DataFrame],
-    *,
-    run: RunKey,
-    scoring: Scoring,
-    sequential: bool,
-) -> pd.DataFrame:
-    """`measured_run` from scores: ``scores[0]`` are the unedited model's, those of an iteration
-    after the stop are empty."""
-    unedited = scores.get(0, pd.DataFrame())
-    measured = {
-        k: Measured.of(frame, unedited if k else None, scoring)
-        for k, frame in scores.items()
-        if not (frame.empty or unedited.empty)
-    }
-    return measured_run(measured, edits, run=run, scoring=scoring, sequential=sequential)
-
-
 def measured_run(
     measured: Mapping[int, Measured],
     edits: Mapping[int, pd.DataFrame],

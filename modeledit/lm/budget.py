@@ -44,7 +44,7 @@ def token_budget(
     loaded = sum(p.numel() for p in model.model.parameters()) * model.dtype.itemsize
     # The estimate of a job holds the model, which is there already.
     room = SHARE * free + max(loaded, 4 * parameters(model))
-    most = AUTO_BUDGET["cuda" if model.device.type == "cuda" else "cpu"]
+    most = AUTO_BUDGET[model.device.type]
     budget = fitting_budget(model, room, most, max(requests, 1), contexts) or SMALLEST_BUDGET
     log.info("token budget %d: %.1f GB are free on %s", budget, free / 1e9, model.device)
     return budget

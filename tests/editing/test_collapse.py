@@ -16,7 +16,6 @@ from modeledit.editing.iteration import Statistics, edit_once
 from modeledit.editing.job import Inputs, Link, extend_chain, load_edited
 from modeledit.editing.spread import NotFinite, new_weight, spread
 from modeledit.editing.state import pass_on
-from modeledit.evaluation.metrics import run_metrics
 from modeledit.io.files import write_json
 from modeledit.io.matrices import write_matrices
 from modeledit.io.state import read_state
@@ -28,6 +27,7 @@ from modeledit.study.methods import METHODS
 from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
 from tests.presets import CORRECTED, CORRECTED_SCORING
 from tests.reference import models as tiny
+from tests.tables import run_metrics
 
 ROOT = Path(__file__).parents[2]
 HYPER = tiny.HYPER

@@ -1,8 +1,7 @@
 """On a real GPU the engine computes what it computes on the CPU; elsewhere this is skipped."""
 
 import logging
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -31,30 +30,14 @@ from tests.editing.device_study import (
     REQUESTS,
     TOKENIZER,
     Study,
-    prepared,
 )
 from tests.editing.tiny_edits import settings_of
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here"),
+    pytest.mark.usefixtures("some_stop_early"),
+]
 GIB = 2**30
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Callable[..., Study]:
-    return partial(prepared, tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(autouse=True)
-def some_stop_early(monkeypatch):
-    """Within the few steps that are taken here some requests meet the rule, and leave the batch."""
-    monkeypatch.setattr("modeledit.editing.optimization.LOSS_STOP", 7.0)
-
-
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def in_float64(kind: str) -> float:

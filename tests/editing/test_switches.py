@@ -34,6 +34,7 @@ from tests.lm.test_tokens import small_tokenizer
 from tests.presets import CORRECTED, CORRECTED_SCORING, averaging
 from tests.reference import models as tiny
 from tests.reference.test_released_evaluation import spaceless_tokenizer
+from tests.tables import run_metrics
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = tiny.tiny_tokenizer()
@@ -204,7 +205,7 @@ def test_perplexity():
     def measured(perplexity, sequential):
         scoring = replace(CORRECTED_SCORING, perplexity=perplexity)
         run = RunKey("d", "m", "x", 1)
-        return metrics.run_metrics(scores, edits, run=run, scoring=scoring, sequential=sequential)
+        return run_metrics(scores, edits, run=run, scoring=scoring, sequential=sequential)
 
     true = measured("edit_rows", sequential=False)
     legacy = measured("legacy", sequential=False)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -36,10 +35,11 @@ from tests.editing.device_study import (
     PRESETS,
     SAME_SHAPE,
     Study,
-    prepared,
 )
 from tests.editing.tiny_edits import settings_of
 from tests.virtual_cuda import CPU, CUDA, MixedDevices, NotDeterministic, VirtualCuda
+
+pytestmark = pytest.mark.usefixtures("some_stop_early")
 
 # What real CUDA refuses, and what it allows
 
@@ -188,18 +188,6 @@ def test_nothing_is_left_behind():
 # The engine
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Callable[..., Study]:
-    """Make the study of a tiny model of one family; its folder has a prepared model."""
-    return partial(prepared, tmp_path_factory.mktemp("study"))
-
-
-@pytest.fixture(autouse=True)
-def some_stop_early(monkeypatch):
-    """Within the few steps that are taken here some requests meet the rule, and leave the batch."""
-    monkeypatch.setattr("modeledit.editing.optimization.LOSS_STOP", 7.0)
-
-
 @pytest.fixture(autouse=True)
 def alike_on_both(monkeypatch):
     """What is compared is where tensors are, not who multiplies them or in which groups."""
@@ -296,13 +284,6 @@ NO_FORM: dict[str, Callable[[], object]] = {
     "put_": lambda: cuda(2).put_(torch.tensor(TWO, device="cuda"), cuda(2)),
     "loss": lambda: torch.nn.functional.cross_entropy(cuda(2, 2), cuda(2).long()),
 }
-
-
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("case", NO_FORM)

@@ -20,6 +20,7 @@ from modeledit.evaluation import aggregation as A
 from modeledit.evaluation import metrics as M
 from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
+from tests import tables as made_tables
 from tests.presets import CORRECTED_SCORING, averaging
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -396,7 +397,7 @@ def run_metrics(tables, logs, **changed):
     """Metrics of a run of MEMIT under the corrected preset, or what is changed of it."""
     scoring = replace(CORRECTED_SCORING, **changed)
     run = RunKey("d", "m", "MEMIT", 1)
-    return M.run_metrics(tables, logs, run=run, scoring=scoring, sequential=False)
+    return made_tables.run_metrics(tables, logs, run=run, scoring=scoring, sequential=False)
 
 
 def run_tables():
