@@ -15,7 +15,7 @@ import yaml
 
 from modeledit.data.requests import Neighbor, Request, write_requests
 from modeledit.evaluation.aggregation import read_metrics
-from modeledit.evaluation.metrics import read_scores, request_metrics, run_metrics
+from modeledit.evaluation.metrics import read_scores, request_metrics
 from modeledit.evaluation.significance import DIFFERENCE_COLUMNS, INTERVAL_COLUMNS
 from modeledit.paper import comparison
 from modeledit.paper import judging as verdicts
@@ -26,6 +26,7 @@ from modeledit.presentation.typesetting import to_csv, to_html
 from modeledit.study.layout import RunKey
 from modeledit.study.stopping import Rule
 from tests.presets import CORRECTED, CORRECTED_SCORING, ROOT, averaging
+from tests.tables import run_metrics
 
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 HOSTILE = "</script><script>alert('x')</script>"

@@ -21,6 +21,7 @@ from modeledit.study.layout import RunKey
 from tests.presets import CORRECTED, PUBLISHED
 from tests.reference import models as tiny
 from tests.reference import released_evaluation as released
+from tests.tables import run_metrics
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("MODELEDIT_DATA", ROOT.parent / "shared" / "data"))
@@ -109,7 +110,7 @@ def compare(model, tokenizer, requests, texts, size=0.3, budget=4000) -> Compare
         expected = pd.DataFrame(theirs[k])[list(metrics.REQUEST_METRICS)]
         pd.testing.assert_frame_equal(found[k][list(metrics.REQUEST_METRICS)], expected)
     edits = pd.DataFrame(dict.fromkeys(("p_init_legacy", "p_bar_legacy", "p_hat_legacy"), [1.0]))
-    ours = metrics.run_metrics(
+    ours = run_metrics(
         dict(enumerate(frames)),
         {1: edits},
         run=RUN,
