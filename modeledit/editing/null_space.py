@@ -9,33 +9,25 @@ and E the keys of earlier edits (d_mlp, c),
 
 The release solves the same with a matrix that is not symmetric, in float32. Here the smaller of two
 symmetric ones is factorised by Cholesky, in float64: among the directions, or among the keys.
+Earlier keys are keys whose residual is zero, [E K] with [0 R]: what is left of theirs counts as
+nothing to be changed.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from modeledit.study.hyperparameters import Cut
 
-@dataclass(frozen=True)
-class Cut:
-    """Which eigenvectors belong to the null space, those of the smallest eigenvalues first.
 
-    "threshold": those whose eigenvalue is below `value`, as released (0.02). "trace": as many as
-    hold at most the share `value` of the trace. "rank": `value` of them.
-    """
-
-    kind: Literal["threshold", "trace", "rank"]
-    value: float
-
-    def rank(self, eigenvalues: torch.Tensor) -> int:
-        """Dimension of the null space, of `eigenvalues` (d_mlp,) in ascending order."""
-        if self.kind == "threshold":
-            return int((eigenvalues < self.value).sum())
-        if self.kind == "trace":
-            held = eigenvalues.clamp_min(0).cumsum(0)
-            return int((held <= self.value * held[-1]).sum())
-        return min(int(self.value), len(eigenvalues))
+def rank(eigenvalues: torch.Tensor, cut: Cut) -> int:
+    """Dimension of the null space, of all `eigenvalues` (d_mlp,) in ascending order."""
+    if cut.kind == "threshold":
+        return int((eigenvalues < cut.value).sum())
+    if cut.kind == "trace":
+        held = eigenvalues.clamp_min(0).cumsum(0)
+        return int((held <= cut.value * held[-1]).sum())
+    return min(int(cut.value), len(eigenvalues))
 
 
 @dataclass(frozen=True)
@@ -70,45 +62,28 @@ class NullSpace:
 def null_space(covariance: torch.Tensor, cut: Cut) -> NullSpace:
     """The null space of C (d_mlp, d_mlp), a mean over tokens, as absolute cuts take it to be."""
     eigenvalues, vectors = torch.linalg.eigh(covariance.double())
-    rank = cut.rank(eigenvalues)
-    complement = 2 * rank > len(eigenvalues)
-    basis = vectors[:, rank:] if complement else vectors[:, :rank]
+    count = rank(eigenvalues, cut)
+    complement = 2 * count > len(eigenvalues)
+    basis = vectors[:, count:] if complement else vectors[:, :count]
     return NullSpace(basis.contiguous(), complement, eigenvalues)
 
 
 def projected_update(
-    null: NullSpace, keys: torch.Tensor, residual: torch.Tensor, earlier: torch.Tensor, l2: float
+    null: NullSpace, keys: torch.Tensor, residual: torch.Tensor, l2: float
 ) -> torch.Tensor:
-    """DeltaW (d, d_mlp), float64, for `keys` (d_mlp, m), `residual` (d, m), `earlier` (d_mlp, c).
+    """DeltaW (d, d_mlp), float64, of projected `keys` (d_mlp, n) and their `residual` (d, n).
 
-    What is factorised has as many rows as there are keys, earlier ones too, or as the null space
-    has directions, whichever is less (of a null space that is known by its complement: d_mlp).
+    Earlier keys are among them with a residual of zero. What is factorised has as many rows as
+    there are keys, or as the null space has directions, whichever is less (of a null space that is
+    known by its complement: d_mlp).
     """
-    keys, earlier = null.project(keys.double()), null.project(earlier.double())
-    size = len(keys) if null.complement else null.rank
-    if keys.shape[1] + earlier.shape[1] < size:
-        return _among_keys(keys, residual.double(), earlier, l2)
-    if null.complement:
-        return _among_directions(keys, residual.double(), earlier, l2)
-    inside = [null.basis.T @ values for values in (keys, earlier)]
-    return _among_directions(inside[0], residual.double(), inside[1], l2) @ null.basis.T
-
-
-def _among_keys(
-    keys: torch.Tensor, residual: torch.Tensor, earlier: torch.Tensor, l2: float
-) -> torch.Tensor:
-    """[0 R] (A^T A + L2 I)^-1 A^T with A the earlier and the new projected keys."""
-    together = torch.cat([earlier, keys], dim=1)
-    gram = together.T @ together
+    keys, residual = keys.double(), residual.double()
+    if keys.shape[1] < (len(keys) if null.complement else null.rank):
+        gram = keys.T @ keys
+        gram.diagonal().add_(l2)
+        return residual @ torch.cholesky_solve(keys.T, torch.linalg.cholesky(gram))
+    inside = keys if null.complement else null.basis.T @ keys
+    gram = inside @ inside.T
     gram.diagonal().add_(l2)
-    solved = torch.cholesky_solve(together.T, torch.linalg.cholesky(gram))
-    return residual @ solved[earlier.shape[1] :]
-
-
-def _among_directions(
-    keys: torch.Tensor, residual: torch.Tensor, earlier: torch.Tensor, l2: float
-) -> torch.Tensor:
-    """R K^T (K K^T + E E^T + L2 I)^-1 of projected keys, in any orthonormal coordinates."""
-    gram = keys @ keys.T + earlier @ earlier.T
-    gram.diagonal().add_(l2)
-    return torch.cholesky_solve(keys @ residual.T, torch.linalg.cholesky(gram)).T
+    update = torch.cholesky_solve(inside @ residual.T, torch.linalg.cholesky(gram)).T
+    return update if null.complement else update @ null.basis.T

@@ -96,7 +96,7 @@ class Data:
         self.courses: dict[Course, pd.DataFrame] = {}  # k = 0, 1, ...
         self.picks: dict[Course, dict[str, int | None]] = {}
         self.stop_of: dict[RunKey, int] = {}  # each run's own iteration at the stop of its cell
-        iterated = [name for name, method in METHODS.items() if method.repeats == "both"]
+        iterated = [name for name, method in METHODS.items() if not method.probe]
         edited = metrics[metrics["method"].isin(iterated)]  # the paper claims nothing of one stage
         edited = edited[edited.groupby(list(RUN))["k"].transform("max") > 0]
         if edited.empty:

@@ -56,7 +56,7 @@ class Contents:
             if run.trial != 1 or not requests or not self.inventory.iterations(run):
                 continue
             methods[f"{run.dataset}.{run.model}.{run.method}"] = None
-            if METHODS[run.method].repeats == "both":
+            if not METHODS[run.method].probe:
                 algorithms[_study(run)] = None
         names = ["algorithms"]
         names += [

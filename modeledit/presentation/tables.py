@@ -31,7 +31,7 @@ from modeledit.study.methods import METHODS
 
 PLAIN = tuple(m.name for m in METHODS.values() if m.plain)
 BARE = tuple(  # plain, NA_, NA2_, ...
-    m.name for m in METHODS.values() if not m.neighbor_prefixed and m.repeats == "both"
+    m.name for m in METHODS.values() if not m.neighbor_prefixed and not m.probe
 )
 STAGED = tuple(  # plain, and with one stage repeated
     m.name for m in METHODS.values() if m.write == "spread" and not m.neighbor_assisted

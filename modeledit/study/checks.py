@@ -151,11 +151,32 @@ def _check_block(
                 f"{at}.trials = {trials}: the authors' eligible requests for {model} are one trial "
                 "(eligible.authors); allowed: 1"
             )
+    if block.batches:
+        yield from _check_batches(config, at, block)
     for name in block.methods:
         if name in METHODS:
             yield from _check_method(config, at, block, METHODS[name], around.models)
         else:
             yield f"{at}.methods: {name!r}: allowed: {NAMES}"
+
+
+def _check_batches(config: Configuration, at: str, block: RunBlock) -> Iterator[str]:
+    """Batches that a trial cannot fill, and methods that have no meaning in them."""
+    batches = block.batches
+    if batches is None or block.dataset not in config.datasets:
+        return
+    wanted, held = batches.size * batches.count, config.trials.size
+    if wanted > held and not _of_authors(config, block):
+        yield (
+            f"{at}.batches: {batches.count} batches of {batches.size} ask for {wanted} requests, a "
+            f"trial has trials.size = {held}; allowed: size * count at most that"
+        )
+    for name in block.methods:
+        if name in METHODS and METHODS[name].repeats == "optimization":
+            yield (
+                f"{at}.methods: {name!r}: it starts each iteration from the unedited weights, which"
+                " batches in sequence leave behind; allowed: methods without OPTIMIZATION_"
+            )
 
 
 def _check_method(
@@ -180,7 +201,7 @@ def _check_method(
         )
     for model in (m for m in block.models if m in models):
         described = models[model].algorithms.described()
-        if method.algorithm not in described:
+        if method.parameters not in described:
             yield (
                 f"{at}.methods: {method.name!r}: no hyperparameters in config/models/{model}.yaml; "
                 f"allowed: {', '.join(described)}"
@@ -188,11 +209,12 @@ def _check_method(
 
 
 def _check_twice(config: Configuration, models: Mapping[str, Model]) -> Iterator[str]:
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for i, block in enumerate(config.runs):
         for method in (m for m in block.methods if m in METHODS):
             for model in (m for m in block.models if m in models):
-                key = (dataset_name(block), model, method)
+                of = [f"batches of {block.batches.size}"] if block.batches else []
+                key = (dataset_name(block), model, method, *of)
                 if key in seen:
                     yield (
                         f"config: runs.{i}: {' / '.join(key)} is asked for twice; keep one of the "

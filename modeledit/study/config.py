@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -16,12 +17,12 @@ import yaml
 
 from modeledit.study import checks
 from modeledit.study.checks import ELIGIBLE, GEOGRAPHY_REQUESTS, dataset_name
-from modeledit.study.layout import Run
+from modeledit.study.layout import Run, Sequence
 from modeledit.study.masking import masked
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
 from modeledit.study.published_files import PublishedFiles, Sources
-from modeledit.study.settings import Configuration, Preset, Stop
+from modeledit.study.settings import Configuration, Preset, RunBlock, Stop
 from modeledit.study.switches import Switches
 from modeledit.study.validation import Invalid, validate
 
@@ -45,7 +46,13 @@ class Settings:
     switches: Switches
     models: dict[str, Model]
     runs: tuple[Run, ...]
+    sequences: tuple[Sequence, ...]
     sources: Sources
+
+    @property
+    def chains(self) -> tuple[Run | Sequence, ...]:
+        """All runs and sequences of batches."""
+        return (*self.runs, *self.sequences)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -64,6 +71,12 @@ class Settings:
     def stop(self, dataset: str, model: str, method: str) -> Stop:
         """The stop rule of a method's runs; its block's `iterations` stand for both budgets."""
         return self._own_stops.get((dataset, model, method), self.config.stop)
+
+    def stop_of_batch(self, sequence: Sequence) -> Stop:
+        """The stop rule of each batch of a sequence."""
+        own = sequence.iterations
+        stop = self.config.stop
+        return replace(stop, iterations=own, extended=own) if own else stop
 
     @cached_property
     def _own_stops(self) -> dict[tuple[str, str, str], Stop]:
@@ -94,12 +107,29 @@ class Settings:
         """Whether a method's write uses C: all do but ROME without it (I9)."""
         return METHODS[method].write == "spread" or self.switches.rome_covariance
 
+    def needs_factors(self, method: str) -> bool:
+        """Whether it uses C's Cholesky factor; what does not may use its null space."""
+        how = METHODS[method]
+        return self.needs_covariance(method) and how.protects == "covariance"
+
+    def null_space_layers(self, model: str) -> list[int]:
+        """All layers of `model` into whose null space some method writes."""
+        return self._layers_of(model, lambda method: METHODS[method].protects == "null_space")
+
+    def factor_layers(self, model: str) -> list[int]:
+        """All layers of `model` whose covariance has to be factorised."""
+        return self._layers_of(model, self.needs_factors)
+
     def layers(self, model: str) -> list[int]:
         """All layers of `model` whose covariance some method of this configuration needs."""
+        return self._layers_of(model, self.needs_covariance)
+
+    def _layers_of(self, model: str, chosen: Callable[[str], bool]) -> list[int]:
+        """All layers of `model` that those of its methods write which are `chosen`."""
         algorithms = {
-            METHODS[run.method].algorithm
-            for run in self.runs
-            if run.model == model and self.needs_covariance(run.method)
+            METHODS[chain.method].parameters
+            for chain in self.chains
+            if chain.model == model and chosen(chain.method)
         }
         described = self.models[model]
         return sorted({i for a in algorithms for i in described.hyperparameters(a).layers})
@@ -187,7 +217,8 @@ def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Set
     models, found = _models(checked, known, root)
     around = checks.Surroundings(root, known, models, sources, count)
     _raise([*found, *checks.problems(checked, around)])
-    settings = Settings(checked, switches, models, planned_runs(checked), sources)
+    runs, sequences = planned_runs(checked), planned_sequences(checked)
+    settings = Settings(checked, switches, models, runs, sequences, sources)
     _raise(_covariance_problems(settings))
     return settings
 
@@ -196,11 +227,32 @@ def planned_runs(config: Configuration) -> tuple[Run, ...]:
     """Every run of a configuration: each combination in each block, trial by trial."""
     return tuple(
         Run(dataset_name(block), model, method, trial, block.iterations)
-        for block in config.runs
-        for model in block.models
-        for method in block.methods
-        for trial in range(1, checks.trials_of(config, block) + 1)
+        for block, model, method, trial in _combinations(config)
+        if block.batches is None
     )
+
+
+def planned_sequences(config: Configuration) -> tuple[Sequence, ...]:
+    """Every sequence of batches of a configuration, in the same order."""
+    return tuple(
+        Sequence(
+            dataset_name(block),
+            model,
+            method,
+            trial,
+            **vars(batches),
+            iterations=block.iterations,
+        )
+        for block, model, method, trial in _combinations(config)
+        if (batches := block.batches) is not None
+    )
+
+
+def _combinations(config: Configuration) -> Iterator[tuple[RunBlock, str, str, int]]:
+    for block in config.runs:
+        for model, method in product(block.models, block.methods):
+            for trial in range(1, checks.trials_of(config, block) + 1):
+                yield block, model, method, trial
 
 
 def _raise(problems: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """Hyperparameters of an algorithm on a model, as `config/models/*.yaml` give them (SPEC B)."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
@@ -37,6 +37,33 @@ class SpreadHyperparameters(Hyperparameters):
     """Of an algorithm that spreads one residual over its layers: MEMIT, PMET."""
 
     covariance_weight: Annotated[float, Gt(0), Doc("lambda, on the covariance of the keys")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut(Checked):
+    """Which eigenvectors of the covariance span its null space, those of the smallest first."""
+
+    kind: Annotated[
+        Literal["threshold", "trace", "rank"],
+        Doc(
+            "`threshold`: those whose eigenvalue is below `value` (0.02 as released; it depends on "
+            "the scale of the keys); `trace`: as many as hold at most the share `value` of the "
+            "trace; `rank`: `value` of them"
+        ),
+    ]
+    value: Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NullSpaceHyperparameters(Hyperparameters):
+    """Of an algorithm that writes into the null space of the covariance: AlphaEdit."""
+
+    null_space: Cut
+    l2: Annotated[
+        float,
+        Gt(0),
+        Doc("on the identity beside the keys; 10 as released, 1 in its paper (D5)"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

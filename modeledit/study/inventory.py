@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run
+from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run, Sequence
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
 from modeledit.study.published_files import Source
@@ -31,6 +31,7 @@ class Kind(StrEnum):
     CONVERT = "convert_covariance"
     GATHER = "gather_covariance"
     FACTORIZE = "factorize_covariance"
+    NULL_SPACE = "find_null_spaces"
     REQUESTS = "requests"
     ELIGIBLE = "find_eligible"
     UNEDITED = "score_unedited"
@@ -150,14 +151,14 @@ class Inventory:
             return f"{self.files.eligible}/trial{{trial}}.jsonl".format(**place)
         return self.files.trial.format(**place)
 
-    def requests_of(self, run: Run) -> str:
+    def requests_of(self, run: Run | Sequence) -> str:
         """Requests of a run's trial."""
         return self.requests(run.dataset, run.model, run.trial)
 
     def first_requests(self) -> list[str]:
         """The requests of all trials, as far as no model is needed to choose them."""
         found: dict[str, None] = {}
-        for run in self.settings.runs:
+        for run in self.settings.chains:
             taken = self.settings.authors_set(run.dataset, run.model)
             dataset = run.dataset if taken else run.dataset.removesuffix(ELIGIBLE)
             found[self.requests(dataset, run.model, run.trial)] = None
@@ -210,22 +211,35 @@ class Inventory:
 
     def hyperparameters(self, model: str, method: str) -> Hyperparameters:
         """Hyperparameters of the method's algorithm for the model."""
-        return self.settings.models[model].hyperparameters(METHODS[method].algorithm)
+        return self.settings.models[model].hyperparameters(METHODS[method].parameters)
 
     def context_sets(self, model: str) -> dict[str, tuple[tuple[int, int], ...]]:
         """{name: lengths} of the context templates that the model's methods need."""
-        methods = [METHODS[run.method] for run in self.settings.runs if run.model == model]
+        methods = [METHODS[run.method] for run in self.settings.chains if run.model == model]
         return {method.context_set: method.context_lengths for method in methods}
 
     def covariance_factors(self, model: str, method: str) -> str | list[str]:
-        """The covariance's factors, or nothing for ROME where it writes without them."""
-        needed = self.settings.needs_covariance(method)
+        """The covariance's factors, or nothing for a method that writes without them."""
+        needed = self.settings.needs_factors(method)
         return self.files.factors.format(model=model) if needed else []
 
+    def null_spaces(self, model: str, method: str) -> str | list[str]:
+        """The covariance's null spaces, or nothing for a method that does not write into them."""
+        needed = METHODS[method].protects == "null_space"
+        return self.files.null_spaces.format(model=model) if needed else []
+
     def every_factor(self) -> list[str]:
-        """The factors of every model that some method needs them for."""
-        models = [model for model in self.settings.models if self.settings.layers(model)]
-        return [self.files.factors.format(model=model) for model in models]
+        """What is made of every model's covariance: factors, null spaces, as its methods need."""
+        settings, files = self.settings, self.files
+        patterns = {files.factors: settings.factor_layers} | {
+            files.null_spaces: settings.null_space_layers
+        }
+        return [
+            pattern.format(model=model)
+            for pattern, layers in patterns.items()
+            for model in settings.models
+            if layers(model)
+        ]
 
     def covariance_texts(self) -> list[str]:
         """The texts behind the covariance: the excerpt's articles, or parts of a dump."""
@@ -301,7 +315,7 @@ class Inventory:
         """Names of the published files that the runs need, each once."""
         config, sources = self.settings.config, self.settings.sources
         names: dict[str, None] = {}
-        for run in self.settings.runs:
+        for run in self.settings.chains:
             described = config.datasets[run.dataset.removesuffix(ELIGIBLE)]
             for name in self._published_requests(run, described):
                 names[name] = None
@@ -313,7 +327,7 @@ class Inventory:
                     names[path.removeprefix(downloaded(""))] = None
         return list(names)
 
-    def _published_requests(self, run: Run, described: Dataset) -> Iterator[str]:
+    def _published_requests(self, run: Run | Sequence, described: Dataset) -> Iterator[str]:
         sources = self.settings.sources
         if taken := self.settings.authors_set(run.dataset, run.model):
             yield taken
@@ -341,16 +355,47 @@ class Inventory:
         covariance = Kind.CONVERT if published else Kind.GATHER
         for model in filter(self.settings.layers, self.settings.models):
             found.append(Job(covariance, files.covariance.format(model=model), model))
-            found.append(Job(Kind.FACTORIZE, files.factors.format(model=model), model))
+            if self.settings.factor_layers(model):
+                found.append(Job(Kind.FACTORIZE, files.factors.format(model=model), model))
+            if self.settings.null_space_layers(model):
+                found.append(Job(Kind.NULL_SPACE, files.null_spaces.format(model=model), model))
         found += [Job(Kind.REQUESTS, path) for path in self.first_requests()]
-        for run in self.settings.runs:
+        for run in self.settings.chains:
             part = (run.model, run.dataset, run.trial)
             filtered = run.dataset.endswith(ELIGIBLE)
             if filtered and not self.settings.authors_set(run.dataset, run.model):
                 found.append(Job(Kind.ELIGIBLE, self.requests_of(run), *part))
             found.append(Job(Kind.UNEDITED, _of(files.unedited_scores, run), *part))
-            found.append(Job(Kind.EVALUATE, _of(files.run_metrics, run), *part))
+            if isinstance(run, Run):
+                found.append(Job(Kind.EVALUATE, _of(files.run_metrics, run), *part))
         return list(dict.fromkeys(found))
+
+    # Sequences of batches
+
+    def batch_iterations(self, sequence: Sequence) -> list[int]:
+        """Iterations that a batch of a sequence may have."""
+        return list(range(1, self.settings.stop_of_batch(sequence).extended + 1))
+
+    def sequence(self, **names: str) -> Sequence:
+        """The sequence of these names, as wildcards give them: all but size and trial as text."""
+        for found in self.settings.sequences:
+            if {name: str(value) for name, value in found.key._asdict().items()} == names:
+                return found
+        raise KeyError(f"no sequence {names}")
+
+    def of_sequences(self, pattern: str) -> list[str]:
+        """`pattern` for each sequence."""
+        return [pattern.format(**one.key._asdict()) for one in self.settings.sequences]
+
+    def of_batches(self, pattern: str, sequence: Sequence) -> list[str]:
+        """`pattern` for each batch of a sequence, in order."""
+        names = sequence.key._asdict()
+        return [pattern.format(**names, batch=b) for b in range(1, sequence.count + 1)]
+
+    def kept_matrices(self, sequence: Sequence) -> list[str]:
+        """Edited matrices that stay of a sequence."""
+        every = self.of_batches(self.files.batch("edited.safetensors"), sequence)
+        return every if sequence.keep == "all" else every[-1:]
 
     def states(self, run: Run) -> list[str]:
         """The states that a run's iterations leave, in order."""
@@ -381,6 +426,6 @@ def downloaded(name: str) -> str:
     return DOWNLOAD.format(file=name)
 
 
-def _of(pattern: str, run: Run, **more: int) -> str:
+def _of(pattern: str, run: Run | Sequence, **more: int) -> str:
     """`pattern` filled in for a run."""
     return pattern.format(**vars(run), **more)

@@ -9,6 +9,9 @@ from typing import NamedTuple
 # these names.
 RUN = "{dataset}/{model}/{method}/trial{trial}"
 ITERATION = RUN + "/iter{k}"
+SEQUENCE = "sequences/batches_of_{size}/" + RUN
+BATCH = SEQUENCE + "/batch{batch}"
+BATCH_ITERATION = BATCH + "/iter{k}"
 MODEL = "resources/models/{model}"
 PREPARED = MODEL + "/prepared.json"  # the last file of a model's folder to be there
 ACCESS = "resources/access/{model}.txt"
@@ -58,6 +61,42 @@ class Run:
         return RunKey(self.dataset, self.model, self.method, self.trial)
 
 
+class SequenceKey(NamedTuple):
+    """Names of a sequence of batches, as in sequences.csv."""
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+    size: int
+
+    def __str__(self) -> str:
+        """Its folder below results/{name}/."""
+        return SEQUENCE.format(**self._asdict())
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One chain of batches: dataset x model x method x trial x size of a batch.
+
+    `keep` says whose edited matrices stay: "last" or "all". `iterations` as of a `Run`.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    trial: int
+    size: int
+    count: int
+    keep: str = "last"
+    iterations: int | None = None
+
+    @property
+    def key(self) -> SequenceKey:
+        """Its names."""
+        return SequenceKey(self.dataset, self.model, self.method, self.trial, self.size)
+
+
 def iteration_of(path: Path) -> tuple[RunKey, int]:
     """The run and the k of a folder `ITERATION`, or of anything in it; else ValueError."""
     for folder in (path, *path.parents):
@@ -73,13 +112,14 @@ def iteration_folder(run: Path, k: int) -> Path:
 
 @dataclass(frozen=True)
 class IterationFiles:
-    """What an iteration leaves in its folder: its state, matrices, logs and raw scores."""
+    """What an iteration leaves in its folder: its state, matrices, keys, logs and raw scores."""
 
     state: Path
     edited: Path
     targets: Path
+    key_cache: Path
     edits: Path
-    scores: Path
+    scores: Path  # not there in a sequence, where a whole batch is scored
     hardware: Path
 
     @classmethod
@@ -97,10 +137,15 @@ _ITERATION_FILES = {
     "state": "state.json",
     "edited": "edited.safetensors",
     "targets": "targets.safetensors",
+    "key_cache": "keys.safetensors",
     "edits": "edits.parquet",
     "scores": "scores.parquet",
     "hardware": "hardware.json",
 }
+
+
+# What an iteration of a batch leaves: it is scored when the batch has ended.
+BATCH_ITERATION_FILES = ("state", "edited", "targets", "edits", "key_cache", "hardware")
 
 
 @dataclass(frozen=True)
@@ -133,6 +178,20 @@ class Layout:
     def iteration_files(self) -> dict[str, str]:
         """What an iteration leaves, by name."""
         return {name: f"{self.iteration}/{file}" for name, file in _ITERATION_FILES.items()}
+
+    @property
+    def batch_iteration_files(self) -> dict[str, str]:
+        """What an iteration of a batch leaves, by name."""
+        folder = f"{self.results}/{BATCH_ITERATION}"
+        return {name: f"{folder}/{_ITERATION_FILES[name]}" for name in BATCH_ITERATION_FILES}
+
+    def batch(self, file: str) -> str:
+        """A file about a whole batch of a sequence, once it has ended."""
+        return f"{self.results}/{BATCH}/{file}"
+
+    def sequence(self, file: str) -> str:
+        """A file about a sequence of batches."""
+        return f"{self.results}/{SEQUENCE}/{file}"
 
     @property
     def dataset_requests(self) -> str:
@@ -183,6 +242,11 @@ class Layout:
     def factors(self) -> str:
         """Cholesky factors of it."""
         return f"{self.statistics}/factors.safetensors"
+
+    @property
+    def null_spaces(self) -> str:
+        """Null spaces of the covariance."""
+        return f"{self.statistics}/null_spaces.safetensors"
 
     @property
     def unedited(self) -> str:

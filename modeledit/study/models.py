@@ -11,6 +11,7 @@ from modeledit.study.architectures import ARCHITECTURES, Architecture
 from modeledit.study.checked import Checked, Doc, Matching, OneOf
 from modeledit.study.hyperparameters import (
     Hyperparameters,
+    NullSpaceHyperparameters,
     RankOneHyperparameters,
     SpreadHyperparameters,
 )
@@ -79,6 +80,7 @@ class Algorithms(Checked):
     MEMIT: SpreadHyperparameters | None = None
     PMET: SpreadHyperparameters | None = None
     ROME: RankOneHyperparameters | None = None
+    AlphaEdit: NullSpaceHyperparameters | None = None
 
     def described(self) -> dict[str, Hyperparameters]:
         """{algorithm: hyperparameters} of those that there are."""

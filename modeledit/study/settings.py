@@ -21,6 +21,7 @@ Preset = Literal["corrected", "published"]
 GREATEST_SEED = 2**63 - 1  # of numpy's and torch's generators
 SMALLEST_BUDGET = 16  # tokens at once
 MOST_ITERATIONS = 1000  # each is a job that has to be planned
+MOST_BATCHES = 10_000
 MOST_THREADS = 4096
 LARGEST_BUDGET = 2**30  # tokens at once, far more than any memory holds
 # Tokens at once of "auto": more are no faster on a CPU, and hardly on a GPU (benchmarks/README.md).
@@ -120,6 +121,27 @@ class Eligible(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batches(Checked):
+    """Requests of a trial edited batch after batch, each iterated to its stop before the next."""
+
+    size: Annotated[int, Ge(1), Doc("requests of a batch; taken in the order of the trial")]
+    count: Annotated[
+        int,
+        Ge(1),
+        Le(MOST_BATCHES),
+        Doc(
+            "batches, one after another on the same model, each iterated to its stop before the "
+            "next starts; later raised, a sequence goes on",
+            "size * count at most the requests of a trial",
+        ),
+    ]
+    keep: Annotated[
+        Literal["last", "all"],
+        Doc("whose edited matrices stay on disk: those after the last batch, or after each"),
+    ] = "last"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunBlock(Checked):
     """Every combination of its models and methods is run on its requests."""
 
@@ -144,7 +166,12 @@ class RunBlock(Checked):
             "`SPREAD_PMET`: from k = 2 on only SPREAD is repeated, with the targets of k = 1; "
             "`OPTIMIZATION_MEMIT`, `OPTIMIZATION_PMET`: only OPTIMIZATION, on the unedited weights,"
             " and SPREAD writes once. These two test an explanation of the paper and are no methods"
-            " of it",
+            " of it. `AlphaEdit` (arXiv:2410.02355) writes into the null space of the covariance; "
+            "`MEMIT_seq` is MEMIT that keeps the keys of earlier batches in place, both as the "
+            "switch `key_cache` says, both also as `NA_…`, `NAP_…`. `FRESH_AlphaEdit` and "
+            "`GROWING_AlphaEdit` have `key_cache` none and released whatever the switch says, "
+            "`L2_OVER_2_AlphaEdit` to `L2_OVER_10_AlphaEdit` a smaller L2: they test what iterating"
+            " it as released comes to",
             "those with hyperparameters for the model",
         ),
     ]
@@ -156,6 +183,7 @@ class RunBlock(Checked):
         Annotated[int, Ge(1), Le(MOST_ITERATIONS)] | None,
         Doc("iterations of these runs, instead of both `stop.iterations` and `stop.extended`"),
     ] = None
+    batches: Batches | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from annotated_types import Ge, Le
 
 from modeledit.study.checked import Checked, Doc
+from modeledit.study.methods import KeyCache
 
 Narrowed = TypeVar("Narrowed", bound="ScoringSwitches")
 
@@ -70,6 +71,14 @@ class EditingSwitches(ScoringSwitches):
         Doc(
             "a prefixed neighbor has one row with the first generated prefix, or (`all`) one per "
             "prefix, averaged (I3)"
+        ),
+    ]
+    key_cache: Annotated[
+        KeyCache,
+        Doc(
+            "whose keys AlphaEdit and MEMIT_seq keep in place besides those that they write: "
+            "nobody's, those of `other_batches`, or (`released`) those of every earlier iteration "
+            "too, of the same batch (I25)"
         ),
     ]
     rome_covariance: Annotated[

@@ -41,12 +41,14 @@ PRECEDENCE = Precedence(SETTINGS)
 
 wildcard_constraints:
     dataset="|".join(
-        sorted({run.dataset for run in SETTINGS.runs} | set(CONFIG.datasets))
+        sorted({chain.dataset for chain in SETTINGS.chains} | set(CONFIG.datasets))
     ),
     model="|".join(re.escape(name) for name in sorted(SETTINGS.models)),
-    method="|".join(sorted({run.method for run in SETTINGS.runs})),
+    method="|".join(sorted({chain.method for chain in SETTINGS.chains})),
     trial=r"[1-9]\d*",
     k=r"[1-9]\d*",
+    batch=r"[1-9]\d*",
+    size=r"[1-9]\d*",
     table=r"[a-z_]+",
     algorithm=r"[A-Z]+",
 

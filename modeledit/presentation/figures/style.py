@@ -16,7 +16,7 @@ from matplotlib.textpath import text_to_path
 
 from modeledit.io.files import finished, write_json
 from modeledit.presentation import TEMPLATES
-from modeledit.study.methods import METHODS, Method
+from modeledit.study.methods import METHODS, MOST_DIVISOR, Method
 
 STYLE = TEMPLATES / "paper.mplstyle"
 
@@ -33,8 +33,17 @@ _FAMILIES = {
     "PMET": "#D55E00",
     "NA_PMET": "#CC79A7",
     "NAP_PMET": "#009E73",
+    "AlphaEdit": "#009E73",
+    "NA_AlphaEdit": "#F0E442",
+    "NAP_AlphaEdit": "#E69F00",
+    "MEMIT_seq": "#000000",
+    "NA_MEMIT_seq": "#7F7F7F",
+    "NAP_MEMIT_seq": "#7F7F7F",
+    "FRESH_AlphaEdit": "#0072B2",
+    "GROWING_AlphaEdit": "#D55E00",
+    **{f"L2_OVER_{n}_AlphaEdit": "#CC79A7" for n in range(2, MOST_DIVISOR + 1)},
 }
-_SHAPES = dict(zip(_FAMILIES, "ophsDP^vX", strict=True))
+_SHAPES = dict(zip(_FAMILIES, "ophsDP^vX*dH1248<" + "." * (MOST_DIVISOR - 1), strict=True))
 
 
 def _family(method: Method) -> str:
