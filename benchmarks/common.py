@@ -31,11 +31,12 @@ from modeledit.data.geography import build_requests
 from modeledit.data.readers import read_counterfact
 from modeledit.data.requests import Request
 from modeledit.data.trials import split_trials
-from modeledit.editing.iteration import EditSettings
+from modeledit.editing.iteration import EditSettings, Statistics
 from modeledit.editing.optimization import Targets, TargetSettings, optimize, perplexities
 from modeledit.editing.problem import Problem, build_problem
 from modeledit.editing.rome import edit_in_turn
 from modeledit.editing.spread import spread
+from modeledit.editing.writes import Write
 from modeledit.io.files import finished
 from modeledit.io.provenance import processor
 from modeledit.lm.contexts import generate_contexts
@@ -115,6 +116,11 @@ class Work:
     @property
     def covariances(self) -> dict[int, torch.Tensor]:
         return dict.fromkeys(self.hyper.layers, self.covariance)
+
+    @property
+    def write(self) -> Write:
+        """How SPREAD writes a layer."""
+        return self.how.write(Statistics(self.contexts, self.covariances))
 
     @property
     def rome_covariance(self) -> torch.Tensor | None:
@@ -213,7 +219,7 @@ def run_engine(work: Work) -> tuple["Clock", Targets]:
     if not work.in_turn:
         with clock.stage("spread"):
             how = work.how.spread
-            spread(model, work.key_rows(), targets.state, work.covariances, how, budget)
+            spread(model, work.key_rows(), targets.state, work.write, how, budget)
     with clock.stage("p-hat"):
         perplexities(model, problems, work.settings, budget)
     with clock.stage("scoring"):

@@ -17,6 +17,7 @@ from common import Work
 from modeledit.data.wikipedia import HELD_OUT, excerpt_path, read_articles, split_articles
 from modeledit.editing.covariance import KeySums
 from modeledit.editing.factors import factorize
+from modeledit.editing.iteration import Statistics
 from modeledit.editing.spread import spread
 from modeledit.evaluation.metrics import REQUEST_METRICS, request_metrics
 from modeledit.lm.scoring import score
@@ -50,7 +51,8 @@ def edited(
     factors = {i: factorize(matrix, i).lower for i, matrix in covariances.items()}
     old = {i: model.down_weight(i).double() for i in layers}
     with work.unchanged():
-        spread(model, work.key_rows(), targets, factors, how.spread, work.token_budget)
+        write = how.write(Statistics(work.contexts, factors))
+        spread(model, work.key_rows(), targets, write, how.spread, work.token_budget)
         updates = {i: model.down_weight(i).double() - old[i] for i in layers}
         found = request_metrics(scores_of(work), before, "exact", "sum")
     return updates, {name: float(found[name].mean()) for name in REQUEST_METRICS}

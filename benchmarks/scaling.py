@@ -29,15 +29,14 @@ from modeledit.editing import rome
 from modeledit.editing.covariance import second_moments
 from modeledit.editing.factors import factorize
 from modeledit.editing.iteration import EditSettings
-from modeledit.editing.optimization import perplexities
-from modeledit.editing.spread import (
-    KeyRows,
+from modeledit.editing.least_squares import (
     fewer_among_requests,
     least_squares_update,
-    spread,
     update_among_key_rows,
     update_among_requests,
 )
+from modeledit.editing.optimization import perplexities
+from modeledit.editing.spread import KeyRows, spread
 from modeledit.lm.model import EditableModel
 from modeledit.lm.scoring import score
 from modeledit.study.config import preset_switches
@@ -358,7 +357,7 @@ def one_scale(arguments: argparse.Namespace, requests: int) -> dict[str, object]
         targets = work.optimize(problems)
     after_optimization = peak_mb()
     with used(row, "spread", requests):
-        spread(model, key_rows, targets.state, work.covariances, work.how.spread, budget)
+        spread(model, key_rows, targets.state, work.write, work.how.spread, budget)
     after_spread = peak_mb()
     with used(row, "p_hat", requests):
         perplexities(model, problems, work.settings, budget)

@@ -6,7 +6,9 @@ share the id or the pair (subject, prompt): a dataset may list one fact twice un
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
+from modeledit.data.records import RequestError
 from modeledit.data.requests import Request
 from modeledit.io.refusal import Refusal
 
@@ -37,6 +39,17 @@ def split_trials(
         )
     drawn = random.Random(seed).sample(distinct, wanted)
     return [drawn[start : start + size] for start in range(0, wanted, size)]
+
+
+def check_batches(path: Path, there: int, size: int, count: int) -> None:
+    """Raise RequestError unless the `there` requests in `path` fill `count` batches of `size`."""
+    if size * count > there:
+        fill = there // size
+        batches = f"{fill} batches of {size}" if fill > 1 else f"batches of {there} at most"
+        raise RequestError(
+            f"{path}: {there} requests, {count} batches of {size} ask for {size * count}; take "
+            f"{batches}, or raise trials.size"
+        )
 
 
 def _allowed(there: int, count: int, size: int) -> str:

@@ -7,8 +7,8 @@ C.3), so that the last iteration has one too and no extra iteration is needed.
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,19 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.requests import Request
+from modeledit.editing.null_space import NullSpace
 from modeledit.editing.optimization import Failure, Targets, TargetSettings, optimize, perplexities
 from modeledit.editing.problem import build_problem
 from modeledit.editing.rome import edit_in_turn
-from modeledit.editing.spread import NotFinite, SpreadSettings, spread
+from modeledit.editing.spread import NotFinite, Spread, SpreadSettings, spread
+from modeledit.editing.writes import CovarianceWrite, Earlier, NullSpaceWrite, Write
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Tokenization, subject_row
-from modeledit.study.hyperparameters import Hyperparameters, SpreadHyperparameters
+from modeledit.study.hyperparameters import (
+    Hyperparameters,
+    NullSpaceHyperparameters,
+    SpreadHyperparameters,
+)
 from modeledit.study.methods import Method
 from modeledit.study.settings import Precision
 from modeledit.study.switches import EditingSwitches
@@ -68,15 +74,23 @@ class EditSettings:
 
     @property
     def spread(self) -> SpreadSettings:
-        """SPREAD's settings; TypeError for an algorithm that writes without it."""
-        if not isinstance(self.hyper, SpreadHyperparameters):
-            raise TypeError(f"{self.method.name} has no covariance weight: it does not spread")
+        """SPREAD's settings."""
         return SpreadSettings(
             layers=tuple(sorted(self.hyper.layers)),
-            covariance_weight=self.hyper.covariance_weight,
             residual_site=self.method.residual_site,
             sharing=self.method.sharing,
         )
+
+    def write(self, statistics: "Statistics") -> Write:
+        """How it writes a layer; TypeError for an algorithm that does not spread."""
+        keeps = self.method.keys_kept(self.switches.key_cache) != "none"
+        if isinstance(self.hyper, NullSpaceHyperparameters):
+            l2 = self.hyper.l2 / self.method.l2_divisor
+            return NullSpaceWrite(statistics.null_spaces, l2, statistics.earlier, keeps)
+        if isinstance(self.hyper, SpreadHyperparameters):
+            weight = self.hyper.covariance_weight
+            return CovarianceWrite(statistics.factors, weight, statistics.earlier, keeps)
+        raise TypeError(f"{self.method.name} has no weight of other keys: it does not spread")
 
     def tokenization(self, model: EditableModel) -> Tokenization:
         """How targets become labels on a model (SPEC A.4)."""
@@ -91,13 +105,29 @@ class EditSettings:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What editing knows of the unedited model: `contexts`, the bare one first, and `factors`.
+    """What editing knows of the unedited model, and of earlier edits.
 
-    `factors[layer]` is the Cholesky factor of C_l; empty where the method writes without it.
+    `contexts`, the bare one first; `factors[layer]`, the Cholesky factor of C_l, and
+    `null_spaces[layer]`, each empty where the method writes without it; `earlier[layer]`, keys that
+    earlier edits left (c, d_mlp), of those that the method keeps in place.
     """
 
     contexts: Sequence[str]
-    factors: Mapping[int, torch.Tensor]
+    factors: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    null_spaces: Mapping[int, NullSpace] = field(default_factory=dict)
+    earlier: Earlier = field(default_factory=dict)
+
+
+class Edited(NamedTuple):
+    """What an iteration found: targets, the per-request log, and keys (m, d_mlp) by layer.
+
+    The keys are those that later edits may have to keep in place; none of a method that forgets
+    them, nor where nothing was written.
+    """
+
+    targets: Targets
+    edits: pd.DataFrame
+    keys: dict[int, torch.Tensor]
 
 
 def edit_once(
@@ -108,20 +138,19 @@ def edit_once(
     settings: EditSettings,
     progress: Progress,
     before: Targets | None = None,
-) -> tuple[Targets, pd.DataFrame]:
-    """Edit `model` in place with all `requests` once; return the targets and the per-request log.
+) -> Edited:
+    """Edit `model` in place with all `requests` once.
 
     `progress` is told the mean last loss, and the share that stopped by a rule before the steps ran
-    out. A method that repeats SPREAD alone
-    writes the targets `before` again, without OPTIMIZATION; one that repeats OPTIMIZATION alone
-    begins at their deltas (see `stages`). The log has one row per request with the columns of
-    SPEC J.1.
+    out. A method that repeats SPREAD alone writes the targets `before` again, without OPTIMIZATION;
+    one that repeats OPTIMIZATION alone begins at their deltas (see `stages`). The log has one row
+    per request with the columns of SPEC J.1.
 
     Where a target or an update is not finite the model is left as it was: `failure` of the targets
     says why, and p-bar of the requests that it is due to (of all, if of none) is infinite, so that
     no mean over them can pass for a converged one.
     """
-    method, contexts, factors = settings.method, statistics.contexts, statistics.factors
+    method, contexts = settings.method, statistics.contexts
     token_budget = settings.token_budget
     tokenization = settings.tokenization(model)
     neighbor_contexts = settings.neighbor_contexts(contexts)
@@ -150,7 +179,7 @@ def edit_once(
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
     if method.write == "rank_one":
-        factor = factors[how.layer] if settings.switches.rome_covariance else None
+        factor = statistics.factors[how.layer] if settings.switches.rome_covariance else None
         targets = edit_in_turn(model, problems, key_rows, how, factor, token_budget, on_done)
     elif before is not None and method.repeats == "spread":
         targets = before
@@ -163,13 +192,15 @@ def edit_once(
         np.mean(targets.numbers["p_bar"]),
         np.mean(targets.numbers["steps"]),
     )
+    unknown = torch.full((len(requests),), math.nan)
+    wrote = Spread(unknown, unknown, {})
     if method.write == "spread":
         try:
-            spread(
+            wrote = spread(
                 model,
                 key_rows,
                 targets.state,
-                factors,
+                settings.write(statistics),
                 settings.spread,
                 token_budget,
                 lambda layer, residual, update: log.info(
@@ -191,10 +222,12 @@ def edit_once(
             **targets.numbers,
             "p_hat": p_hat,
             "p_hat_legacy": p_hat_legacy,
+            "residual_before": wrote.residual_before.tolist(),
+            "residual": wrote.residual.tolist(),
             "neighbors": [
                 " | ".join(n.text for n in r.editing_neighbors[: method.n_neighbors])
                 for r in requests
             ],
         }
     )
-    return targets, edits
+    return Edited(targets, edits, wrote.keys)

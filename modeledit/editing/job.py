@@ -1,20 +1,26 @@
 """One link of a run's chain of iterations: from the files of iteration k-1 to those of k.
 
-The link loads the model once, edits it, measures p-bar and p-hat, scores, and writes its state.
+The link loads the model once, edits it, measures p-bar and p-hat, scores unless it is of a batch,
+and writes its state.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from modeledit.data.requests import Request, read_requests
+from modeledit.data.trials import check_batches
 from modeledit.editing import matrix_names
 from modeledit.editing.iteration import EditSettings, Statistics, edit_once
-from modeledit.editing.link import Inputs, Link
-from modeledit.editing.optimization import Failure
+from modeledit.editing.key_cache import read_keys, write_keys
+from modeledit.editing.link import Batch, Inputs, Link
+from modeledit.editing.null_space import NullSpace
+from modeledit.editing.null_space_files import LazyNullSpaces
+from modeledit.editing.optimization import Failure, Targets
 from modeledit.editing.stages import stored_targets, targets_before
 from modeledit.evaluation.metrics import distance, mean_perplexity
 from modeledit.evaluation.schemas import EDITS, RAW_SCORES
@@ -57,91 +63,155 @@ def _collapse(failure: Failure | None, requests: Sequence[Request]) -> str | Non
 
 
 def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
-    """Run one iteration and write its six files."""
-    k, method, hyper, compute = link.k, link.method, link.hyper, link.compute
+    """Run one iteration and write its files; its scores only where it is of no batch."""
+    method, hyper, compute = link.method, link.hyper, link.compute
     device = prepare_device(compute.device, compute.threads, compute.deterministic)
     meter = Meter(device)
-    requests = read_requests(inputs.requests)
+    every = read_requests(inputs.requests)
+    requests = every if link.batch is None else of_batch(every, link.batch, inputs.requests)
     model, tokenizer = load_model(inputs.model, device)
     base = read_prepared(inputs.model).weights_sha256
     contexts = read_json(inputs.contexts)["templates"][method.context_set]
-    texts = read_texts(inputs.texts)
+    texts = read_texts(inputs.texts) if inputs.texts else []
     check_lengths(model, tokenizer, requests, texts, contexts)
     budget = token_budget(compute.token_budget, model, len(requests), len(contexts))
-    identity = {
+    settings = EditSettings(method, hyper, link.switches, compute.precision, budget)
+    run = {
         "base": base,
         "method": method.name,
         "requests": file_digest(inputs.requests),
         "settings": digest([asdict(hyper), asdict(link.switches), contexts, compute.precision]),
     }
-    differences, targets_then = [], None
-    if inputs.previous:
-        before, expected = read_state(inputs.previous), identity | {"k": str(k - 1)}
-        differences = before.differences
-        if method.repeats != "optimization":  # which starts from the unedited weights each time
-            load_edited(model, IterationFiles.below(inputs.previous.parent).edited, expected)
-        if inputs.previous_targets and inputs.previous_edits:
-            targets_then = targets_before(
-                inputs.previous_targets, inputs.previous_edits, expected, requests
-            )
-
-    settings = EditSettings(method, hyper, link.switches, compute.precision, budget)
-    factors: Mapping[int, torch.Tensor] = {}
-    if inputs.factors:
-        width = model.down_weight(hyper.layers[0]).shape[1]
-        factors = LazyMatrices(
-            inputs.factors, {"base": base}, matrix_names.LAYER, hyper.layers, width
+    before = _Before.read(link, inputs, run, requests)
+    if before.edited:
+        load_edited(model, before.edited, before.expected)
+    width = model.down_weight(hyper.layers[0]).shape[1]
+    statistics = _statistics(inputs, run, contexts, hyper.layers, width)
+    with progress(len(requests), "request", _named(link)) as bar:
+        targets, edits, keys = edit_once(
+            model, tokenizer, requests, statistics, settings, bar, before.targets
         )
-    with progress(len(requests), "request", f"{method.name}, iteration {k}") as bar:
-        targets, edits = edit_once(
-            model,
-            tokenizer,
-            requests,
-            Statistics(contexts, factors),
-            settings,
-            bar,
-            targets_then,
-        )
-    legacy = "_legacy" if link.switches.perplexity == "legacy" else ""
-    p_bar, p_hat = (mean_perplexity(edits[f"{name}{legacy}"]) for name in ("p_bar", "p_hat"))
-    differences = [*differences, float(distance(p_hat, p_bar))]
-    collapsed = _collapse(targets.failure, requests)
-    # The weights are as they were: every further iteration would end in the same way.
-    stop = link.stop
-    stopped = collapsed is not None or not should_continue(
-        k, differences, stop.mode, stop.epsilon, stop.iterations, stop.extended
-    )
-    if collapsed:
-        log.error("iteration %d collapsed, nothing was written: %s", k, collapsed)
-    log.info("iteration %d: |dp| %.4g, %s", k, differences[-1], "stop" if stopped else "go on")
+    state = _state(link, edits, before.differences, _collapse(targets.failure, requests))
 
-    own = None
-    if inputs.unedited:
-        own = own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
-    scores = score(model, tokenizer, requests, link.switches.scoring(), texts, budget, own)
-    identity["k"] = str(k)
+    identity = run | _place(link)
     matrices = {
         model.down_name(layer): model.down_weight(layer).contiguous().cpu().numpy()
         for layer in sorted(hyper.layers)
     }
+    if link.batch is None:
+        own = None
+        if inputs.unedited:
+            own = own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
+        scores = score(model, tokenizer, requests, link.switches.scoring(), texts, budget, own)
+        write_parquet(outputs.scores, scores)
     write_matrices(outputs.edited, matrices, identity)
     arrays = {name: a.numpy() for name, a in stored_targets(targets, method.repeats).items()}
     write_matrices(outputs.targets, arrays, identity)
+    write_keys(outputs.key_cache, keys, identity)
     EDITS.write(outputs.edits, edits)
-    write_parquet(outputs.scores, scores)
     write_hardware(outputs.hardware, meter.record())
-    write_state(
-        outputs.state,
-        State(
-            k=k,
-            held_by=k,
-            passed_on=False,
-            stopped=stopped,
-            collapsed=collapsed,
-            p_bar=p_bar,
-            p_hat=p_hat,
-            dp=differences[-1],
-            precision=compute.precision,
-            differences=differences,
-        ),
+    write_state(outputs.state, state)
+
+
+def of_batch(requests: Sequence[Request], batch: Batch, path: Path) -> Sequence[Request]:
+    """The requests of a batch, of all those in the file `path`; RequestError if they are fewer."""
+    chosen = requests[(batch.number - 1) * batch.size : batch.number * batch.size]
+    if len(chosen) < batch.size:
+        check_batches(path, len(requests), batch.size, batch.number)
+    return chosen
+
+
+def _place(link: Link) -> dict[str, str]:
+    """Which iteration it is, of which batch."""
+    batch = {} if link.batch is None else {"batch": f"{link.batch.number} of {link.batch.size}"}
+    return batch | {"k": str(link.k)}
+
+
+def _named(link: Link) -> str:
+    """What a progress line calls it."""
+    batch = f", batch {link.batch.number}" if link.batch else ""
+    return f"{link.method.name}{batch}, iteration {link.k}"
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What an iteration goes on from.
+
+    |dp| of the iterations before it, edited matrices with the metadata that they must have, and
+    targets that are kept.
+    """
+
+    differences: list[float]
+    edited: Path | None = None
+    expected: Mapping[str, str] = field(default_factory=dict)
+    targets: Targets | None = None
+
+    @classmethod
+    def read(
+        cls, link: Link, inputs: Inputs, run: Mapping[str, str], requests: Sequence[Request]
+    ) -> "_Before":
+        """That of a link of a `run`."""
+        if not inputs.previous:
+            return cls([])
+        edited = inputs.previous_edited or IterationFiles.below(inputs.previous.parent).edited
+        if link.k == 1 and link.batch:  # what the batch before left
+            number = link.batch.number - 1
+            return cls([], edited, {**run, "batch": f"{number} of {link.batch.size}"})
+        expected = {**run, **_place(replace(link, k=link.k - 1))}
+        targets = None
+        if inputs.previous_targets and inputs.previous_edits:
+            targets = targets_before(
+                inputs.previous_targets, inputs.previous_edits, expected, requests
+            )
+        differences = read_state(inputs.previous).differences
+        # OPTIMIZATION alone starts from the unedited weights each time.
+        again = link.method.repeats == "optimization"
+        return cls(differences, None if again else edited, expected, targets)
+
+
+def _statistics(
+    inputs: Inputs,
+    run: Mapping[str, str],
+    contexts: Sequence[str],
+    layers: Sequence[int],
+    width: int,
+) -> Statistics:
+    """What editing knows of the unedited model and of earlier edits, most of it read when asked."""
+    base = {"base": run["base"]}
+    factors: Mapping[int, torch.Tensor] = {}
+    if inputs.factors:
+        factors = LazyMatrices(inputs.factors, base, matrix_names.LAYER, layers, width)
+    null_spaces: Mapping[int, NullSpace] = {}
+    if inputs.null_spaces:
+        null_spaces = LazyNullSpaces(inputs.null_spaces, base, layers, width)
+    earlier = read_keys(inputs.earlier_keys, run, layers, width)
+    return Statistics(contexts, factors, null_spaces, earlier)
+
+
+def _state(
+    link: Link, edits: pd.DataFrame, differences: Sequence[float], collapsed: str | None
+) -> State:
+    """What the iteration measured, and whether the run ends with it."""
+    k, stop = link.k, link.stop
+    legacy = "_legacy" if link.switches.perplexity == "legacy" else ""
+    p_bar, p_hat = (mean_perplexity(edits[f"{name}{legacy}"]) for name in ("p_bar", "p_hat"))
+    every = [*differences, float(distance(p_hat, p_bar))]
+    # Once it collapsed the weights are as they were: further iterations would end in the same way.
+    stopped = collapsed is not None or not should_continue(
+        k, every, stop.mode, stop.epsilon, stop.iterations, stop.extended
+    )
+    if collapsed:
+        log.error("iteration %d collapsed, nothing was written: %s", k, collapsed)
+    log.info("iteration %d: |dp| %.4g, %s", k, every[-1], "stop" if stopped else "go on")
+    return State(
+        k=k,
+        held_by=k,
+        passed_on=False,
+        stopped=stopped,
+        collapsed=collapsed,
+        p_bar=p_bar,
+        p_hat=p_hat,
+        dp=every[-1],
+        precision=link.compute.precision,
+        differences=every,
     )

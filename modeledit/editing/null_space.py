@@ -13,7 +13,7 @@ Earlier keys are keys whose residual is zero, [E K] with [0 R]: what is left of 
 nothing to be changed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -53,6 +53,10 @@ class NullSpace:
         values = self.eigenvalues.clamp_min(0)
         return float(values[: self.rank].sum() / values.sum())
 
+    def to(self, device: torch.device) -> "NullSpace":
+        """The same on `device`."""
+        return replace(self, basis=self.basis.to(device), eigenvalues=self.eigenvalues.to(device))
+
     def project(self, keys: torch.Tensor) -> torch.Tensor:
         """P `keys`, (d_mlp, m)."""
         inside = self.basis @ (self.basis.T @ keys)
@@ -81,7 +85,7 @@ def projected_update(
     if keys.shape[1] < (len(keys) if null.complement else null.rank):
         gram = keys.T @ keys
         gram.diagonal().add_(l2)
-        return residual @ torch.cholesky_solve(keys.T, torch.linalg.cholesky(gram))
+        return torch.cholesky_solve(residual.T, torch.linalg.cholesky(gram)).T @ keys.T
     inside = keys if null.complement else null.basis.T @ keys
     gram = inside @ inside.T
     gram.diagonal().add_(l2)

@@ -6,18 +6,18 @@ along, so each block below the last edited one runs twice per row and nothing ab
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from modeledit.editing.writes import Write
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.lm.trees import Below, Tree, run_tree
 
 WIDENED = 64  # requests whose keys of all contexts are in float64 at once
-ROWS = 256  # of a product of which only one half is computed
 
 
 class NotFinite(ArithmeticError):
@@ -48,10 +48,9 @@ def new_weight(old: torch.Tensor, update: torch.Tensor, layer: int) -> torch.Ten
 
 @dataclass(frozen=True)
 class SpreadSettings:
-    """Layers in ascending order, lambda, where the residual is read, and how it is shared out."""
+    """Layers in ascending order, where the residual is read, and how it is shared out."""
 
     layers: tuple[int, ...]
-    covariance_weight: float  # lambda, "mom2_update_weight"
     residual_site: str  # "block" (MEMIT) or "mlp" (PMET)
     sharing: str  # "linear": R/(L-i); "sqrt": R/sqrt(L-i)
 
@@ -59,70 +58,6 @@ class SpreadSettings:
         """Divisor of the residual at the i-th layer; the last layer gets all of it."""
         left = len(self.layers) - i
         return left if self.sharing == "linear" else math.sqrt(left)
-
-
-def least_squares_update(
-    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
-) -> torch.Tensor:
-    """DeltaW = R K^T (weight C + K K^T)^-1, (d, d_mlp), float64 (SPEC A.7, step 4).
-
-    `factor` is the Cholesky factor of C, (d_mlp, d_mlp), `keys` K (d_mlp, m), `residual` R (d, m).
-    The inverse is taken among the requests or among the rows of a key, whichever is less work.
-    """
-    few = fewer_among_requests(len(residual), keys.shape[1], len(keys))
-    solve = update_among_requests if few else update_among_key_rows
-    return solve(factor.double(), keys.double(), residual.double(), weight)
-
-
-def fewer_among_requests(d: int, m: int, d_mlp: int) -> bool:
-    """Whether `update_among_requests` takes fewer operations than `update_among_key_rows`.
-
-    A product of (a, b) and (b, c) takes 2abc, a Cholesky factor n^3/3, a triangular solve n^2 for
-    each right-hand side. R K^T has no share in the choice: both multiply R once.
-    """
-    among_requests = (
-        2 * d_mlp**2 * m  # (weight C)^-1 K: two triangular solves
-        + 2 * d_mlp * m**2  # K^T of it
-        + m**3 / 3  # its factor
-        + 2 * m**2 * d_mlp  # two triangular solves
-    )
-    among_key_rows = (
-        2 / 3 * d_mlp**3  # L L^T, one half, without the zeros above the diagonal of L
-        + d_mlp**2 * m  # K K^T, one half
-        + d_mlp**3 / 3  # the factor of their sum
-        + 2 * d_mlp**2 * d  # two triangular solves
-    )
-    return among_requests <= among_key_rows
-
-
-def update_among_requests(
-    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
-) -> torch.Tensor:
-    """`least_squares_update` with the inverse of an (m, m) matrix (Woodbury), all in float64.
-
-    Nothing of the size of C has to be factorised again.
-    """
-    solved = torch.cholesky_solve(keys, factor) / weight  # (weight C)^-1 K
-    small = keys.T @ solved
-    small.diagonal().add_(1.0)
-    return residual @ torch.cholesky_solve(solved.T, torch.linalg.cholesky(small))
-
-
-def update_among_key_rows(
-    factor: torch.Tensor, keys: torch.Tensor, residual: torch.Tensor, weight: float
-) -> torch.Tensor:
-    """`least_squares_update` with the inverse of weight C + K K^T itself, all in float64.
-
-    Only one half of this sum is computed, some rows at a time, and mirrored.
-    """
-    whole = torch.empty_like(factor)
-    for start in range(0, len(whole), ROWS):
-        stop = min(start + ROWS, len(whole))
-        rows = slice(start, stop)
-        whole[rows, :stop] = weight * (factor[rows, :stop] @ factor[:stop, :stop].T)
-        whole[rows, :stop] += keys[rows] @ keys[:stop].T
-        whole[:start, rows] = whole[rows, :start].T
-    return torch.cholesky_solve(keys @ residual.T, torch.linalg.cholesky(whole)).T
 
 
 class KeyRows(Below):
@@ -186,28 +121,44 @@ def mean_keys(keys: torch.Tensor, n_contexts: int) -> torch.Tensor:
     return found
 
 
+@dataclass
+class Spread:
+    """What SPREAD did: how far each request was from its target, and what keys were written.
+
+    `residual_before` and `residual` are norms (m,), before and after; `keys[layer]` (m, d_mlp), on
+    the CPU and in the model's type, are as `Write` keeps them for later edits.
+    """
+
+    residual_before: torch.Tensor
+    residual: torch.Tensor
+    keys: dict[int, torch.Tensor]
+
+
 @torch.no_grad()
 def spread(
     model: EditableModel,
     key_rows: Sequence[Sequence[Row]],
     targets: torch.Tensor,
-    factors: Mapping[int, torch.Tensor],
+    write: Write,
     settings: SpreadSettings,
     token_budget: int = 4096,
     on_layer: Callable[[int, float, float], None] = lambda layer, residual, update: None,
-) -> None:
+) -> Spread:
     """Write `targets` (m, d) into the model, layer by layer.
 
     `key_rows[i]` holds request i's rows, the bare context first; a key is half the bare row's and
-    half the mean of the prefixed ones (SPEC A.7, step 1). `factors[layer]` is the Cholesky factor
-    of C_l; it is asked for once per layer, so it may be read from disk then. `on_layer(layer, mean
-    residual norm, relative update norm)` reports progress. All layers are written or none: raises
-    NotFinite, with the model as it was, when a target, key, residual or update is not finite.
+    half the mean of the prefixed ones (SPEC A.7, step 1). `write` makes a layer's update of its
+    keys and residuals. `on_layer(layer, mean residual norm, relative update norm)` reports
+    progress. All layers are written or none: raises NotFinite, with the model as it was, when a
+    target, key, residual or update is not finite.
     """
     check_finite(targets, "the target")
     written: list[tuple[int, torch.Tensor]] = []
+    done = Spread(torch.empty(0), torch.empty(0), {})
     try:
-        changes = _new_weights(model, key_rows, targets, factors, settings, token_budget, on_layer)
+        changes = _new_weights(
+            model, key_rows, targets, write, settings, token_budget, on_layer, done
+        )
         for layer, new in changes:
             written.append((layer, model.down_weight(layer).to("cpu", copy=True)))
             model.write_down_weight(layer, new)
@@ -215,38 +166,42 @@ def spread(
         for layer, old in written:
             model.write_down_weight(layer, old)
         raise
+    return done
 
 
 def _new_weights(
     model: EditableModel,
     key_rows: Sequence[Sequence[Row]],
     targets: torch.Tensor,
-    factors: Mapping[int, torch.Tensor],
+    write: Write,
     settings: SpreadSettings,
     token_budget: int,
     on_layer: Callable[[int, float, float], None],
+    done: Spread,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Each layer with its new matrix, which has to be in the model when the next one is asked."""
     first, last = settings.layers[0], settings.layers[-1]
     n_contexts = len(key_rows[0])
     contexts = KeyRows(model, [row for rows in key_rows for row in rows], token_budget, first)
     bare = KeyRows(model, [rows[0] for rows in key_rows], token_budget, first)
+    wanted = targets.to(model.device).double()
+
+    def missing() -> torch.Tensor:
+        return wanted - bare.values(last, settings.residual_site).double()
+
     for i, layer in enumerate(settings.layers):
         key = mean_keys(contexts.keys(layer), n_contexts)
-        residual = (
-            targets.to(model.device).double() - bare.values(last, settings.residual_site).double()
-        )
+        residual = missing()
         check_finite(key, f"layer {layer}: the key")
         check_finite(residual, f"layer {layer}: the residual")
         try:
-            update = least_squares_update(
-                torch.as_tensor(factors[layer], device=model.device),
-                key.T,
-                residual.T / settings.share(i),
-                settings.covariance_weight,
-            )
+            update, kept = write(layer, key.T, residual.T / settings.share(i))
         except torch.linalg.LinAlgError as error:
             raise NotFinite(f"layer {layer}: the update cannot be solved for ({error})") from error
+        if kept is not None:
+            done.keys[layer] = kept.T.to("cpu", model.dtype).contiguous()
+        if layer == first:
+            done.residual_before = residual.norm(dim=1).cpu()
         old = model.down_weight(layer)
         new = new_weight(old, update, layer)
         on_layer(layer, float(residual.norm(dim=1).mean()), float(update.norm() / old.norm()))
@@ -255,3 +210,4 @@ def _new_weights(
             following = settings.layers[i + 1]
             contexts.advance(following)
             bare.advance(following)
+    done.residual = missing().norm(dim=1).cpu()

@@ -25,7 +25,16 @@ from modeledit.evaluation.schemas import EDITS
 from modeledit.io.files import StateError
 from modeledit.io.matrices import read_matrices
 
-_NOT_NUMBERS = ("request", "n_target_tokens", "stop_reason", "p_hat", "p_hat_legacy", "neighbors")
+_NOT_NUMBERS = (
+    "request",
+    "n_target_tokens",
+    "stop_reason",
+    "p_hat",
+    "p_hat_legacy",
+    "residual_before",
+    "residual",
+    "neighbors",
+)
 
 
 def stored_targets(targets: Targets, repeats: str) -> dict[str, torch.Tensor]:

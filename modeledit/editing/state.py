@@ -13,30 +13,33 @@ from modeledit.io.state import State, read_state, write_state
 from modeledit.study.layout import IterationFiles
 
 
-def pass_on(previous: Path, outputs: IterationFiles) -> None:
+def pass_on(previous: Path, outputs: IterationFiles, scored: bool) -> None:
     """Leave the files of an iteration that comes after the stop: empty, pointing at the holder.
 
-    `previous` is the state.json before; `outputs` are the files of this one.
+    `previous` is the state.json before; `outputs` are the files of this one, its scores only where
+    iterations are `scored`.
     """
+    scores = ["scores"] if scored else []
     before, files = read_state(previous), IterationFiles.below(previous.parent)
     if before.passed_on:
-        for name in ("edited", "targets", "edits", "scores", "hardware"):
+        for name in ("edited", "targets", "key_cache", "edits", "hardware", *scores):
             with finished(getattr(outputs, name)) as temporary:
                 shutil.copyfile(getattr(files, name), temporary)
     else:
-        _write_empty(outputs, before)
+        _write_empty(outputs, before, scored)
     write_state(outputs.state, replace(before, k=before.k + 1, passed_on=True))
 
 
-def _write_empty(outputs: IterationFiles, before: State) -> None:
+def _write_empty(outputs: IterationFiles, before: State, scored: bool) -> None:
     """Files of their kinds with nothing in them."""
     from modeledit.evaluation.schemas import EDITS, RAW_SCORES
     from modeledit.io.frames import write_parquet
     from modeledit.io.hardware import write_hardware
     from modeledit.io.matrices import write_matrices
 
-    for path in (outputs.edited, outputs.targets):
+    for path in (outputs.edited, outputs.targets, outputs.key_cache):
         write_matrices(path, {}, {"held_by": str(before.held_by)})
-    for path, schema in ((outputs.edits, EDITS), (outputs.scores, RAW_SCORES)):
-        write_parquet(path, schema.columns.empty_table())
+    write_parquet(outputs.edits, EDITS.columns.empty_table())
+    if scored:
+        write_parquet(outputs.scores, RAW_SCORES.columns.empty_table())
     write_hardware(outputs.hardware, None)

@@ -157,6 +157,8 @@ EDITS = Schema(
             ("delta_norm", pa.float64()),
             ("p_hat", pa.float64()),
             ("p_hat_legacy", pa.float64()),
+            ("residual_before", pa.float64()),  # norm of target - state before SPREAD, and after it
+            ("residual", pa.float64()),  # NaN of ROME, and where nothing was written
             ("neighbors", pa.string()),  # prompts of those in the loss, joined by " | "
         ]
     ),

@@ -75,6 +75,13 @@ def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarr
         return {name: _checked(path, stream, name) for name in stream.keys()}
 
 
+def read_any_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """As `read_matrices`; nothing of a file without matrices, whatever its metadata say."""
+    with _opened(path) as stream:
+        empty = not list(stream.keys())
+    return {} if empty else read_matrices(path, expected)
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An open safetensors file. Raises StateError, naming it, where it is none or is cut off."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from modeledit.planning.preflight import longest_article
 from modeledit.study import memory
 from modeledit.study.config import Settings
+from modeledit.study.layout import Sequence
 from modeledit.study.memory import Peak
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import SMALLEST_BUDGET, Compute
@@ -60,6 +61,16 @@ class JobResources:
             self._most_tokens(attempt),
             self.settings.most_requests(dataset, model),
             METHODS[method].n_contexts,
+        )
+        return self._host_mb(peak, attempt)
+
+    def editing_batch(self, sequence: Sequence, attempt: int) -> int:
+        """Memory of an iteration of a batch, in MB."""
+        peak = memory.editing(
+            self.settings.models[sequence.model],
+            self._most_tokens(attempt),
+            sequence.size,
+            METHODS[sequence.method].n_contexts,
         )
         return self._host_mb(peak, attempt)
 

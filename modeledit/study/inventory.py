@@ -392,10 +392,17 @@ class Inventory:
         names = sequence.key._asdict()
         return [pattern.format(**names, batch=b) for b in range(1, sequence.count + 1)]
 
-    def kept_matrices(self, sequence: Sequence) -> list[str]:
-        """Edited matrices that stay of a sequence."""
-        every = self.of_batches(self.files.batch("edited.safetensors"), sequence)
-        return every if sequence.keep == "all" else every[-1:]
+    def of_every_batch(self, pattern: str) -> list[str]:
+        """`pattern` for each batch of all sequences."""
+        return [path for one in self.settings.sequences for path in self.of_batches(pattern, one)]
+
+    def every_kept_matrix(self) -> list[str]:
+        """Edited matrices that stay of all sequences."""
+        found, pattern = [], self.files.batch("edited.safetensors")
+        for sequence in self.settings.sequences:
+            every = self.of_batches(pattern, sequence)
+            found += every if sequence.keep == "all" else every[-1:]
+        return found
 
     def states(self, run: Run) -> list[str]:
         """The states that a run's iterations leave, in order."""

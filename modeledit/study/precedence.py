@@ -8,6 +8,7 @@ while the others have nothing left to do.
 from dataclasses import dataclass
 
 from modeledit.study.config import Settings
+from modeledit.study.layout import Sequence
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import MOST_ITERATIONS
 
@@ -44,3 +45,9 @@ class Precedence:
         """
         left = self.settings.stop(dataset, model, method).extended - k
         return 20 + 40 * left / MOST_ITERATIONS + 0.01 * METHODS[method].neighbor_assisted
+
+    def batch(self, sequence: Sequence, batch: int, k: int) -> float:
+        """Of iteration `k` of a batch, as of a run: by the iterations that may follow."""
+        longest = self.settings.stop_of_batch(sequence).extended
+        left = longest - k + longest * (sequence.count - batch)
+        return 20 + min(40.0, 40 * left / MOST_ITERATIONS)

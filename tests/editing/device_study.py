@@ -106,7 +106,7 @@ class Study:
     ) -> tuple[pd.DataFrame, dict[int, np.ndarray]]:
         """One iteration; the log, and the matrices that were written."""
         model = self.load(device)
-        targets, edits = edit_once(
+        targets, edits, _keys = edit_once(
             model,
             TOKENIZER,
             self.requests,

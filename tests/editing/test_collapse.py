@@ -24,7 +24,14 @@ from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
-from tests.editing.tiny_edits import Silent, compute_on, settings_of, stop_after, write_record
+from tests.editing.tiny_edits import (
+    Silent,
+    compute_on,
+    covariance_write,
+    settings_of,
+    stop_after,
+    write_record,
+)
 from tests.presets import CORRECTED, CORRECTED_SCORING
 from tests.reference import models as tiny
 from tests.tables import run_metrics
@@ -71,7 +78,7 @@ def assert_unchanged(model, before):
 def test_a_target_that_is_not_finite_is_named_and_nothing_is_written(name):
     model, requests, bad = poisoned()
     before = weights(model)
-    targets, edits = edit_once(
+    targets, edits, _keys = edit_once(
         model, TOKENIZER, requests, Statistics(CONTEXTS, factors_of(model)), settings_of(name),
         Silent(),
     )  # fmt: skip
@@ -116,7 +123,7 @@ def test_an_update_that_cannot_be_solved_for_takes_back_the_layers_before_it():
     done = []
     with pytest.raises(NotFinite, match="layer 2"):
         spread(
-            model, spread_rows(model, requests), targets, factors,
+            model, spread_rows(model, requests), targets, covariance_write(factors),
             settings_of("MEMIT", HYPER).spread, on_layer=lambda *step: done.append(step[0]),
         )  # fmt: skip
     assert done == [1]
@@ -136,7 +143,7 @@ def test_keys_that_a_written_layer_makes_infinite_take_it_back():
     with pytest.raises(NotFinite, match="layer 2: the key is not finite"):
         spread(
             model, spread_rows(model, requests), targets,
-            {layer: 1e-30 * factor for layer, factor in factors_of(model).items()},
+            covariance_write({layer: 1e-30 * f for layer, f in factors_of(model).items()}),
             settings_of("MEMIT", HYPER).spread,
         )  # fmt: skip
     assert_unchanged(model, before)
@@ -186,7 +193,7 @@ def test_a_collapsed_iteration_keeps_the_state_before_it_and_ends_the_run(name, 
         assert torch.equal(kept.down_weight(layer), model.down_weight(layer))
     # the jobs that follow pass it on: nothing is computed again, and the workflow goes on
     second = IterationFiles.of(folder.parent, 2)
-    pass_on(folder / "state.json", second)
+    pass_on(folder / "state.json", second, scored=True)
     assert read_state(second.state).collapsed == state.collapsed
     # and the metrics say infinity, whatever the other requests' numbers are
     edits = pd.read_parquet(folder / "edits.parquet")

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from modeledit.editing.covariance import second_moments
 from modeledit.editing.factors import CovarianceError, factorize
 from modeledit.editing.iteration import Statistics, edit_once
+from modeledit.editing.least_squares import least_squares_update
 from modeledit.editing.optimization import optimize, perplexities
 from modeledit.editing.problem import build_problem
 from modeledit.editing.rome import edit_in_turn, rank_one_update
-from modeledit.editing.spread import KeyRows, least_squares_update, spread
+from modeledit.editing.spread import KeyRows, spread
 from modeledit.lm.hooks import leave_before, record
 from modeledit.lm.model import FEWEST_ROWS, EditableModel, ModelError
 from modeledit.lm.scoring import score
 from modeledit.lm.tokens import subject_row
 from modeledit.lm.trees import Tree, pack, tree_groups
 from modeledit.study.methods import METHODS
-from tests.editing.tiny_edits import SWITCHES, Silent, settings_of
+from tests.editing.tiny_edits import SWITCHES, Silent, covariance_write, settings_of
 from tests.presets import CORRECTED
 from tests.reference import models as tiny
 from tests.reference import plain
@@ -230,7 +231,8 @@ def test_spread_equals_the_plain_loop(family, name, tokenizer, requests, context
     key_rows = [
         [subject_row(tokenizer, c, r.prompt, r.subject) for c in contexts] for r in requests
     ]
-    spread(fast_model, key_rows, torch.stack(targets), factors, settings_of(name, HYPER).spread, 60)
+    write, how = covariance_write(factors), settings_of(name, HYPER).spread
+    spread(fast_model, key_rows, torch.stack(targets), write, how, 60)
     plain.spread(slow_model, tokenizer, requests, targets, contexts, moments, settings)
     for layer in range(fast_model.depth):
         expected = plain.weight_out_in(plain.locate(slow_model).down[layer])
@@ -329,7 +331,7 @@ def test_zero_residual_changes_nothing(tokenizer, requests, contexts):
         ]
     )
     covariances = {layer: torch.eye(64, dtype=torch.float64) for layer in HYPER.layers}
-    spread(model, rows, now, covariances, settings_of("MEMIT", HYPER).spread)
+    spread(model, rows, now, covariance_write(covariances), settings_of("MEMIT", HYPER).spread)
     for i, old in enumerate(before):
         torch.testing.assert_close(model.down_weight(i), old, rtol=0, atol=1e-12)
 
@@ -546,7 +548,7 @@ def test_targets_are_float32_whatever_the_products_are(name, precision, tokenize
         identity = torch.eye(model.down_weight(0).shape[1], dtype=torch.float64)
         factors = dict.fromkeys(hyper.layers, identity)
         with moments() as kept:
-            found, edits = edit_once(
+            found, edits, _keys = edit_once(
                 model, tokenizer, requests, Statistics(contexts, factors),
                 settings_of(name, hyper, precision=precision), Silent(),
             )  # fmt: skip
@@ -581,7 +583,7 @@ def moments():
 def test_a_solved_request_takes_part_with_its_keys(tokenizer, requests):
     """I36: it asks for nothing more, but the others have to leave its key alone."""
     settings = settings_of("MEMIT", replace(HYPER, layers=[2])).spread
-    identity = {2: torch.eye(64, dtype=torch.float64)}
+    identity = covariance_write({2: torch.eye(64, dtype=torch.float64)})
 
     def written(chosen):
         model = EditableModel(tiny.tiny_llama(dtype=torch.float64))

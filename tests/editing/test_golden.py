@@ -45,7 +45,7 @@ def measured() -> dict[str, dict[str, float]]:
         before = {layer: model.down_weight(layer).clone() for layer in HYPER.layers}
         usable = [r for r in tiny.tiny_requests() if r.editing_neighbors]
         factors = {layer: torch.eye(128, dtype=torch.float64) for layer in HYPER.layers}
-        _, edits = edit_once(
+        _, edits, _keys = edit_once(
             model,
             tiny.tiny_tokenizer(),
             usable,

@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from modeledit.editing import spread as spread_module
-from modeledit.editing.spread import (
-    WIDENED,
-    KeyRows,
+from modeledit.editing.least_squares import (
     fewer_among_requests,
     least_squares_update,
-    mean_keys,
     update_among_key_rows,
     update_among_requests,
 )
+from modeledit.editing.spread import WIDENED, KeyRows, mean_keys
 from modeledit.lm import scoring
 from modeledit.lm.hooks import leave_before
 from modeledit.lm.model import EditableModel

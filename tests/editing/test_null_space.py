@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from modeledit.editing.least_squares import least_squares_update
 from modeledit.editing.null_space import Cut, NullSpace, null_space, projected_update
-from modeledit.editing.spread import least_squares_update
 
 D, D_MLP = 8, 24
 

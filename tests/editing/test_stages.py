@@ -146,7 +146,7 @@ def test_a_target_that_is_good_enough_makes_one_step_and_stays():
     easy = replace(HYPER, lr=1.0, steps=25, clamp=9.0, weight_decay=0.0, kl_factor=0.0)
     logs, before = [], None
     for _ in range(2):
-        before, edits = edit_once(
+        before, edits, _keys = edit_once(
             EditableModel(deepcopy(model)), tokenizer, requests, Statistics(CONTEXTS, factors),
             settings_of(name, easy), Silent(), before,
         )  # fmt: skip

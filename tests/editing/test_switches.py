@@ -52,7 +52,7 @@ def edited(name, requests, model=None, **switches):
     width = model.down_weight(0).shape[1]
     skewed = torch.eye(width, dtype=torch.float64) + torch.ones(width, width)
     factors = {layer: factorize(skewed, layer).lower for layer in HYPER.layers}
-    _, edits = edit_once(
+    _, edits, _keys = edit_once(
         model,
         TOKENIZER,
         requests,

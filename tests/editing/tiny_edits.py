@@ -1,12 +1,16 @@
 """How the tests edit tiny models: settings, and the files that one iteration of a run reads."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from modeledit.editing.iteration import EditSettings
+from modeledit.editing.writes import CovarianceWrite
 from modeledit.io.prepared import Agreement, PreparedModel, file_digests, write_prepared
 from modeledit.io.state import State
-from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.hyperparameters import Hyperparameters, SpreadHyperparameters
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Compute, Precision, Stop
 from modeledit.study.switches import EditingSwitches
@@ -35,6 +39,13 @@ def settings_of(
 ) -> EditSettings:
     """How the method `name` edits a tiny model."""
     return EditSettings(METHODS[name], hyper, switches, precision, token_budget)
+
+
+def covariance_write(
+    factors: Mapping[int, torch.Tensor], hyper: SpreadHyperparameters = HYPER
+) -> CovarianceWrite:
+    """How MEMIT and PMET write a tiny model."""
+    return CovarianceWrite(factors, hyper.covariance_weight)
 
 
 def compute_on(

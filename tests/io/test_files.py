@@ -196,7 +196,7 @@ def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
     previous = held.state
     for k in (3, 4, 5):
         files = IterationFiles.of(stopped, k)
-        pass_on(previous, files)
+        pass_on(previous, files, scored=True)
         assert sorted(p.name for p in (stopped / f"iter{k}").iterdir()) == sorted(
             path.name for path in vars(files).values()
         )
@@ -215,14 +215,14 @@ def test_passing_on_leaves_small_valid_files_again_and_again(stopped):
 
 
 def test_passing_on_a_second_time_needs_no_large_library(stopped):
-    pass_on(stopped / "iter2/state.json", IterationFiles.of(stopped, 3))
+    pass_on(stopped / "iter2/state.json", IterationFiles.of(stopped, 3), scored=True)
     code = (
         "import sys\nfrom pathlib import Path\n"
         "import modeledit.editing.link, modeledit.io.log\n"
         "from modeledit.editing.state import pass_on\n"
         "from modeledit.study.layout import IterationFiles\n"
         "run = Path(sys.argv[1])\n"
-        "pass_on(run / 'iter3/state.json', IterationFiles.of(run, 4))\n"
+        "pass_on(run / 'iter3/state.json', IterationFiles.of(run, 4), scored=True)\n"
         "large = {'torch', 'numpy', 'pyarrow', 'pandas', 'pydantic'}\n"
         "sys.exit(', '.join(large & {*sys.modules}) or 0)"
     )

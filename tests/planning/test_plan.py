@@ -21,6 +21,7 @@ from modeledit.editing.iteration import EditSettings
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem
 from modeledit.editing.spread import SpreadSettings, spread
+from modeledit.editing.writes import CovarianceWrite
 from modeledit.io.files import write_json
 from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
@@ -198,10 +199,11 @@ def test_spread_makes_as_many_operations_as_counted(engine):
     generator = torch.Generator().manual_seed(2)
     rows = [[Row(row.ids[:5], (), 4) for row in problem(generator, 0).edit_rows] for _ in range(20)]
     factor = factorize(torch.eye(320, dtype=torch.float64), 1).lower
-    how = SpreadSettings((1, 2, 3), 1.0, "block", "linear")
+    how = SpreadSettings((1, 2, 3), "block", "linear")
     before = {i: engine.down_weight(i).clone() for i in how.layers}
     targets = torch.zeros(20, 128)
-    found = counted(lambda: spread(engine, rows, targets, dict.fromkeys(how.layers, factor), how))
+    write = CovarianceWrite(dict.fromkeys(how.layers, factor), 1.0)
+    found = counted(lambda: spread(engine, rows, targets, write, how))
     for layer, weight in before.items():
         engine.write_down_weight(layer, weight)
     # Triangular solves are not counted, and are little beside the passes here.

@@ -1,6 +1,7 @@
 # What the rules of the chain of one run ask: inputs, parameters, resources.
 
 from modeledit.io.state import read_state
+from modeledit.study.earlier_keys import earlier_keys
 from modeledit.study.methods import METHODS
 
 
@@ -22,6 +23,15 @@ def repeated(name):
         return [] if both else previous(name)(wildcards)
 
     return path
+
+
+def keys_in_run(wildcards):
+    """Input function: keys of the iterations before, where the method keeps them in place."""
+    kept, k = METHODS[wildcards.method].keys_kept(SWITCHES.key_cache), int(wildcards.k)
+    return [
+        ITERATION["key_cache"].format(**{**wildcards, "k": written.k})
+        for written in earlier_keys(kept, 1, k, range(1, k))
+    ]
 
 
 def precedence_of_edit(wildcards):

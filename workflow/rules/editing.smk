@@ -1,6 +1,6 @@
 # The static chain of one run: unedited scores, then iterations 1..K.
 # Needs: requests of the trial, contexts, covariance, the state of the iteration before.
-# Makes: per iteration state.json, edited and target matrices, the per-request log, raw scores,
+# Makes: per iteration state.json, edited and target matrices, keys, the per-request log, raw scores,
 # and what the job ran on.
 # An iteration after the stop only passes it on: no torch, no GPU, milliseconds.
 
@@ -11,8 +11,9 @@ include: "../inputs/editing.smk"
 ITERATION = FILES.iteration_files
 
 # Raise by hand when the numbers that an edit makes change; comments then rerun nothing.
-# 6: products with frozen weights by oneDNN on a CPU (float32 targets move by 1e-6).
-ENGINE_VERSION = 6
+# 6: products with frozen weights by oneDNN on a CPU (float32 targets move by 1e-6). 7: residuals in
+# the logs, keys of the edits.
+ENGINE_VERSION = 7
 
 
 rule score_unedited:
@@ -53,8 +54,10 @@ rule edit:
         model=layout.MODEL,
         contexts=FILES.contexts,
         factors=asked(STUDY.covariance_factors, "model", "method"),
+        null_spaces=asked(STUDY.null_spaces, "model", "method"),
         unedited=asked(STUDY.own_answers, "dataset", "model", "trial"),
         previous=previous("state"),
+        earlier_keys=keys_in_run,
         previous_targets=repeated("targets"),
         previous_edits=repeated("edits"),
     output:
