@@ -223,7 +223,7 @@ def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:
         )
     # What the file has is a sum: it takes this number to make a mean of it, and the cut of a null
     # space, like SPREAD's lambda, is for means.
-    if count.size != 1 or not 1 <= count.item() < math.inf:
+    if count.size != 1 or count.dtype.kind not in "iuf" or not 1 <= count.item() < math.inf:
         raise CovarianceError(
             f"{path}: the number of tokens is {count}, expected one from 1 on: without it the sum "
             "of k k^T cannot be made a mean; fetch the file again, or gather the covariance with "
