@@ -18,6 +18,44 @@ from modeledit.lm.tokens import encode
 from modeledit.lm.trees import additive_mask
 
 
+def keys_of(
+    model: EditableModel, row: list[int], layers: Sequence[int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each of `layers`, ascending, with its keys (tokens, d_mlp) of the token ids in `row`."""
+    model.check_tokens(row, len(row))
+    ids = torch.tensor([row], device=model.device)
+    positions = torch.arange(len(row), device=model.device)[None]
+    sees = torch.ones(len(row), len(row), dtype=torch.bool, device=model.device).tril()
+    mask = additive_mask(sees, model.dtype)[None, None]
+    hidden = model.embed(ids, positions)
+    start = 0
+    for layer in layers:
+        down = model.part(layer, "down")
+        # Nothing needs the last layer's output: leave in front of its down projection.
+        with leave_before(down) if layer == layers[-1] else record(down, "input") as keys:
+            hidden = model.run(hidden, start, layer + 1, positions, mask)
+        start = layer + 1
+        yield layer, keys[0].flatten(0, -2)
+
+
+@torch.no_grad()
+def mean_squares(
+    model: EditableModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    layers: Sequence[int],
+    max_length: int,
+) -> dict[int, float]:
+    """Mean of |k|^2 over tokens, at each of `layers`: about tr(C_l), at the cost of one pass.
+
+    The texts are put one after another and cut to `max_length` tokens: what a first token has, far
+    longer keys in some layers of many models, then weighs about as much as in an article.
+    """
+    row = encode(tokenizer, " ".join(texts))[:max_length]
+    keys = keys_of(model, row, sorted(layers))
+    return {layer: float(x.double().square().sum(-1).mean()) for layer, x in keys}
+
+
 class KeySums:
     """Sums of k k^T over texts, in float64 on the model's device, and how much they are of.
 
@@ -57,21 +95,7 @@ class KeySums:
 
     @torch.no_grad()
     def _add(self, model: EditableModel, row: list[int]) -> None:
-        model.check_tokens(row, len(row))
-        ids = torch.tensor([row], device=model.device)
-        positions = torch.arange(len(row), device=model.device)[None]
-        sees = torch.ones(len(row), len(row), dtype=torch.bool, device=model.device).tril()
-        mask = additive_mask(sees, model.dtype)[None, None]
-        hidden = model.embed(ids, positions)
-        start = 0
-        for layer in self.layers:
-            down = model.part(layer, "down")
-            last = layer == self.layers[-1]
-            # Nothing needs the last layer's output: leave in front of its down projection.
-            with leave_before(down) if last else record(down, "input") as keys:
-                hidden = model.run(hidden, start, layer + 1, positions, mask)
-            start = layer + 1
-            x = keys[0].flatten(0, -2)
+        for layer, x in keys_of(model, row, self.layers):
             if self.error is not None:
                 self.error.add(layer, x)
             # One text's product in the model's precision, the sum over texts in float64.

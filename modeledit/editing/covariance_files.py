@@ -6,6 +6,7 @@ names the recipe that is wanted, and a file of another one is refused, partial s
 """
 
 import logging
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,8 +221,14 @@ def read_published(path: Path, width: int) -> tuple[np.ndarray, int]:
             f"{path}: the sum has shape {total.shape}, the model's keys need ({width}, {width}); "
             "is it another model's?"
         )
-    if count.size != 1 or not count.item() > 0:
-        raise CovarianceError(f"{path}: the number of tokens is {count}, expected one above 0")
+    # What the file has is a sum: it takes this number to make a mean of it, and the cut of a null
+    # space, like SPREAD's lambda, is for means.
+    if count.size != 1 or count.dtype.kind not in "iuf" or not 1 <= count.item() < math.inf:
+        raise CovarianceError(
+            f"{path}: the number of tokens is {count}, expected one from 1 on: without it the sum "
+            "of k k^T cannot be made a mean; fetch the file again, or gather the covariance with "
+            "covariance.source: recompute"
+        )
     diagonal = np.diagonal(total)
     if not (np.isfinite(total).all() and (diagonal > 0).all()):
         raise CovarianceError(f"{path}: the sum has values that no second moment has")
@@ -232,7 +239,9 @@ def _member(archive: Mapping[str, np.ndarray], name: str, path: Path) -> np.ndar
     """The array `mom2.{name}` or `{name}` of an npz file."""
     key = next((key for key in (f"mom2.{name}", name) if key in archive), None)
     if key is None:
-        raise CovarianceError(f"{path}: no mom2.{name} in it, only {', '.join(archive)}")
+        raise CovarianceError(
+            f"{path}: no mom2.{name} in it, only {', '.join(archive)}; fetch the file again"
+        )
     try:
         return archive[key]
     except (ValueError, zipfile.BadZipFile) as error:

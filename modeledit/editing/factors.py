@@ -36,6 +36,23 @@ class Factor(NamedTuple):
     ridge: float  # one of RIDGES; 0 where C itself is positive definite
 
 
+def _named(layer: int) -> str:
+    return f"the covariance of layer {layer}"
+
+
+def check_moment(covariance: torch.Tensor, layer: int) -> None:
+    """CovarianceError, naming the layer, where C_l is not finite or not symmetric."""
+    if not torch.isfinite(covariance).all():
+        raise CovarianceError(f"{_named(layer)} has values that are not finite; {AGAIN}")
+    largest = float(covariance.diagonal().max())
+    apart = float((covariance - covariance.T).abs_().max())
+    if apart > ASYMMETRY * largest:
+        raise CovarianceError(
+            f"{_named(layer)} is not symmetric: entries that should be equal differ by "
+            f"{apart:.3g}, its largest variance is {largest:.3g}; {AGAIN}"
+        )
+
+
 def factorize(covariance: torch.Tensor, layer: int) -> Factor:
     """Cholesky factor of C_l in float64, with the smallest ridge that it takes.
 
@@ -43,20 +60,12 @@ def factorize(covariance: torch.Tensor, layer: int) -> Factor:
     iteration. C in exact arithmetic is positive semidefinite; sums in float32, as ours within a
     text and the authors' are, leave it slightly indefinite where eigenvalues are tiny. Then the
     smallest of RIDGES with which the factorisation succeeds is added, and a warning says so. Raises
-    CovarianceError, naming the layer, where C is no second moment, where the largest ridge does
-    not do, or where the ridge would stand in for more than MOST_DEPENDENT of the rows, as when
-    fewer different tokens than d_mlp were seen.
+    CovarianceError as `check_moment` does, where the largest ridge does not do, or where the ridge
+    would stand in for more than MOST_DEPENDENT of the rows, as when fewer different tokens than
+    d_mlp were seen.
     """
-    named, rows = f"the covariance of layer {layer}", len(covariance)
-    if not torch.isfinite(covariance).all():
-        raise CovarianceError(f"{named} has values that are not finite; {AGAIN}")
-    largest = float(covariance.diagonal().max())
-    apart = float((covariance - covariance.T).abs_().max())
-    if apart > ASYMMETRY * largest:
-        raise CovarianceError(
-            f"{named} is not symmetric: entries that should be equal differ by {apart:.3g}, its "
-            f"largest variance is {largest:.3g}; {AGAIN}"
-        )
+    check_moment(covariance, layer)
+    named, rows = _named(layer), len(covariance)
     mean = float(covariance.diagonal().double().mean())
     for ridge in RIDGES:
         lower = _cholesky(covariance, ridge * mean)

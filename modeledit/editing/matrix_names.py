@@ -1,6 +1,8 @@
 """Names of the matrices in safetensors files that are no parameters of a model. No torch."""
 
 LAYER = "layer"  # covariance.safetensors, factors.safetensors: in front of the number of a layer
+BASIS = "basis"  # null_spaces.safetensors: in front of the number of a layer
+EIGENVALUES = "eigenvalues"  # the same
 TARGETS = "targets"  # targets.safetensors: the target states
 DELTA = "delta."  # targets.safetensors: in front of the site at which a delta was added
 

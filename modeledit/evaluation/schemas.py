@@ -209,3 +209,33 @@ RUN_METRICS = Schema(
     ),
 )
 """Metrics of a run, or of all runs, after each iteration."""
+
+NULL_SPACES = Schema(
+    "null_spaces.csv",
+    pa.schema(
+        [
+            ("layer", pa.int64()),
+            ("rank", pa.int64()),
+            ("d_mlp", pa.int64()),
+            ("share", pa.float64()),  # rank / d_mlp
+            ("cut", pa.string()),  # threshold, trace, rank
+            ("value", pa.float64()),  # of the cut
+            ("trace", pa.float64()),  # of the covariance
+            ("smallest", pa.float64()),  # eigenvalue
+            ("largest", pa.float64()),
+            ("leakage", pa.float64()),  # tr(P C) / tr(C)
+            ("outside", pa.float64()),  # the rest of the trace: what an update cannot reach
+            (
+                "mean_square",
+                pa.float64(),
+            ),  # of keys of a few texts, which the trace was held against
+        ]
+    ),
+)
+"""What each layer's null space is, and how much of the keys it lets through (SPEC A.9)."""
+
+SPECTRA = Schema(
+    "null_spaces.parquet",
+    pa.schema([("layer", pa.int64()), ("index", pa.int64()), ("eigenvalue", pa.float64())]),
+)
+"""All eigenvalues of the covariances, ascending, counted from 1."""

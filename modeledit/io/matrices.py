@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def write_matrices(
     if taken := [name for name in metadata if name.startswith(DIGEST)]:
         raise ValueError(f"{path}: metadata may not be called {taken[0]!r}")
     arrays = {name: np.ascontiguousarray(array) for name, array in matrices.items()}
-    digests = {f"{DIGEST}{name}": _digest(array) for name, array in arrays.items()}
+    digests = {f"{DIGEST}{name}": array_digest(array) for name, array in arrays.items()}
     with finished(path) as temporary:
         save_file(arrays, temporary, metadata=dict(metadata) | digests)
         _sort_metadata(temporary)
@@ -64,15 +65,42 @@ def check_metadata(
             )
 
 
-def read_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Read the arrays of `path` after checking that its metadata says what `expected` says.
+@dataclass(frozen=True)
+class Described:
+    """What a file of matrices says without any being read."""
 
-    Raises StateError naming the file, the field and both values when they differ, and naming the
-    file where it is cut off or its bytes are not those that were written.
+    metadata: Mapping[str, str]
+    shapes: Mapping[str, list[int]]
+
+
+def describe_matrices(path: Path, expected: Mapping[str, str]) -> Described:
+    """Metadata and shapes of a file, after checking that it says what `expected` says.
+
+    Raises StateError as `read_matrices` does.
     """
     with _opened(path) as stream:
         check_metadata(path, stream.metadata(), expected)
-        return {name: _checked(path, stream, name) for name in stream.keys()}
+        shapes = {name: stream.get_slice(name).get_shape() for name in stream.keys()}
+        return Described(stream.metadata() or {}, shapes)
+
+
+def read_matrix(path: Path, name: str) -> np.ndarray:
+    """One array of a file. Raises StateError as `read_matrices` does."""
+    with _opened(path) as stream:
+        return _checked(path, stream, name)
+
+
+def read_matrices(
+    path: Path, expected: Mapping[str, str], names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Read arrays of `path`, all or `names`, if its metadata says what `expected` says.
+
+    Raises StateError naming the file, the field and both values when they differ, and naming the
+    file where it is cut off, has no such array, or its bytes are not those that were written.
+    """
+    with _opened(path) as stream:
+        check_metadata(path, stream.metadata(), expected)
+        return {name: _checked(path, stream, name) for name in names or stream.keys()}
 
 
 def read_any_matrices(path: Path, expected: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -94,7 +122,7 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _digest(array: np.ndarray) -> str:
+def array_digest(array: np.ndarray) -> str:
     """sha256 of an array: its type, shape and bytes."""
     found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
@@ -106,12 +134,14 @@ def _checked(path: Path, stream: Any, name: str) -> np.ndarray:
 
     A file without any digest is taken as it is: it is older than they are.
     """
+    if name not in stream.keys():
+        raise StateError(f"{path}: no {name}; {AGAIN}")
     array = stream.get_tensor(name)
     metadata = stream.metadata() or {}
     written = metadata.get(f"{DIGEST}{name}")
     if written is None and not any(key.startswith(DIGEST) for key in metadata):
         return array
-    if written != _digest(array):
+    if written != array_digest(array):
         raise StateError(
             f"{path}: {name} is not what was written there: its sha256 is another one; {AGAIN}"
         )
@@ -134,22 +164,19 @@ class LazyMatrices(Mapping):
         width: int,
     ):
         self.path, self.prefix, self.layers = path, prefix, layers
-        with _opened(path) as stream:
-            check_metadata(path, stream.metadata(), expected)
-            for layer in layers:
-                name = f"{prefix}{layer}"
-                if name not in stream.keys():
-                    raise StateError(f"{path}: no {name}; {AGAIN}")
-                shape = stream.get_slice(name).get_shape()
-                if shape != [width, width]:
-                    raise StateError(
-                        f"{path}: {name} has shape {shape}, the model's keys need "
-                        f"[{width}, {width}]; {AGAIN}"
-                    )
+        shapes = describe_matrices(path, expected).shapes
+        for layer in layers:
+            name = f"{prefix}{layer}"
+            if name not in shapes:
+                raise StateError(f"{path}: no {name}; {AGAIN}")
+            if shapes[name] != [width, width]:
+                raise StateError(
+                    f"{path}: {name} has shape {shapes[name]}, the model's keys need "
+                    f"[{width}, {width}]; {AGAIN}"
+                )
 
     def __getitem__(self, layer: int) -> np.ndarray:
-        with _opened(self.path) as stream:
-            return _checked(self.path, stream, f"{self.prefix}{layer}")
+        return read_matrix(self.path, f"{self.prefix}{layer}")
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.layers)

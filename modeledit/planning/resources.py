@@ -1,7 +1,9 @@
 """What a job asks its scheduler for: memory, minutes and a token budget, more at each attempt."""
 
+import math
 from dataclasses import dataclass, replace
 
+from modeledit.planning import costs
 from modeledit.planning.preflight import longest_article
 from modeledit.study import memory
 from modeledit.study.config import Settings
@@ -14,6 +16,8 @@ SNAKEMAKE_MB = 400  # the Snakemake processes around a job's own: two on a clust
 PASSING_MB = 200  # an iteration that only passes the stop on: an interpreter with pyarrow
 PASSING_MINUTES = 10
 EDIT_MINUTES = 720
+FEWEST_MINUTES = 30
+SLOWEST_DOUBLE = 5e9  # operations a second in float64 of one busy core
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,18 @@ class JobResources:
         """Memory of the factorisation, in MB."""
         layers = len(self.settings.layers(model))
         return self._host_mb(memory.factorizing(self.settings.models[model], layers), attempt)
+
+    def null_spaces(self, model: str, attempt: int) -> int:
+        """Memory of finding the null spaces, in MB."""
+        layers = len(self.settings.null_space_layers(model))
+        peak = memory.finding_null_spaces(self.settings.models[model], layers)
+        return self._host_mb(peak, attempt)
+
+    def null_space_minutes(self, model: str, attempt: int) -> int:
+        """Minutes of finding the null spaces, on the slowest core that is thought of."""
+        layers = self.settings.null_space_layers(model)
+        work = costs.finding_null_spaces(self.settings.models[model], layers)
+        return attempt * math.ceil(FEWEST_MINUTES + work.double / SLOWEST_DOUBLE / 60)
 
     def preparing(self, model: str, attempt: int) -> int:
         """Memory of a model's preparation, in MB; it runs on no GPU."""

@@ -10,7 +10,8 @@ from modeledit.study.methods import METHODS, Method, assisted_name
 
 @dataclass(frozen=True)
 class Contents:
-    """Tables and figures of a study, by name: {dataset}.{table}, {dataset}.{model}.{method}.x."""
+    """Tables and figures of a study, by name: {dataset}.{table}, {dataset}.{model}.{method}.x,
+    {model}.null_space."""
 
     inventory: Inventory
 
@@ -28,6 +29,7 @@ class Contents:
         files = self.inventory.files
         measured = files.iteration_files["hardware"]
         used = [files.overall("hardware.csv"), *self.inventory.reported_iterations(measured)]
+        names += self.null_spaces()
         return [*names, *(["hardware"] if self.inventory.at_hand(used) else [])]
 
     def rows(self, dataset: str) -> list[tuple[str, str]]:
@@ -48,7 +50,7 @@ class Contents:
         return figures + tables
 
     def figures(self) -> list[str]:
-        """Every figure: of each method, of each algorithm, of each study, and the schematic."""
+        """Every figure: of each method, algorithm, study and null space, and the schematic."""
         methods: dict[str, None] = {}
         algorithms: dict[str, None] = {}
         for run in self.inventory.reported_runs():
@@ -63,7 +65,23 @@ class Contents:
             f"{name}.{kind}" for name in methods for kind in ("perplexity_stages", "underedit")
         ]
         names += [f"{name}.qualitative" for name in algorithms]
-        return names + self.studies()
+        return names + self.studies() + self.null_spaces()
+
+    def null_spaces(self) -> list[str]:
+        """A table and a figure for each model into whose null space some method writes."""
+        files, settings = self.inventory.files, self.inventory.settings
+        found = []
+        for model in filter(settings.null_space_layers, settings.models):
+            patterns = (files.null_space_summary, files.null_space_spectra)
+            needed = [pattern.format(model=model) for pattern in patterns]
+            if self.inventory.at_hand(needed) == needed:
+                found.append(f"{model}.null_space")
+        return found
+
+    def small(self, model: str) -> list[str]:
+        """The printed name of a model that must not be set against the paper's numbers."""
+        described = self.inventory.settings.models[model]
+        return [] if described.comparable else [described.title]
 
     def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:
         """The neighbor-assisted method that the panel sets beside the plain one, or None."""

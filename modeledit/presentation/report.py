@@ -258,6 +258,12 @@ def caption(record: Mapping[str, Any]) -> str:
             "k = 1 are kept), and with OPTIMIZATION alone (the targets are optimised further and "
             "written once), by iteration."
         )
+    if record.get("figure") == "null_space":
+        return (
+            "Eigenvalues of the covariance of the keys, smallest first. A dot: where the null "
+            "space that AlphaEdit writes into ends; beside each layer the share of directions in "
+            "it, and the share of the mean squared key that an update still reaches."
+        )
     return ""
 
 
@@ -280,8 +286,10 @@ def _figure(
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.is_file() else {}
     name = record.get("figure", "")
-    # {dataset}.{model}.{method}.{figure}, or the figure's name alone.
+    # {dataset}.{model}.{method}.{figure}, {model}.{figure}, or the figure's name alone.
     where = path.stem.removesuffix(name).removesuffix(".")
+    if name == "null_space" and where in models:
+        where = models[where]["title"]
     for run in runs:
         start = f"{run.dataset}.{run.model}."
         if where.startswith(start):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
-from modeledit.study.hyperparameters import Hyperparameters
+from modeledit.study.hyperparameters import Cut, Hyperparameters
 from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run, Sequence
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
@@ -227,6 +227,13 @@ class Inventory:
         """The covariance's null spaces, or nothing for a method that does not write into them."""
         needed = METHODS[method].protects == "null_space"
         return self.files.null_spaces.format(model=model) if needed else []
+
+    def cut(self, model: str) -> Cut:
+        """Which directions are the model's null spaces, as its hyperparameters of AlphaEdit say."""
+        found = self.settings.models[model].algorithms.AlphaEdit
+        if found is None:
+            raise KeyError(f"{model} has no hyperparameters of AlphaEdit")
+        return found.null_space
 
     def every_factor(self) -> list[str]:
         """What is made of every model's covariance: factors, null spaces, as its methods need."""

@@ -249,6 +249,16 @@ class Layout:
         return f"{self.statistics}/null_spaces.safetensors"
 
     @property
+    def null_space_summary(self) -> str:
+        """Of each of them its rank, its cut and what leaks."""
+        return f"{self.statistics}/null_spaces.csv"
+
+    @property
+    def null_space_spectra(self) -> str:
+        """All eigenvalues of the covariances that they were made of."""
+        return f"{self.statistics}/null_spaces.parquet"
+
+    @property
     def unedited(self) -> str:
         """Folder of the unedited model's scores on a trial."""
         return f"{self.results}/{{dataset}}/{{model}}/unedited/trial{{trial}}"

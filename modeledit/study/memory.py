@@ -129,6 +129,20 @@ def factorizing(model: Model, layers: int) -> Peak:
     return Peak(3 * matrix, PYTHON + 2 * layers * matrix)
 
 
+EIGEN_MATRICES = 5  # a matrix, its eigenvectors, LAPACK's workspace of two, and a sum for a check
+
+
+def finding_null_spaces(model: Model, layers: int) -> Peak:
+    """Eigenvectors of one covariance at a time, after a pass of the model that is let go again.
+
+    On the host the bases of all layers, at most half of a matrix each and copied to be written, and
+    a covariance as it is read.
+    """
+    matrix = 8 * model.mlp_width**2
+    forward = scoring(model, 1024).device
+    return Peak(max(forward, EIGEN_MATRICES * matrix), PYTHON + (layers + 1) * matrix)
+
+
 def preparing(model: Model) -> Peak:
     """A model as it is read and as it is written, both in float32."""
     return Peak(0, PYTHON + 3 * 4 * parameters(model))

@@ -215,7 +215,14 @@ BAD = {
     "shape": ({"total": np.eye(5, dtype=np.float32)}, r"shape \(5, 5\), .* need \(6, 6\)"),
     "values": ({"total": np.diag([1, 1, 1, 1, 1, np.nan])}, "no second moment has"),
     "negative": ({"total": -np.eye(6)}, "no second moment has"),
-    "count": ({"mom2.count": np.array(0)}, "the number of tokens is 0, expected one above 0"),
+    "no tokens": (
+        {"mom2.count": np.array(0)},
+        "tokens is 0, expected one from 1 on: .* made a mean",
+    ),
+    "nan tokens": ({"mom2.count": np.array(np.nan)}, "tokens is nan, .* fetch the file again"),
+    "endless tokens": ({"mom2.count": np.array(np.inf)}, "tokens is inf, expected one"),
+    "two counts": ({"mom2.count": np.array([40, 40])}, r"tokens is \[40 40\], expected one"),
+    "words": ({"mom2.count": np.array("forty")}, "tokens is forty, expected one"),
     "objects": ({"mom2.mom2": np.array([None])}, "mom2.mom2 is no array of numbers"),
 }
 
@@ -231,6 +238,9 @@ def test_a_published_file_that_will_not_do_is_named(tmp_path, case):
 def test_what_is_no_published_covariance_is_named(tmp_path):
     np.savez(tmp_path / "bad.npz", mean=np.eye(6))
     with pytest.raises(CovarianceError, match="bad.npz: no mom2.mom2 in it, only mean"):
+        read_published(tmp_path / "bad.npz", 6)
+    np.savez(tmp_path / "bad.npz", **{"mom2.mom2": np.eye(6)})
+    with pytest.raises(CovarianceError, match="no mom2.count in it, only mom2.mom2; fetch the"):
         read_published(tmp_path / "bad.npz", 6)
     for body in (b"", b"PK\x03\x04 cut off", os.urandom(500)):
         (tmp_path / "bad.npz").write_bytes(body)

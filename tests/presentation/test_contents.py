@@ -42,6 +42,26 @@ def test_the_hardware_table_needs_measurements():
     assert "hardware" in Contents(study(config, there)).tables()
 
 
+@pytest.mark.parametrize("batches", [None, {"size": 2, "count": 2}])
+def test_null_spaces_are_shown_of_models_that_are_written_into_them(batches):
+    """Runs or sequences of batches; of any method of the family."""
+    more = {} if batches is None else {"batches": batches}
+    config = changed(runs=[block(), block(methods=["FRESH_AlphaEdit"], **more)])
+    name = f"{MODEL}.null_space"
+    found = Contents(study(config))
+    assert found.tables().count(name) == found.figures().count(name) == 1
+    assert found.small(MODEL) == ["SmolLM2-135M"]
+    for names in (contents("MEMIT").tables(), contents("MEMIT").figures()):
+        assert name not in names
+
+
+def test_null_spaces_of_a_partial_study_are_shown_if_they_are_there():
+    config = changed(partial=True, runs=[block(methods=["AlphaEdit"])])
+    there = [f"results/demo/statistics/{MODEL}/null_spaces.{form}" for form in ("csv", "parquet")]
+    assert f"{MODEL}.null_space" in Contents(study(config, there)).tables()
+    assert f"{MODEL}.null_space" not in Contents(study(config, there[:1])).tables()
+
+
 def test_figures_are_of_methods_algorithms_and_studies():
     at = f"geography-eligible.{MODEL}"
     assert contents("MEMIT", "NA2_MEMIT", "SPREAD_MEMIT").figures() == [

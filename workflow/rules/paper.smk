@@ -12,6 +12,10 @@ OF_ALGORITHM = "{dataset}.{model}.{algorithm}"
 OF_TABLE = "{dataset}.{table}"
 
 
+# A dataset may have a model's name.
+ruleorder: render_null_space > render_table
+
+
 rule tables:
     input:
         [
@@ -94,6 +98,34 @@ rule render_hardware:
         "Table of the hardware"
     script:
         "../../scripts/render_hardware.py"
+
+
+rule render_null_space:
+    input:
+        summary=FILES.null_space_summary,
+        templates=templates("frame.tex.j2"),
+    output:
+        tex=FILES.table("{model}.null_space", "tex"),
+        csv=FILES.table("{model}.null_space", "csv"),
+        html=report(
+            FILES.table("{model}.null_space", "html"),
+            caption="../report/null_space.rst",
+            category="Tables",
+            subcategory="{model}",
+            labels={"table": "null_space"},
+        ),
+    log:
+        FILES.log("tables/{model}.null_space"),
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        code=code_of("render_null_space", "presentation", "evaluation"),
+        title=lambda wildcards: SETTINGS.titles[wildcards.model],
+        small=asked(CONTENTS.small, "model"),
+    message:
+        "Table of the null spaces of {wildcards.model}"
+    script:
+        "../../scripts/render_null_space.py"
 
 
 rule compile_tables:
@@ -281,6 +313,35 @@ rule draw_stages:
         "Both stages or one, {wildcards.algorithm} on {wildcards.dataset}, {wildcards.model}"
     script:
         "../../scripts/draw_study.py"
+
+
+rule draw_null_space:
+    input:
+        summary=FILES.null_space_summary,
+        spectra=FILES.null_space_spectra,
+        templates=templates("paper.mplstyle"),
+    output:
+        figure=report(
+            FILES.figure("{model}.null_space", "png"),
+            caption="../report/null_space.rst",
+            category="Figures",
+            subcategory="{model}",
+            labels={"figure": "null space", "of": "{model}"},
+        ),
+        pdf=FILES.figure("{model}.null_space", "pdf"),
+        record=FILES.figure("{model}.null_space", "json"),
+    log:
+        FILES.log("figures/{model}.null_space"),
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        code=code_of("draw_null_space", "presentation/figures", "evaluation"),
+        title=lambda wildcards: SETTINGS.titles[wildcards.model],
+        small=asked(CONTENTS.small, "model"),
+    message:
+        "Null spaces of {wildcards.model}"
+    script:
+        "../../scripts/draw_null_space.py"
 
 
 rule write_config:

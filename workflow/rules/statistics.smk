@@ -1,7 +1,7 @@
 # Statistics of the unedited model, shared by every run.
 # Needs: a prepared model, the covariance text or the authors' covariances.
-# Makes: context templates, the covariance of the keys of all edited layers in one pass, and its
-# Cholesky factors. A covariance gathered over many articles leaves partial sums on the way.
+# Makes: context templates, the covariance of the keys of all edited layers in one pass, and, as the
+# methods need them, its Cholesky factors and its null spaces. A covariance gathered over many articles leaves partial sums on the way.
 
 LAYERS = asked(SETTINGS.layers, "model")
 RECIPE = asked(STUDY.covariance_recipe, "model")
@@ -113,6 +113,7 @@ rule factorize_covariance:
         gpu=RESOURCES.gpus,
         runtime=minutes(60),
     params:
+        layers=asked(SETTINGS.factor_layers, "model"),
         recipe=RECIPE,
         device=COMPUTE.device,
         deterministic=COMPUTE.deterministic,
@@ -120,3 +121,36 @@ rule factorize_covariance:
         "Factorising the covariance of {wildcards.model}"
     script:
         "../../scripts/factorize_covariance.py"
+
+
+rule find_null_spaces:
+    input:
+        covariance=FILES.covariance,
+        model=layout.MODEL,
+        texts=FILES.perplexity_texts,
+    output:
+        matrices=FILES.null_spaces,
+        summary=FILES.null_space_summary,
+        spectra=FILES.null_space_spectra,
+    log:
+        FILES.log("statistics/{model}/null_spaces"),
+    benchmark:
+        FILES.benchmark("statistics/{model}/null_spaces")
+    priority: PRECEDENCE.covariance
+    conda:
+        "../../envs/editing.yaml"
+    threads: COMPUTE.threads
+    resources:
+        mem_mb=megabytes(RESOURCES.null_spaces, "model"),
+        gpu=RESOURCES.gpus,
+        runtime=megabytes(RESOURCES.null_space_minutes, "model"),
+    params:
+        layers=asked(SETTINGS.null_space_layers, "model"),
+        cut=asked(STUDY.cut, "model"),
+        recipe=RECIPE,
+        device=COMPUTE.device,
+        deterministic=COMPUTE.deterministic,
+    message:
+        "Finding the null spaces of {wildcards.model}'s covariances"
+    script:
+        "../../scripts/find_null_spaces.py"
