@@ -38,9 +38,11 @@ class Contents:
         return list(dict.fromkeys((run.model, run.method) for run in runs))
 
     def studies(self) -> list[str]:
-        """Figures of the number of neighbors, and of the stages, wherever they vary."""
+        """Figures of the number of neighbors, of the stages, and of AlphaEdit's key cache and L2,
+        wherever they vary."""
         counted, alone = self._with(lambda m: m.n_neighbors > 1), self._with(_repeats_one)
-        return [*(f"{s}.neighbor_count" for s in counted), *(f"{s}.stages" for s in alone)]
+        names = [*(f"{s}.neighbor_count" for s in counted), *(f"{s}.stages" for s in alone)]
+        return names + [f"{place}.telescoping" for place in self._iterated_alphaedit()]
 
     def study(self, kind: str) -> list[str]:
         """Files of the figures and tables of one kind of study: "neighbor_count", "stages"."""
@@ -102,6 +104,21 @@ class Contents:
             for key, method in chosen.items()
             if method in found
         }
+
+    def iterated_alphaedit(self, dataset: str, model: str) -> list[str]:
+        """The methods of a dataset and model that show what iterating AlphaEdit comes to."""
+        found = (r.method for r in self.runs if (r.dataset, r.model) == (dataset, model))
+        return list(dict.fromkeys(m for m in found if METHODS[m].parameters == "AlphaEdit"))
+
+    def _iterated_alphaedit(self) -> list[str]:
+        """{dataset}.{model} wherever its key cache or its L2 vary."""
+        probed = [r for r in self.runs if METHODS[r.method].probe]
+        places = [
+            f"{r.dataset}.{r.model}"
+            for r in probed
+            if METHODS[r.method].parameters == "AlphaEdit" != METHODS[r.method].algorithm
+        ]
+        return list(dict.fromkeys(places))
 
     def _first_trial(self, dataset: str, model: str) -> set[str]:
         """Methods of trial 1, of the runs that are reported."""

@@ -2,7 +2,6 @@
 
 from modeledit.io.state import read_state
 from modeledit.study.earlier_keys import earlier_keys
-from modeledit.study.methods import METHODS
 
 
 def previous(name):

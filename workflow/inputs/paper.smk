@@ -18,6 +18,14 @@ def trials_of(pattern):
     return paths
 
 
+def logs_of_alphaedit(wildcards):
+    """Input function: logs of all iterations of AlphaEdit, whatever its key cache and L2."""
+    place = wildcards.dataset, wildcards.model
+    logs = FILES.iteration_files["edits"]
+    methods = CONTENTS.iterated_alphaedit(*place)
+    return [path for method in methods for path in STUDY.trials_of(logs, *place, method)]
+
+
 def first_trial_requests(wildcards):
     """Requests of trial 1, from which the one edit of a figure is taken."""
     return STUDY.requests(wildcards.dataset, wildcards.model, 1)

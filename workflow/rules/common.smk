@@ -14,6 +14,7 @@ from modeledit.study import layout
 from modeledit.study.command_line import retype
 from modeledit.study.config import ConfigError, check_files, load_settings
 from modeledit.study.inventory import Inventory
+from modeledit.study.methods import METHODS
 from modeledit.study.precedence import Precedence
 
 retype(config, workflow.config_settings.config)
@@ -50,7 +51,9 @@ wildcard_constraints:
     batch=r"[1-9]\d*",
     size=r"[1-9]\d*",
     table=r"[a-z_]+",
-    algorithm=r"[A-Z]+",
+    algorithm="|".join(
+        sorted({METHODS[chain.method].algorithm for chain in SETTINGS.chains})
+    ),
 
 
 def one_of(names):

@@ -9,6 +9,7 @@ include: "../inputs/paper.smk"
 
 OF_METHOD = "{dataset}.{model}.{method}"
 OF_ALGORITHM = "{dataset}.{model}.{algorithm}"
+OF_MODEL = "{dataset}.{model}"
 OF_TABLE = "{dataset}.{table}"
 
 
@@ -34,6 +35,11 @@ rule neighbor_study:
 rule stage_study:
     input:
         CONTENTS.study("stages"),
+
+
+rule telescoping_study:
+    input:
+        CONTENTS.study("telescoping"),
 
 
 rule figures:
@@ -342,6 +348,37 @@ rule draw_null_space:
         "Null spaces of {wildcards.model}"
     script:
         "../../scripts/draw_null_space.py"
+
+
+rule draw_telescoping:
+    input:
+        metrics=FILES.overall("metrics.csv"),
+        edits=logs_of_alphaedit,
+        templates=templates("paper.mplstyle"),
+    output:
+        figure=report(
+            FILES.figure(f"{OF_MODEL}.telescoping", "png"),
+            caption="../report/telescoping.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "iterating AlphaEdit", "of": "{model}"},
+        ),
+        pdf=FILES.figure(f"{OF_MODEL}.telescoping", "pdf"),
+        record=FILES.figure(f"{OF_MODEL}.telescoping", "json"),
+    log:
+        FILES.log("figures/{dataset}.{model}.telescoping"),
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        code=code_of("draw_telescoping", "presentation/figures", "evaluation"),
+        titles=SETTINGS.titles,
+        small=SETTINGS.small_models,
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
+    message:
+        "What iterating AlphaEdit comes to on {wildcards.dataset}, {wildcards.model}"
+    script:
+        "../../scripts/draw_telescoping.py"
 
 
 rule write_config:
