@@ -23,7 +23,9 @@ def logs_of_alphaedit(wildcards):
     place = wildcards.dataset, wildcards.model
     logs = FILES.iteration_files["edits"]
     methods = CONTENTS.iterated_alphaedit(*place)
-    return [path for method in methods for path in STUDY.trials_of(logs, *place, method)]
+    return [
+        path for method in methods for path in STUDY.trials_of(logs, *place, method)
+    ]
 
 
 def first_trial_requests(wildcards):

@@ -1,7 +1,8 @@
 # What the rules of batches in sequence ask: inputs, parameters, resources.
 
 KEPT = {
-    name: FILES.batch(Path(LINK[name]).name) for name in ("state", "edited", "key_cache")
+    name: FILES.batch(Path(LINK[name]).name)
+    for name in ("state", "edited", "key_cache")
 }
 # Batches whose matrices stay: the last ones, so that a sequence can go on, or all.
 STAY = one_of(sorted({str(sequence.count) for sequence in SETTINGS.sequences}))
@@ -51,7 +52,9 @@ def keys_in_sequence(wildcards):
     iterations = STUDY.batch_iterations(sequence_of(wildcards))
     place = int(wildcards.batch), int(wildcards.k)
     return [
-        (LINK if k else KEPT)["key_cache"].format(**{**wildcards, "batch": batch, "k": k})
+        (LINK if k else KEPT)["key_cache"].format(
+            **{**wildcards, "batch": batch, "k": k}
+        )
         for batch, k in earlier_keys(kept, *place, iterations)
     ]
 
@@ -68,7 +71,9 @@ def every_link(name):
 
 def precedence_of_batch(wildcards):
     """How early an iteration goes."""
-    return PRECEDENCE.batch(sequence_of(wildcards), int(wildcards.batch), int(wildcards.k))
+    return PRECEDENCE.batch(
+        sequence_of(wildcards), int(wildcards.batch), int(wildcards.k)
+    )
 
 
 def stop_of_batch(wildcards):

@@ -81,8 +81,9 @@ def curves(
     first = left.loc[left["k"] == 1, ["method", "trial", "before"]]
     left = left.drop(columns="before").merge(first, on=["method", "trial"])
     left = left.assign(share=left["after"] / left["before"])
-    means = left.groupby(["method", "k"], as_index=False)["share"].mean()
-    share = {(str(r["method"]), int(r["k"])): float(r["share"]) for r in means.to_dict("records")}
+    means = left.groupby(["method", "k"])["share"].mean().reset_index()
+    columns = (means[name].tolist() for name in ("method", "k", "share"))
+    share = {(str(m), int(k)): float(value) for m, k, value in zip(*columns, strict=True)}
 
     def curve(places: Sequence[tuple[int, str, int]]) -> Curve:
         there = [(n, efficacy[m, k], share[m, k]) for n, m, k in places if (m, k) in share]
