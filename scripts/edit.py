@@ -35,7 +35,7 @@ def inputs_of(given) -> Inputs:
     earlier = [keys] if isinstance(keys, str) else keys
     single = {name: Path(path) for name, path in given.items() if isinstance(path, str)}
     known = {name: path for name, path in single.items() if name in INPUTS}
-    return Inputs(**known | {"earlier_keys": tuple(map(Path, earlier))})
+    return Inputs(**{"texts": None} | known | {"earlier_keys": tuple(map(Path, earlier))})
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ class Inputs:
     """
 
     requests: Path
+    texts: Path | None
     model: Path  # folder
     contexts: Path
-    texts: Path | None = None
     factors: Path | None = None
-    null_spaces: Path | None = None
     unedited: Path | None = None
+    null_spaces: Path | None = None
     previous: Path | None = None
     previous_edited: Path | None = None
     earlier_keys: tuple[Path, ...] = ()

@@ -36,8 +36,11 @@ EVERY = MODELS | tiny.FURTHER
 HYPER = replace(tiny.HYPER, steps=25)
 SHORT = replace(tiny.HYPER, steps=8, clamp=1.0)
 PLAIN_AND_ONE = sorted(
-    name for name, method in METHODS.items() if method.n_neighbors <= 1 and method.repeats == "both"
-)
+    name
+    for name, method in METHODS.items()
+    if method.n_neighbors <= 1 and method.repeats == "both" and method.key_cache == "none"
+    if not method.probe
+)  # AlphaEdit and MEMIT_seq have MEMIT's OPTIMIZATION, see test_sequences
 
 
 def tolerance_of(model):

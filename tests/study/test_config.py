@@ -26,7 +26,7 @@ from modeledit.study.validation import validate
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
 PRESETS = yaml.safe_load((ROOT / "config" / "presets.yaml").read_text(encoding="utf-8"))
-MODELS = sorted((ROOT / "config" / "models").glob("*.yaml"))
+MODELS = sorted((ROOT / "config" / "models").glob("*.yaml"), key=lambda path: path.stem)
 MODEL = "smollm2-135m"
 
 
@@ -110,7 +110,9 @@ def test_one_stage_may_be_repeated_alone_with_the_algorithms_hyperparameters():
     assert {run.method for run in settings.runs} == set(alone)
     assert settings.layers(MODEL) == plain.layers(MODEL)
     assert all(settings.needs_covariance(name) for name in alone)
-    with pytest.raises(ConfigError, match="'SPREAD_ROME': allowed: .*; with one stage repeated as"):
+    with pytest.raises(
+        ConfigError, match="'SPREAD_ROME': allowed: .*; to test an explanation SPREAD_MEMIT"
+    ):
         load_settings(changed(runs=[block(methods=["SPREAD_ROME"])]), ROOT, count_records)
 
 
@@ -235,7 +237,7 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(runs=[block(methods=["FT"])]),
-            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, PMET; each with neighbors as ",
+            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, PMET, AlphaEdit, MEMIT_seq; each with neighbors as ",
         ),
         (
             changed(runs=[block(methods=["NA_PMET"])]),
@@ -300,7 +302,7 @@ def test_a_model_that_does_not_fit_is_named(root):
         f"config/models/{MODEL}.yaml: algorithms.MEMIT.layers = [3, 30]: layer 30 does not exist; "
         "allowed: 0..29",
         f"config: runs.0.methods: 'PMET': no hyperparameters in config/models/{MODEL}.yaml; "
-        "allowed: MEMIT, ROME",
+        "allowed: MEMIT, ROME, AlphaEdit",
     ]
 
 

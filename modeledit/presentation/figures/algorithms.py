@@ -68,7 +68,7 @@ def figure_algorithms(
     """Where the algorithms add their deltas, what they write, and the loop (paper, Figure 2).
 
     ``models`` are descriptions of models by name (config/models): `title`, `depth`, and the layers
-    of each algorithm; which algorithms are drawn follows from them. What an algorithm optimises and
+    of each algorithm; which of the paper's algorithms are drawn follows from them. What an algorithm optimises and
     writes is read off its description in `methods` (SPEC A.2).
 
     Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
@@ -77,7 +77,7 @@ def figure_algorithms(
     if not models:
         raise ValueError("figure: there are no models, so no layers that an algorithm writes")
     named = {name for model in models.values() for name in model.algorithms.described()}
-    methods = [method for name, method in METHODS.items() if name in named]
+    methods = [method for name, method in METHODS.items() if name in named and method.in_paper]
     record = {
         "figure": "algorithms",
         "epsilon": epsilon,

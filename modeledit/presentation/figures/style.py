@@ -22,7 +22,7 @@ STYLE = TEMPLATES / "paper.mplstyle"
 
 GREY = "#555555"
 # Okabe-Ito. Colour always goes with a marker, line, hatch or symbol, so none is needed to read on.
-# Yellow is for what the paper (arXiv:2503.11895) does not have.
+# Yellow, and what is not of these, is for what the paper (arXiv:2503.11895) does not have.
 _FAMILIES = {
     "ROME": "#E69F00",
     "NA_ROME": "#F0E442",
@@ -34,16 +34,17 @@ _FAMILIES = {
     "NA_PMET": "#CC79A7",
     "NAP_PMET": "#009E73",
     "AlphaEdit": "#009E73",
-    "NA_AlphaEdit": "#F0E442",
-    "NAP_AlphaEdit": "#E69F00",
+    "NA_AlphaEdit": "#44AA99",
+    "NAP_AlphaEdit": "#999933",
     "MEMIT_seq": "#000000",
     "NA_MEMIT_seq": "#7F7F7F",
-    "NAP_MEMIT_seq": "#7F7F7F",
-    "FRESH_AlphaEdit": "#0072B2",
-    "GROWING_AlphaEdit": "#D55E00",
+    "NAP_MEMIT_seq": "#AA4499",
+    "FRESH_AlphaEdit": "#882255",
+    "GROWING_AlphaEdit": "#332288",
     **{f"L2_OVER_{n}_AlphaEdit": "#CC79A7" for n in range(2, MOST_DIVISOR + 1)},
 }
-_SHAPES = dict(zip(_FAMILIES, "ophsDP^vX*dH1248<" + "." * (MOST_DIVISOR - 1), strict=True))
+_DIVISORS = (f"${n}$" for n in range(2, MOST_DIVISOR + 1))
+_SHAPES = dict(zip(_FAMILIES, [*"ophsDP^vX*dH12483", *_DIVISORS], strict=True))
 
 
 def _family(method: Method) -> str:
