@@ -63,7 +63,7 @@ if __name__ == "__main__":
         given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
         evaluate_sequence(
             SequenceKey(at.dataset, at.model, at.method, int(at.trial), int(at.size)),
-            params.count,
+            params.n_batches,
             Inputs(
                 Path(given.requests),
                 Path(given.unedited),

@@ -9,9 +9,10 @@ Requests are in three groups after batch b: "own" are those of batch b, "earlier
 of `metrics.mean_fractions`, on another set of requests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -154,6 +155,12 @@ def read_values(paths: Sequence[Path]) -> pd.DataFrame:
     frames = [SEQUENCE_VALUES.read(p).assign(**SequenceKey.of(p)._asdict()) for p in paths]
     columns = [*SEQUENCE, "request", "edited_in", "batch", *REQUEST_METRICS]
     return pd.concat(frames, ignore_index=True)[columns]
+
+
+def by_sequence(rows: pd.DataFrame) -> Iterator[tuple[SequenceKey, pd.DataFrame]]:
+    """The rows of every sequence, in the order in which they occur."""
+    for key, found in rows.groupby(list(SEQUENCE), sort=False):
+        yield SequenceKey(*cast(tuple[str, str, str, int, int], key)), found
 
 
 def over_trials(sequences: pd.DataFrame, averaging: Averaging) -> pd.DataFrame:
