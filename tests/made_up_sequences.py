@@ -1,6 +1,7 @@
 """Made-up sequences of batches: what a batch leaves, from what the model is said to know."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pandas as pd
 from modeledit.data.requests import Neighbor, Request, write_requests
 from modeledit.io.state import State, write_state
 from modeledit.study.layout import Layout, SequenceKey
+from scripts.aggregate_sequences import aggregate_sequences
+from scripts.evaluate_sequence import Inputs, evaluate_sequence
+from tests.presets import CORRECTED
 
 NEW, OLD = 7, 8  # token ids of the two objects
 
@@ -106,3 +110,68 @@ def write_batch(
     write_state(at["state.json"], state(1 + batch % 2, collapsed))
     grown = (0.02 * batch * (1 + forgets), 0.01 * batch)
     norms(*grown).to_csv(folder / "norms.csv", index=False)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Made-up sequences on disk, evaluated: one model, methods with what each batch forgets."""
+
+    files: Layout
+    size: int = 2
+    count: int = 3
+    trials: tuple[int, ...] = (1, 2)
+    dataset: str = "geography"
+    model: str = "smollm2-135m"
+    methods: Mapping[str, float] = field(default_factory=lambda: {"MEMIT": 1.0, "AlphaEdit": 0.0})
+
+    def keys(self) -> list[SequenceKey]:
+        return [
+            SequenceKey(self.dataset, self.model, method, trial, self.size)
+            for trial in self.trials
+            for method in self.methods
+        ]
+
+    def batch_files(self, key: SequenceKey, file: str) -> list[Path]:
+        names = key._asdict()
+        return [
+            Path(self.files.batch(file).format(**names, batch=b)) for b in range(1, self.count + 1)
+        ]
+
+    def of_sequence(self, file: str) -> list[Path]:
+        return [Path(self.files.sequence(file).format(**key._asdict())) for key in self.keys()]
+
+    def write(self) -> None:
+        """What the edits leave. MEMIT's ME-PPL grows twentyfold with each batch."""
+        for trial in self.trials:
+            write_trial(self.files, self.dataset, self.model, trial, self.size * self.count)
+        for key in self.keys():
+            grows = 20.0 if key.method == "MEMIT" else 1.0
+            for b in range(1, self.count + 1):
+                write_batch(self.files, key, b, self.methods[key.method], 40 * grows ** (b - 1))
+
+    def evaluate(self) -> tuple[Path, Path]:
+        """Metrics of each sequence, then sequences.csv and sequence_intervals.csv."""
+        for key, metrics, requests in zip(
+            self.keys(),
+            self.of_sequence("metrics.csv"),
+            self.of_sequence("request_metrics.parquet"),
+            strict=True,
+        ):
+            place = {"dataset": self.dataset, "model": self.model, "trial": key.trial}
+            patterns = (self.files.trial, self.files.unedited_scores)
+            sources = (Path(pattern.format(**place)) for pattern in patterns)
+            batches = range(1, self.count + 1)
+            left = (self.batch_files(key, f) for f in ("scores.parquet", "state.json", "norms.csv"))
+            given = Inputs(*sources, batches, *left)
+            evaluate_sequence(key, self.count, given, CORRECTED, metrics, requests)
+        names = ("sequences.csv", "sequence_intervals.csv")
+        gathered, around = (Path(self.files.overall(name)) for name in names)
+        aggregate_sequences(
+            self.of_sequence("metrics.csv"),
+            self.of_sequence("request_metrics.parquet"),
+            CORRECTED.score_zeros,
+            1,
+            gathered,
+            around,
+        )
+        return gathered, around

@@ -320,7 +320,7 @@ def _figure(
     return {
         "id": f"fig-{path.stem.replace('.', '-')}",
         "image": _data_uri(path, "image/png"),
-        "where": where,
+        "where": where.replace("batches_of_", "batches of "),
         "alt": ": ".join(filter(None, (where, name.replace("_", " ")))) or path.stem,
         "caption": caption(record),
         "wide": name in ("qualitative", "algorithms"),

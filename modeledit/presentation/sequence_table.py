@@ -16,8 +16,9 @@ UNEDITED = "Unedited"
 CAPTION = (
     "Batches in sequence on {dataset}: each batch is edited into the model that the batches before"
     " it left, up to its stop. Efficacy, generalization and specificity (%) of everything edited,"
-    " after the last batch, by success (S) and accuracy (A), with their scores. Moved: |W - W_0| /"
-    " |W_0| of the edited matrix that moved most (%). Iter.: iterations of a batch, the mean."
+    " after the last batch, by success (S) and accuracy (A), with their scores. Moved: how far the"
+    " edited matrix that moved most is from the unedited one, in % of its norm (Frobenius). Iter.:"
+    " iterations of a batch, the mean."
 )
 PRINTED = {  # column of `rows`: heading
     "eff_succ": "Eff. S", "gen_succ": "Gen. S", "spec_succ": "Spec. S", "score_succ": "Score S",
@@ -57,7 +58,8 @@ def build(
     for (model, size), of_model in means.groupby(["model", "size"], sort=False):
         place = {"dataset": sequences["dataset"].iloc[0], "model": model, "size": size}
         zero = of_model[of_model["batch"] == 0].sort_values("n_trials", kind="stable").iloc[-1]
-        found.append(place | _measured(UNEDITED, zero) | {"batches": 0})
+        nothing = {"batches": 0, "norm_change": None, "iterations": None}
+        found.append(place | _measured(UNEDITED, zero) | nothing)
         found += _published(place, UNEDITED, comparison)
         for method in (name for name in METHODS if name in set(of_model["method"])):
             cell = dict(zip(CELL, (place["dataset"], model, method, size), strict=True))
@@ -136,10 +138,8 @@ def _text(name: str, value: float) -> str:
     """A number as the other tables print it; two digits of what they do not have."""
     if pd.isna(value):
         return "--"
-    if name == "norm_change":
-        return f"{100 * value:.2f}"
-    if name == "iterations":
-        return "--" if value == 0 else f"{value:.2f}"
+    if name in ("norm_change", "iterations"):
+        return f"{value if name == 'iterations' else 100 * value:.2f}"
     if name == "me_ppl" and value >= 1e5 and value < float("inf"):
         return f"{value:.2e}"
     return str(html_value(value, METRICS[name].unit))

@@ -99,14 +99,16 @@ class Inventory:
         return self._measured() or (list(self.settings.runs) if self.has_runs() else [])
 
     def has_runs(self) -> bool:
-        """Whether runs are reported: there are some, and of a partial study at least metrics."""
-        if not self.settings.runs:
-            return False
-        return bool(self._measured() or self.at_hand([self.files.overall("metrics.csv")]))
+        """Whether the study has runs; no partial one that has sequences, and of no run anything."""
+        return bool(self.settings.runs) and not (self._no_run() and self.reported_sequences())
 
     def nothing_to_show(self) -> bool:
         """Whether a partial study has neither metrics nor the scores of anything yet."""
-        return not self.has_runs() and not self.reported_sequences()
+        return self._no_run() and not self.reported_sequences()
+
+    def _no_run(self) -> bool:
+        """Whether a partial study has neither metrics nor the scores of any run yet."""
+        return not self._measured() and not self.at_hand([self.files.overall("metrics.csv")])
 
     def _measured(self) -> list[Run]:
         """Runs with metrics, or with scores of an iteration and of the unedited model."""

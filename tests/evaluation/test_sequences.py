@@ -1,7 +1,6 @@
 """Sequences of batches: what is retained, forgotten and collapsed, by hand; intervals."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,10 +23,8 @@ from modeledit.evaluation.sequences import (
 from modeledit.io.frames import write_csv
 from modeledit.study.layout import Layout, SequenceKey
 from modeledit.study.stopping import Rule
-from scripts.aggregate_sequences import aggregate_sequences
-from scripts.evaluate_sequence import Inputs, evaluate_sequence
-from tests.made_up_sequences import norms, scores, state, write_batch, write_trial
-from tests.presets import CORRECTED, CORRECTED_SCORING, averaging
+from tests.made_up_sequences import Study, norms, scores, state
+from tests.presets import CORRECTED_SCORING, averaging
 
 KEY = SequenceKey("geography", "tiny", "MEMIT", 1, 2)
 IDS = [11, 12, 13, 14, 15, 16]  # three batches of two
@@ -147,33 +144,14 @@ def test_values_are_of_every_request_after_each_batch_from_its_own_on():
 
 def test_a_sequence_is_evaluated_and_gathered_from_its_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    files, made = Layout("demo"), {}
-    for trial in (1, 2):
-        write_trial(files, "geography", "tiny", trial, 6)
-        for method, forgets in (("MEMIT", 1.0), ("AlphaEdit", 0.0)):
-            key = SequenceKey("geography", "tiny", method, trial, 2)
-            names = key._asdict()
-            for b in (1, 2, 3):
-                write_batch(files, key, b, forgets)
-            paths = [
-                [Path(files.batch(f).format(**names, batch=b)) for b in (1, 2, 3)]
-                for f in ("scores.parquet", "state.json", "norms.csv")
-            ]
-            place = {"dataset": "geography", "model": "tiny", "trial": trial}
-            sources = [Path(p.format(**place)) for p in (files.trial, files.unedited_scores)]
-            made[key] = [
-                Path(files.sequence(f).format(**names))
-                for f in ("metrics.csv", "request_metrics.parquet")
-            ]
-            given = Inputs(*sources, [1, 2, 3], *paths)
-            evaluate_sequence(key, 3, given, CORRECTED, *made[key])
-    gathered, around = Path("sequences.csv"), Path("intervals.csv")
-    metrics, requests = (list(paths) for paths in zip(*made.values(), strict=True))
-    aggregate_sequences(metrics, requests, "keep", 1, gathered, around)
+    study = Study(Layout("demo"))
+    study.write()
+    gathered, around = study.evaluate()
+    metrics = study.of_sequence("metrics.csv")
 
     found = read_sequences([gathered])
     assert tuple(found.columns) == SEQUENCE_METRICS.names and len(found) == 4 * 9
-    assert {SequenceKey.of(path) for path in metrics} == set(made)
+    assert [SequenceKey.of(path) for path in metrics] == study.keys()
     means = over_trials(found, averaging(Rule("trial")))
     at = means.set_index(["method", "batch", "group"])
     assert at.loc[("MEMIT", 3, "earlier"), "eff_succ"] == 0.0

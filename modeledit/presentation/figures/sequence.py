@@ -143,10 +143,11 @@ def figure_sequence(
         _perplexities(panels.flat[list(PANELS).index("me_ppl")])
         for axes in panels[-1]:
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        panels[-1, 0].set_xlabel("edits")
-        panels[-1, 1].set_xlabel("which edit")
+        panels[-1, 0].set_xlabel("edits so far")
+        panels[-1, 1].set_xlabel("place among the edits")
         heading_of_panels(figure, panels[0, 0], title, 3)
-        footnote(figure, note)
+        said = f"Efficacy and specificity: {MEASURES[sequences.measure]}."
+        footnote(figure, f"{said} {note}".strip())
         save(figure, path)
     record = {
         "figure": "sequence",
