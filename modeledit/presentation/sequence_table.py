@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from modeledit.evaluation.aggregation import Averaging, span
-from modeledit.evaluation.metrics import METRICS, REQUEST_METRICS
+from modeledit.evaluation.metrics import METRICS
 from modeledit.evaluation.sequences import CELL, last_batch, over_trials
 from modeledit.paper.comparison import DIFFERS, MATCH
 from modeledit.presentation.typesetting import html_value
@@ -112,18 +112,24 @@ def _published(
 def _printed(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """Text of every cell, "--" where there is no value."""
     lines = []
+    marks = _sources(rows)
     for row in rows.to_dict("records"):
-        ours = not row["source"]
         cross = "†" if pd.notna(row["collapsed_after"]) else ""
         line = {
             "Model": titles.get(row["model"], row["model"]),
-            "Method": f"{row['method']}{cross}" if ours else f"{row['method']} ({row['source']})",
+            "Method": f"{row['method']}{cross}{marks[row['source']]}",
             "Edits": _edits(row),
         }
         lines.append(line | {text: _text(name, row[name]) for name, text in PRINTED.items()})
     frame = pd.DataFrame(lines)
     frame["Model"] = frame["Model"].mask(frame["Model"] == frame["Model"].shift(), "")
     return frame
+
+
+def _sources(rows: pd.DataFrame) -> dict[str, str]:
+    """The mark of each published source, by which the note names it; "" of ours."""
+    published = [name for name in dict.fromkeys(rows["source"]) if name]
+    return {"": ""} | {name: f" [{i}]" for i, name in enumerate(published, start=1)}
 
 
 def _edits(row: Mapping) -> str:
@@ -159,7 +165,10 @@ def _note(rows: pd.DataFrame, titles: Mapping[str, str], note: str) -> str:
             for row in collapsed.to_dict("records")
         )
         said.append(f"† Collapsed (ME-PPL-50 above 1000, or values that are not finite): {where}.")
-    if rows.loc[rows["source"] != "", list(REQUEST_METRICS)].notna().any(axis=None):
-        said.append("Rows with a source are published, each batch edited once.")
+    said += [
+        f"{mark.strip()} published: {source}; each batch edited once."
+        for source, mark in _sources(rows).items()
+        if source
+    ]
     said.append("--: not measured.")
     return " ".join([*said, note]).strip()

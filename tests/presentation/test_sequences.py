@@ -134,11 +134,11 @@ def test_published_rows_stand_below_what_they_were_set_against(study, comparison
     table = sequence_table.build(study["rows"], judged, TITLES, AVERAGING)
     assert table.rows["method"].tolist() == ["Unedited", "MEMIT", "AlphaEdit", "AlphaEdit"]
     theirs = table.printed.iloc[-1]
-    assert theirs["Method"] == "AlphaEdit (arXiv:2410.02355, Table 1)"
+    assert theirs["Method"] == "AlphaEdit [1]"
     assert theirs[["Edits", "Eff. S", "Gen. S", "Spec. S", "Eff. A", "Moved"]].tolist() == [
         "2000", "99.75", "96.38", "75.48", "--", "--",
     ]  # fmt: skip
-    assert "Rows with a source are published" in table.note
+    assert "[1] published: arXiv:2410.02355, Table 1; each batch edited once." in table.note
 
 
 def test_the_table_is_written_in_three_forms(study, comparison, tmp_path):
