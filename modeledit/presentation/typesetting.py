@@ -171,6 +171,7 @@ _SPECIAL = {
     "*": "{*}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
+    "∞": r"\ensuremath{\infty}",
     "≤": r"\ensuremath{\le}",
     "≥": r"\ensuremath{\ge}",
     "→": r"\ensuremath{\to}",

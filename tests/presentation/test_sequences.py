@@ -17,7 +17,7 @@ from modeledit.paper.sequence_comparison import Ours, compare_sequences
 from modeledit.presentation import sequence_table
 from modeledit.presentation.figures.sequence import PANELS, Sequences, figure_sequence
 from modeledit.presentation.report import SECTIONS, Sources, caption, render
-from modeledit.presentation.typesetting import TableFiles
+from modeledit.presentation.typesetting import TableFiles, frame_to_latex
 from modeledit.study.layout import Layout
 from modeledit.study.stopping import Rule
 from scripts.render_sequences import Inputs, render_sequences
@@ -154,6 +154,12 @@ def test_the_table_is_written_in_three_forms(study, comparison, tmp_path):
     found = pd.read_csv(outputs.csv)
     assert tuple(found.columns) == sequence_table.COLUMNS
     assert found["eff_succ"].tolist() == pytest.approx([0, 1 / 3, 1])
+
+
+def test_an_infinite_perplexity_is_typeset(study, comparison):
+    rows = study["rows"].assign(me_ppl=math.inf)
+    printed = sequence_table.build(rows, comparison, TITLES, AVERAGING).printed
+    assert r"& \ensuremath{\infty} &" in frame_to_latex(printed, "", "tab:a")
 
 
 # ---- The report
