@@ -28,7 +28,8 @@ if __name__ == "__main__":
         record_provenance(
             Path(snakemake.params.root),
             Path(given.requirements),
-            [Path(path) for path in (given.metrics, *given.requests)],
+            [Path(path) for path in filter(None, (given.metrics, given.sequences))]
+            + [Path(path) for path in given.requests],
             [Path(path) for path in given.models],
             Path(snakemake.output[0]),
         )

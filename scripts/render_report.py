@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from modeledit.io.files import write_text
+from modeledit.io.files import optional_path, write_text
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation.report import Sources, render
@@ -17,6 +17,9 @@ LISTED = (
     "intervals",
     "differences",
     "hardware",
+    "sequences",
+    "sequence_intervals",
+    "sequence_comparison",
     "provenance",
     "compiled",
 )
@@ -38,6 +41,6 @@ if __name__ == "__main__":
             tables=[Path(path) for path in given.tables],
             figures=[Path(path) for path in given.figures],
             runs=[RunFiles(*map(Path, files)) for files in zip(*single, strict=True)],
-            **{name: Path(given[name]) for name in LISTED},
+            **{name: optional_path(given.get(name)) for name in LISTED},
         )
         render_report(sources, max_edits, Path(snakemake.output[0]))

@@ -272,6 +272,26 @@ class Measured:
         return cls(values, me_perplexity(scores))
 
 
+def mean_fractions(requests: pd.DataFrame, scoring: Scoring, k: int) -> dict[str, float]:
+    """FRACTIONS of requests together, from their `request_metrics`, after k iterations or batches.
+
+    A ``round_specificity`` of 2 rounds specificity before the score (SPEC F.3).
+    """
+    # Skips NaN: a request without prompts of a kind has no say in what they measure.
+    means = requests[list(REQUEST_METRICS)].mean()
+    row = {name: float(means[name]) for name in REQUEST_METRICS}
+    if scoring.round_specificity is not None:
+        for name in ("spec_acc", "spec_succ"):
+            # numpy's rounding, as in the released code: Python's differs where 0.505 is a tie
+            row[name] = float(np.round(row[name], scoring.round_specificity))
+    return row | {
+        name: harmonic_mean((row[p] for p in parts), scoring.zeros)
+        if defined(name, k)
+        else math.nan
+        for name, parts in SCORES.items()
+    }
+
+
 def measured_run(
     measured: Mapping[int, Measured],
     edits: Mapping[int, pd.DataFrame],
@@ -285,10 +305,10 @@ def measured_run(
     ``measured[0]`` is of the unedited model; iterations after the stop are left out.
     p_bar and p_hat are means over requests, |dp_k| is the difference of these means and not the
     mean difference (SPEC C.2), and p_hat of k = 0 is the mean p_init of iteration 1.
-    A ``round_specificity`` of 2 rounds specificity before the score (SPEC F.3). The perplexity
-    "legacy" takes the released code's p, with PMET's factor and the neighbor rows in
-    it (I5, I6); of a ``sequential`` method, ROME, its p_hat is the next iteration's first value on
-    the moving model, which the last iteration does not have (I7, I8).
+    Fractions are those of `mean_fractions`. The perplexity "legacy" takes the released code's p,
+    with PMET's factor and the neighbor rows in it (I5, I6); of a ``sequential`` method, ROME, its
+    p_hat is the next iteration's first value on the moving model, which the last iteration does not
+    have (I7, I8).
 
     Raises ValueError when k = 0 or an iteration in between is missing.
     """
@@ -305,19 +325,7 @@ def measured_run(
     rows: list[dict[str, float]] = []
     for k in done:
         values = measured[k].requests
-        # Skips NaN: a request without prompts of a kind has no say in what they measure.
-        means = values[list(REQUEST_METRICS)].mean()
-        row = {name: float(means[name]) for name in REQUEST_METRICS}
-        if scoring.round_specificity is not None:
-            for name in ("spec_acc", "spec_succ"):
-                # numpy's rounding, as in the released code: Python's differs where 0.505 is a tie
-                row[name] = float(np.round(row[name], scoring.round_specificity))
-        row |= {
-            name: harmonic_mean((row[p] for p in parts), scoring.zeros)
-            if defined(name, k)
-            else math.nan
-            for name, parts in SCORES.items()
-        }
+        row = mean_fractions(values, scoring, k)
         row |= {"k": k, "n_requests": len(values), "me_ppl": measured[k].me_ppl}
         if k > 0:
             row |= {"p_bar": _mean_p(edits[k], bar), "p_hat": _mean_p(edits[k], hat)}

@@ -108,6 +108,8 @@ def _fits(found: pa.DataType, stated: pa.DataType) -> bool:
         return lists and _fits(found.value_type, stated.value_type)
     if pa.types.is_string(stated):
         return pa.types.is_string(found) or pa.types.is_large_string(found)
+    if pa.types.is_boolean(stated):
+        return pa.types.is_boolean(found)
     if pa.types.is_integer(stated):
         return pa.types.is_integer(found)
     return pa.types.is_floating(found) or pa.types.is_integer(found)
@@ -239,3 +241,58 @@ SPECTRA = Schema(
     pa.schema([("layer", pa.int64()), ("index", pa.int64()), ("eigenvalue", pa.float64())]),
 )
 """All eigenvalues of the covariances, ascending, counted from 1."""
+
+SEQUENCE_VALUES = Schema(
+    "request_metrics.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),
+            ("edited_in", pa.int64()),  # the batch that edits it, from 1
+            ("batch", pa.int64()),  # after which it was scored; 0: the unedited model
+            ("eff_acc", pa.float64()),
+            ("eff_succ", pa.float64()),
+            ("gen_acc", pa.float64()),
+            ("gen_succ", pa.float64()),
+            ("spec_acc", pa.float64()),
+            ("spec_succ", pa.float64()),
+        ]
+    ),
+)
+"""Metrics of each request of a sequence after each batch from its own on (SPEC F.1)."""
+
+SEQUENCE_METRICS = Schema(
+    "sequences.csv",
+    pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("model", pa.string()),
+            ("method", pa.string()),
+            ("trial", pa.int64()),
+            ("size", pa.int64()),  # requests of a batch
+            ("batch", pa.int64()),  # 0: the unedited model
+            ("edits", pa.int64()),  # batch * size
+            # own: the batch just edited; earlier: all before it; all: both together, and of batch 0
+            # all requests of the sequence
+            ("group", pa.string()),
+            ("n_requests", pa.int64()),
+            ("eff_acc", pa.float64()),
+            ("eff_succ", pa.float64()),
+            ("gen_acc", pa.float64()),
+            ("gen_succ", pa.float64()),
+            ("spec_acc", pa.float64()),
+            ("spec_succ", pa.float64()),
+            ("score_acc", pa.float64()),
+            ("score_succ", pa.float64()),
+            ("me_ppl", pa.float64()),
+            ("p_bar", pa.float64()),  # of the batch's last iteration that edited, as p_hat and dp
+            ("p_hat", pa.float64()),
+            ("dp", pa.float64()),
+            ("iterations", pa.int64()),  # that the batch took
+            # |W - W_0| / |W_0| (Frobenius) of the edited layers, the largest and the mean
+            ("norm_change", pa.float64()),
+            ("norm_change_mean", pa.float64()),
+            ("collapsed", pa.bool_()),
+        ]
+    ),
+)
+"""Metrics of a sequence of batches, or of all sequences, after each batch."""

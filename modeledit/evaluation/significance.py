@@ -159,7 +159,7 @@ def differences(
                     stops[run_a[:3]].k[trial],
                     1 if comparison == "iteration" else stops[run_b[:3]].k[trial],
                 )
-                both = _paired(runs.values(run_a, k[0]), runs.values(run_b, k[1]))
+                both = paired(runs.values(run_a, k[0]), runs.values(run_b, k[1]))
                 if len(both):
                     pairs[trial] = both
                     ks.append(k)
@@ -242,7 +242,7 @@ def _places(metrics: pd.DataFrame, rule: stopping.Rule) -> pd.DataFrame:
     )
 
 
-def _paired(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
+def paired(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
     """(edits, 2, metrics) of the edits that both have; NaN where one of a pair is missing."""
     common = a.index.intersection(b.index).sort_values()
     pairs = np.stack([a.loc[common].to_numpy(), b.loc[common].to_numpy()], axis=1)

@@ -12,10 +12,11 @@ from typing import Literal, NamedTuple
 import pandas as pd
 import yaml
 
-from modeledit.evaluation.metrics import COLUMNS, METRICS
+from modeledit.evaluation.metrics import COLUMNS, METRICS, REQUEST_METRICS
 from modeledit.io.frames import read_csv, require_choice, require_columns
 
 FOLDER = Path(__file__).resolve().parent / "printed"
+SEQUENCE_MODELS = ("llama-3-8b-instruct", "gpt-j-6b", "gpt2-xl")  # of sequences.csv
 UNEDITED = "Unedited"  # the method of rows with k = 0
 KEYS = ("table", "dataset", "model", "method", "k")
 FLAGS = ("bold_in_text", "bold_by_rule", "uncertain")  # columns of metric names
@@ -110,6 +111,24 @@ def read_hardware(folder: str | Path = FOLDER) -> pd.DataFrame:
     frame = _read_csv(path, {})
     require_columns(frame, ("dataset", "model", "method", "gpu", "note"), str(path))
     return frame.assign(note=frame["note"].fillna(""))
+
+
+def read_sequences(folder: str | Path = FOLDER) -> pd.DataFrame:
+    """What others printed of batches edited in sequence: source, dataset, model, method, ``size``
+    of a batch, ``edits`` in all, REQUEST_METRICS as fractions and what is not measured here.
+
+    Raises ValueError for a missing column, a repeated row, and a value that is no fraction.
+    """
+    path = Path(folder) / "sequences.csv"
+    frame = _read_csv(path, {"size": int, "edits": int} | dict.fromkeys(REQUEST_METRICS, float))
+    keys = ["source", "dataset", "model", "method", "size", "edits"]
+    require_columns(frame, keys, str(path))
+    if (repeated := frame[frame.duplicated(keys)]).shape[0]:
+        raise ValueError(f"{path}: the row {repeated.iloc[0][keys].to_dict()} occurs twice")
+    values = frame[list(REQUEST_METRICS)]
+    if (wrong := frame[((values < 0) | (values > 1)).any(axis=1)]).shape[0]:
+        raise ValueError(f"{path}: {wrong.iloc[0][keys].to_dict()}: fractions are in 0 to 1")
+    return frame
 
 
 def read_suspects(folder: str | Path = FOLDER) -> list[Suspect]:

@@ -8,6 +8,7 @@ LOOK_AT = (  # below results/{name}/, the best first
     ("tables", "the tables as LaTeX, HTML and CSV"),
     ("figures", "the figures as PNG and PDF"),
     ("metrics.csv", "every run and iteration"),
+    ("sequences.csv", "every sequence and batch"),
 )
 
 

@@ -17,8 +17,8 @@ class Contents:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All runs of the study, there or not."""
-        return self.inventory.settings.runs
+        """All runs of the study, there or not; none where a partial study has none of them."""
+        return self.inventory.settings.runs if self.inventory.has_runs() else ()
 
     def tables(self) -> list[str]:
         """Every table that the configured runs can fill."""
@@ -26,11 +26,14 @@ class Contents:
         for run in self.runs:
             methods.setdefault(run.dataset, set()).add(METHODS[run.method])
         names = [f"{dataset}.{table}" for dataset in methods for table in _tables(methods[dataset])]
+        sequences = self.inventory.reported_sequences()
+        names += list(dict.fromkeys(f"{one.dataset}.sequence" for one in sequences))
         files = self.inventory.files
         measured = files.iteration_files["hardware"]
         used = [files.overall("hardware.csv"), *self.inventory.reported_iterations(measured)]
         names += self.null_spaces()
-        return [*names, *(["hardware"] if self.inventory.at_hand(used) else [])]
+        hardware = self.runs and self.inventory.at_hand(used)
+        return [*names, *(["hardware"] if hardware else [])]
 
     def rows(self, dataset: str) -> list[tuple[str, str]]:
         """(model, method) of every run on a dataset."""
@@ -52,7 +55,8 @@ class Contents:
         return figures + tables
 
     def figures(self) -> list[str]:
-        """Every figure: of each method, algorithm, study and null space, and the schematic."""
+        """Every figure: of each method, algorithm, study and null space, of the sequences of each
+        model, and the schematic."""
         methods: dict[str, None] = {}
         algorithms: dict[str, None] = {}
         for run in self.inventory.reported_runs():
@@ -67,7 +71,7 @@ class Contents:
             f"{name}.{kind}" for name in methods for kind in ("perplexity_stages", "underedit")
         ]
         names += [f"{name}.qualitative" for name in algorithms]
-        return names + self.studies() + self.null_spaces()
+        return [*names, *self.studies(), *self.null_spaces(), *self.sequences()]
 
     def null_spaces(self) -> list[str]:
         """A table and a figure for each model into whose null space some method writes."""
@@ -84,6 +88,14 @@ class Contents:
         """The printed name of a model that must not be set against the paper's numbers."""
         described = self.inventory.settings.models[model]
         return [] if described.comparable else [described.title]
+
+    def sequences(self) -> list[str]:
+        """A figure for all sequences of a model on a dataset, in batches of one size."""
+        names = [
+            f"{one.dataset}.{one.model}.batches_of_{one.size}.sequence"
+            for one in self.inventory.reported_sequences()
+        ]
+        return list(dict.fromkeys(names))
 
     def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:
         """The neighbor-assisted method that the panel sets beside the plain one, or None."""

@@ -25,10 +25,11 @@ from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
 from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
 from modeledit.presentation import TEMPLATES
+from modeledit.presentation.sequence_rows import SequenceRow, sequence_rows
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
 from modeledit.presentation.wording import describe_dataset, small_model_note
-from modeledit.study.config import planned_runs
+from modeledit.study.config import planned_runs, planned_sequences
 from modeledit.study.layout import RunKey
 from modeledit.study.settings import Configuration
 from modeledit.study.stopping import Rule
@@ -50,12 +51,18 @@ SECTIONS = {
     "findings": "Findings",
     "tables": "Tables",
     "figures": "Figures",
+    "sequences": "Batches in sequence",
     "comparison": "Published and reproduced",
     "statistics": "Statistics",
     "edits": "Single edits",
     "provenance": "Provenance",
     "configuration": "Configuration",
 }
+OF_RUNS = ("findings", "comparison", "statistics", "edits")  # sections
+LISTS = (  # sources that are CSV files, and on the page lists
+    "comparison", "intervals", "differences", "hardware", "sequences", "sequence_intervals",
+    "sequence_comparison",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,9 @@ class Sources:
     intervals: Path | None = None
     differences: Path | None = None
     hardware: Path | None = None
+    sequences: Path | None = None
+    sequence_intervals: Path | None = None
+    sequence_comparison: Path | None = None
     provenance: Path | None = None
     compiled: Path | None = None  # how the tables were typeset, in a line
     runs: Sequence[RunFiles] = ()  # for single edits
@@ -119,6 +129,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
     rule = Rule(switches.stop_row, config.stop.epsilon)
     metrics = None if sources.metrics is None else read_metrics(sources.metrics)
     runs = run_rows([run.key for run in planned_runs(config)], metrics, rule)
+    sequences = sequence_rows(planned_sequences(config), sources.sequences)
     stops = {row.key: row.k if row.met else None for row in runs}
     index, blocks = build(sources.runs, switches, stops, max_edits)
     script = _template_text("report.js")
@@ -134,17 +145,18 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
             warning=small_model_note(
                 sorted(model["title"] for model in models.values() if not model["comparable"])
             ),
-            sections=SECTIONS,
+            sections=_sections(runs, sequences),
             plan=config.runs,
             runs=runs,
+            sequences=sequences,
             rule=rule,
             claims=_claims(sources.claims),
             tables=[_table(path) for path in sources.tables],
-            figures=[_figure(path, runs, models) for path in sources.figures],
+            figures=[_figure(path, [*runs, *sequences], models) for path in sources.figures],
             comparison=_comparison(sources.comparison),
             lists={
                 name: listing(path)
-                for name in ("comparison", "intervals", "differences", "hardware")
+                for name in LISTS
                 if (path := getattr(sources, name)) is not None
             },
             hardware=_used(sources.hardware),
@@ -192,6 +204,14 @@ def run_rows(planned: Sequence[RunKey], metrics: pd.DataFrame | None, rule: Rule
             )
         )
     return rows
+
+
+def _sections(runs: Sequence[RunRow], sequences: Sequence[SequenceRow]) -> dict[str, str]:
+    """Titles of the sections that a study of these has."""
+    left_out = set() if runs else set(OF_RUNS)
+    if not sequences:
+        left_out.add("sequences")
+    return {name: title for name, title in SECTIONS.items() if name not in left_out}
 
 
 def _whole(k: Any) -> int | None:
@@ -252,6 +272,15 @@ def caption(record: Mapping[str, Any]) -> str:
             f"{record['algorithm']} with {counts} neighbors in the loss: accuracies at the stop; "
             "bars are standard deviations over trials."
         )
+    if record.get("figure") == "sequence":
+        return (
+            f"Batches edited one after another; efficacy and specificity are {record['measure']}. "
+            "By the number of edits: efficacy of everything edited so far, and of the batches "
+            "before the last, specificity, "
+            "ME-PPL, and how far the edited matrix that moved most is from the unedited one; last, "
+            "efficacy after the last batch by where in the sequence a fact was edited. Bands: 95% "
+            "over requests; grey: the unedited model; a cross: the model collapsed."
+        )
     if record.get("figure") == "stages":
         return (
             f"{record['algorithm']} with both stages repeated, with SPREAD alone (the targets of "
@@ -281,7 +310,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _figure(
-    path: Path, runs: Sequence[RunRow], models: Mapping[str, Mapping[str, Any]]
+    path: Path, runs: Sequence[RunRow | SequenceRow], models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.is_file() else {}
@@ -299,7 +328,7 @@ def _figure(
     return {
         "id": f"fig-{path.stem.replace('.', '-')}",
         "image": _data_uri(path, "image/png"),
-        "where": where,
+        "where": where.replace("batches_of_", "batches of "),
         "alt": ": ".join(filter(None, (where, name.replace("_", " ")))) or path.stem,
         "caption": caption(record),
         "wide": name in ("qualitative", "algorithms"),

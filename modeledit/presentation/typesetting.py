@@ -90,16 +90,25 @@ def to_html(table: Table, number: str = "") -> str:
     return template.render(_given(table, spread=True), number=number)
 
 
-def frame_to_latex(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
-    """A frame of plain text as a LaTeX fragment, one row per row; caption and note are marked."""
+def frame_to_latex(
+    frame: pd.DataFrame, caption: str, label: str, note: str = "", numbers: Sequence[str] = ()
+) -> str:
+    """A frame of plain text as a LaTeX fragment, one row per row; caption and note are marked.
+
+    The columns ``numbers`` are set flush right.
+    """
     template = _environment(TEMPLATES).get_template("frame.tex.j2")
-    return template.render(frame=frame, caption=caption, label=label, note=note)
+    columns = "".join("r" if name in numbers else "l" for name in frame.columns)
+    return template.render(frame=frame, caption=caption, label=label, note=note, columns=columns)
 
 
-def frame_to_html(frame: pd.DataFrame, caption: str, label: str, note: str = "") -> str:
+def frame_to_html(
+    frame: pd.DataFrame, caption: str, label: str, note: str = "", numbers: Sequence[str] = ()
+) -> str:
     """A frame of plain text as an HTML fragment of the same form as `to_html`."""
-    lines = [_html_row(frame.columns, "th"), "</thead>", "<tbody>"]
-    lines += [_html_row(row, "td") for row in frame.itertuples(index=False)]
+    kinds = ["number" if name in numbers else "" for name in frame.columns]
+    lines = [_html_row(frame.columns, "th", [""] * len(kinds)), "</thead>", "<tbody>"]
+    lines += [_html_row(row, "td", kinds) for row in frame.itertuples(index=False)]
     table = "\n".join(["<table>", "<thead>", *lines, "</tbody>", "</table>"])
     return (
         f'<figure class="table" id="{html.escape(label.replace(":", "-"))}">\n'
@@ -109,8 +118,12 @@ def frame_to_html(frame: pd.DataFrame, caption: str, label: str, note: str = "")
     )
 
 
-def _html_row(cells: Iterable[object], tag: str) -> str:
-    inner = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+def _html_row(cells: Iterable[object], tag: str, kinds: Sequence[str]) -> str:
+    """A row of cells, each of a class or "" for none."""
+    inner = "".join(
+        (f'<{tag} class="{kind}">' if kind else f"<{tag}>") + html.escape(str(cell)) + f"</{tag}>"
+        for cell, kind in zip(cells, kinds, strict=True)
+    )
     return f"<tr>{inner}</tr>"
 
 
@@ -158,6 +171,7 @@ _SPECIAL = {
     "*": "{*}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
+    "∞": r"\ensuremath{\infty}",
     "≤": r"\ensuremath{\le}",
     "≥": r"\ensuremath{\ge}",
     "→": r"\ensuremath{\to}",

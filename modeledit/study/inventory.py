@@ -17,6 +17,8 @@ from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSo
 from modeledit.study.published_files import Source
 from modeledit.study.settings import Dataset
 
+OF_BATCH = ("scores.parquet", "state.json", "norms.csv")  # what metrics of a batch are made of
+
 
 def _exists(path: str) -> bool:
     return Path(path).exists()
@@ -94,9 +96,17 @@ class Inventory:
     def reported_runs(self) -> list[Run]:
         """Runs that take part in tables, figures and report: of a partial study those of which
         scores or metrics are there. Where none is, metrics.csv must be, and is taken as it is."""
-        return self._measured() or list(self.settings.runs)
+        return self._measured() or (list(self.settings.runs) if self.has_runs() else [])
+
+    def has_runs(self) -> bool:
+        """Whether the study has runs; no partial one that has sequences, and of no run anything."""
+        return bool(self.settings.runs) and not (self._no_run() and self.reported_sequences())
 
     def nothing_to_show(self) -> bool:
+        """Whether a partial study has neither metrics nor the scores of anything yet."""
+        return self._no_run() and not self.reported_sequences()
+
+    def _no_run(self) -> bool:
         """Whether a partial study has neither metrics nor the scores of any run yet."""
         return not self._measured() and not self.at_hand([self.files.overall("metrics.csv")])
 
@@ -164,9 +174,13 @@ class Inventory:
             found[self.requests(dataset, run.model, run.trial)] = None
         return list(found)
 
+    def reported_chains(self) -> list[Run | Sequence]:
+        """Runs and sequences that are reported."""
+        return [*self.reported_runs(), *self.reported_sequences()]
+
     def reported_requests(self) -> list[str]:
-        """Requests of all runs that are reported, each file once."""
-        return self.at_hand(sorted({self.requests_of(run) for run in self.reported_runs()}))
+        """Requests of all that is reported, each file once."""
+        return self.at_hand(sorted({self.requests_of(one) for one in self.reported_chains()}))
 
     def dataset_file(self, dataset: str) -> str | list[str]:
         """The file of a dataset, or nothing where it is built in."""
@@ -294,8 +308,8 @@ class Inventory:
         return self.files.unedited_scores.format(**place)
 
     def prepared_models(self) -> list[str]:
-        """Folders of the models of all runs that are reported; none that is there in part."""
-        models = sorted({run.model for run in self.reported_runs()})
+        """Folders of the models of all that is reported; none that is there in part."""
+        models = sorted({one.model for one in self.reported_chains()})
         whole = [model for model in models if self.at_hand([PREPARED.format(model=model)])]
         return [MODEL.format(model=model) for model in whole]
 
@@ -393,6 +407,36 @@ class Inventory:
     def of_sequences(self, pattern: str) -> list[str]:
         """`pattern` for each sequence."""
         return [pattern.format(**one.key._asdict()) for one in self.settings.sequences]
+
+    def batches(self, sequence: Sequence) -> list[int]:
+        """Batches of a sequence: all of them; of a partial study those whose scores, states and
+        norms are there, or all where none is."""
+        every = range(1, sequence.count + 1)
+        names = sequence.key._asdict()
+        found = [
+            b
+            for b in every
+            if len(self.at_hand(self.files.batch(f).format(**names, batch=b) for f in OF_BATCH))
+            == len(OF_BATCH)
+        ]
+        return found or list(every)
+
+    def reported_sequences(self) -> list[Sequence]:
+        """Sequences that take part in tables, figures and report: of a partial study those of which
+        metrics, or requests and the scores of the unedited model and of a batch, are there."""
+
+        def there(sequence: Sequence) -> bool:
+            names = sequence.key._asdict()
+            sources = [self.requests_of(sequence), _of(self.files.unedited_scores, sequence)]
+            first = self.batches(sequence)[0]
+            sources += [self.files.batch(f).format(**names, batch=first) for f in OF_BATCH]
+            metrics = [
+                self.files.sequence(f).format(**names)
+                for f in ("metrics.csv", "request_metrics.parquet")
+            ]
+            return any(len(self.at_hand(paths)) == len(paths) for paths in (metrics, sources))
+
+        return [one for one in self.settings.sequences if there(one)]
 
     def of_batches(self, pattern: str, sequence: Sequence) -> list[str]:
         """`pattern` for each batch of a sequence, in order."""

@@ -74,6 +74,15 @@ class SequenceKey(NamedTuple):
         """Its folder below results/{name}/."""
         return SEQUENCE.format(**self._asdict())
 
+    @classmethod
+    def of(cls, path: Path) -> "SequenceKey":
+        """The sequence that a folder `SEQUENCE`, or anything below it, belongs to; ValueError if
+        to none."""
+        for folder in path.parents:
+            if found := re.fullmatch(r"batches_of_(\d+)", folder.name):
+                return cls(*RunKey.of(path), int(found[1]))
+        raise ValueError(f"{path}: the path must hold batches_of_<size>")
+
 
 @dataclass(frozen=True)
 class Sequence:

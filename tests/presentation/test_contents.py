@@ -108,3 +108,20 @@ def test_rows_of_a_table_are_every_model_and_method_once():
         (MODEL, "NA_MEMIT"),
     ]
     assert contents("MEMIT").rows("geography") == []
+
+
+SEQUENCE = {"batches": {"size": 2, "count": 3}}
+
+
+def test_sequences_have_a_table_of_each_dataset_and_a_figure_of_each_model_and_size():
+    both = [block() | SEQUENCE, block(methods=["AlphaEdit"]) | SEQUENCE]
+    other = [block(methods=["MEMIT"]) | {"batches": {"size": 3, "count": 1}}]
+    found = Contents(study(changed(runs=[block(), *both, *other])))
+    assert found.tables()[-2:] == ["geography.sequence", "hardware"]
+    assert found.figures()[-2:] == [
+        f"geography.{MODEL}.batches_of_{size}.sequence" for size in (2, 3)
+    ]
+    alone = Contents(study(changed(runs=both)))
+    assert alone.tables() == ["geography.sequence"]
+    assert alone.figures() == ["algorithms", f"geography.{MODEL}.batches_of_2.sequence"]
+    assert not any("sequence" in name for name in contents("MEMIT").tables())

@@ -201,3 +201,63 @@ def test_a_partial_study_leaves_out_a_model_that_is_there_in_part():
     assert study(config, [folder]).prepared_models() == []
     assert study(config, [folder, f"{folder}/prepared.json"]).prepared_models() == [folder]
     assert study(changed(runs=[block()])).prepared_models() == [folder]
+
+
+# ---- Sequences of batches
+
+
+def sequences(there=(), runs=(), **parts):
+    """A study of one sequence of three batches, and of runs."""
+    own = block() | {"trials": 1, "batches": {"size": 2, "count": 3}}
+    return study(changed(runs=[*runs, own], **parts), there)
+
+
+def files_of(*batches):
+    """What batches of the sequence leave, and what it starts from."""
+    (one,) = sequences().settings.sequences
+    names = one.key._asdict()
+    start = [AT.trial.format(**names), AT.unedited_scores.format(**names)]
+    return start + [
+        AT.batch(file).format(**names, batch=b)
+        for b in batches
+        for file in ("scores.parquet", "state.json", "norms.csv")
+    ]
+
+
+def test_a_whole_study_has_all_batches_of_a_sequence():
+    inventory = sequences()
+    (one,) = inventory.settings.sequences
+    assert inventory.batches(one) == [1, 2, 3] and inventory.reported_sequences() == [one]
+    assert not inventory.has_runs() and inventory.reported_runs() == []
+    assert not inventory.nothing_to_show()
+    assert inventory.reported_requests() == [AT.trial.format(dataset="geography", trial=1)]
+    assert inventory.prepared_models() == [f"resources/models/{MODEL}"]
+
+
+def test_a_partial_study_has_the_batches_that_are_there_whole():
+    (one,) = sequences().settings.sequences
+    found = sequences(files_of(1, 2), partial=True)
+    assert found.batches(one) == [1, 2] and found.reported_sequences() == [one]
+    unscored = sequences(
+        [path for path in files_of(1, 2) if "batch2/norms" not in path], partial=True
+    )
+    assert unscored.batches(one) == [1]
+    for there in ([], files_of(), files_of(1)[1:]):
+        nothing = sequences(there, partial=True)
+        assert nothing.reported_sequences() == [] and nothing.nothing_to_show()
+
+
+def test_a_partial_study_takes_metrics_of_a_sequence_as_they_are():
+    (one,) = sequences().settings.sequences
+    names = ("metrics.csv", "request_metrics.parquet")
+    there = [AT.sequence(name).format(**one.key._asdict()) for name in names]
+    found = sequences(there, partial=True)
+    assert found.reported_sequences() == [one] and found.batches(one) == [1, 2, 3]
+
+
+def test_a_partial_study_may_have_sequences_and_no_run_yet():
+    found = sequences(files_of(1), runs=[block()], partial=True)
+    assert not found.has_runs() and found.reported_runs() == []
+    assert len(found.reported_sequences()) == 1 and not found.nothing_to_show()
+    both = sequences([*files_of(1), AT.overall("metrics.csv")], runs=[block()], partial=True)
+    assert both.has_runs() and len(both.reported_runs()) == len(both.settings.runs)

@@ -9,3 +9,13 @@ def every_iteration(name):
         return STUDY.iterations_of(pattern, *wildcards)
 
     return paths
+
+
+def of_runs(file):
+    """A file about all runs; nothing where sequences of batches are all that is reported."""
+    return FILES.overall(file) if STUDY.has_runs() else []
+
+
+def of_sequences(file):
+    """A file about all sequences of batches; nothing where there are none."""
+    return FILES.overall(file) if STUDY.reported_sequences() else []

@@ -9,14 +9,15 @@ include: "../inputs/evaluation.smk"
 
 rule metrics:
     input:
-        FILES.overall("metrics.csv"),
-        FILES.overall("picks.csv"),
+        of_runs("metrics.csv"),
+        of_runs("picks.csv"),
 
 
 rule comparison:
     input:
-        FILES.overall("comparison.csv"),
-        FILES.overall("claims.csv"),
+        of_runs("comparison.csv"),
+        of_runs("claims.csv"),
+        of_sequences("sequence_comparison.csv"),
 
 
 rule evaluate_run:

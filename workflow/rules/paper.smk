@@ -401,7 +401,8 @@ rule write_config:
 
 rule record_provenance:
     input:
-        metrics=FILES.overall("metrics.csv"),
+        metrics=of_runs("metrics.csv"),
+        sequences=of_sequences("sequences.csv"),
         requests=STUDY.reported_requests(),
         models=STUDY.prepared_models(),
         requirements=project("envs/requirements.txt"),
@@ -424,12 +425,15 @@ rule render_report:
     input:
         **single_edits(),
         config=FILES.overall("config.yaml"),
-        metrics=FILES.overall("metrics.csv"),
-        claims=FILES.overall("claims.csv"),
-        comparison=FILES.overall("comparison.csv"),
-        intervals=FILES.overall("intervals.csv"),
-        differences=FILES.overall("differences.csv"),
-        hardware=FILES.overall("hardware.csv"),
+        metrics=of_runs("metrics.csv"),
+        claims=of_runs("claims.csv"),
+        comparison=of_runs("comparison.csv"),
+        intervals=of_runs("intervals.csv"),
+        differences=of_runs("differences.csv"),
+        hardware=of_runs("hardware.csv"),
+        sequences=of_sequences("sequences.csv"),
+        sequence_intervals=of_sequences("sequence_intervals.csv"),
+        sequence_comparison=of_sequences("sequence_comparison.csv"),
         provenance=FILES.overall("provenance.json"),
         compiled=FILES.table("compiled", "txt"),
         tables=[FILES.table(name, "html") for name in CONTENTS.tables()],

@@ -1,0 +1,58 @@
+"""The table of sequences of batches of one dataset as a LaTeX fragment, as HTML and as CSV."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modeledit.evaluation.aggregation import Averaging
+from modeledit.evaluation.sequences import read_sequences
+from modeledit.io.files import write_text
+from modeledit.io.frames import read_csv
+from modeledit.io.log import journal
+from modeledit.io.seals import sealed
+from modeledit.presentation.sequence_table import CAPTION, NUMBERS, build
+from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
+from modeledit.presentation.wording import describe_dataset, small_model_note
+
+LABEL = "tab:sequence"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """sequences.csv and sequence_comparison.csv."""
+
+    sequences: Path
+    comparison: Path
+
+
+def render_sequences(
+    dataset: str,
+    inputs: Inputs,
+    titles: Mapping[str, str],
+    note: str,
+    averaging: Averaging,
+    outputs: TableFiles,
+) -> None:
+    """Write the table of `dataset`; `titles` are the models' printed names, `note` stands below."""
+    rows = read_sequences([inputs.sequences])
+    table = build(
+        rows[rows["dataset"] == dataset], read_csv(inputs.comparison), titles, averaging, note
+    )
+    caption = CAPTION.format(dataset=describe_dataset(dataset))
+    shown = (table.printed, caption, LABEL, table.note, NUMBERS)
+    write_text(outputs.tex, frame_to_latex(*shown))
+    write_text(outputs.html, frame_to_html(*shown))
+    write_text(outputs.csv, table.rows.to_csv(index=False, lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
+        given, params = snakemake.input, snakemake.params
+        render_sequences(
+            snakemake.wildcards.dataset,
+            Inputs(Path(given.sequences), Path(given.comparison)),
+            params.titles,
+            small_model_note(params.small),
+            Averaging.of(params.switches, params.epsilon),
+            TableFiles(**{name: Path(path) for name, path in snakemake.output.items()}),
+        )
