@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.memory import parameters
+from modeledit.study.memory import CHECKED_TOKENS, parameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
 
@@ -31,8 +31,7 @@ TEXT_TOKENS = 26  # of a perplexity text: both ME-PPL-50 and the excerpt's have 
 EXCERPT_TOKENS = 6400  # of an article of the embedded excerpt
 ARTICLE_TOKENS = 730  # of an article of the whole English Wikipedia: 3.2 kB
 _SHORT = 0.004  # seconds of a product in the probe
-EIGEN_OPERATIONS = 9  # n^3 of an eigendecomposition
-CHECKED_TOKENS = 1024  # that go through the model before it
+EIGEN_OPERATIONS, EIGEN_SHARE = 9, 0.85  # n^3 of an eigendecomposition; of the double products
 KL_ROWS = 0.5  # of a request: half of the KL prompts begin like the bare prompt
 
 
@@ -261,15 +260,20 @@ def finding_null_spaces(model: Model, layers: Sequence[int]) -> Work:
     """Eigenvectors of the covariances of `layers`, and the model read for a check.
 
     By LAPACK's divide and conquer a symmetric matrix of n rows takes about 9 n^3 operations with
-    vectors: 4/3 to tridiagonal form, up to 8/3 in the merges, 2 to go back, the rest to make up for
-    those that wait for memory. Measured on an EPYC core at n = 1536, 3072, 4608: 0.23, 0.20, 0.20
-    ns n^3, which is 9 n^3 at 0.8 to 0.9 of the speed of products; no GPU has been.
+    vectors: 4/3 to tridiagonal form, up to 8/3 in the merges, 2 to go back, the rest stands for
+    steps that wait for memory. Measured on one core at n = 1536, 3072, 4608: 0.23, 0.20, 0.20 ns
+    n^3, which is 9 n^3 at 0.8 to 0.93 of the speed of its double products. No GPU has been, where
+    eigenvectors are known to be far slower than products.
     """
     matrix = model.mlp_width**2
-    eigen = len(layers) * EIGEN_OPERATIONS * model.mlp_width * matrix
+    # As many operations as would take as long at the speed of a solve.
+    each = EIGEN_OPERATIONS * model.mlp_width * matrix * DOUBLE_SHARE / EIGEN_SHARE
     passed = CHECKED_TOKENS * (max(layers) + 1) * _block(model, CHECKED_TOKENS)
     return _loaded(model) + Work(
-        forward=passed, double=eigen, read=8 * len(layers) * matrix, calls=FORWARD_CALLS
+        forward=passed,
+        double=len(layers) * each,
+        read=8 * len(layers) * matrix,
+        calls=FORWARD_CALLS,
     )
 
 

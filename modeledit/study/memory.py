@@ -14,6 +14,7 @@ from modeledit.study.settings import SMALLEST_BUDGET
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
 SUFFIX_TOKENS = 8  # tokens from a subject's last one on
+CHECKED_TOKENS = 1024  # that a covariance is held against, before its null space is found
 LABELS = 2  # label positions a row
 
 
@@ -164,14 +165,15 @@ EIGEN_MATRICES = 5  # a matrix, its eigenvectors, LAPACK's workspace of two, and
 
 
 def finding_null_spaces(model: Model, layers: int) -> Peak:
-    """Eigenvectors of one covariance at a time, after a pass of the model that is let go again.
+    """Eigenvectors of one covariance at a time, after the model was read for a check and let go.
 
     On the host the bases of all layers, at most half of a matrix each and copied to be written, and
     a covariance as it is read.
     """
-    matrix = 8 * model.mlp_width**2
-    forward = scoring(model, 1024).device
-    return Peak(max(forward, EIGEN_MATRICES * matrix), PYTHON + (layers + 1) * matrix)
+    width, mlp, tokens = model.width, model.mlp_width, CHECKED_TOKENS
+    forward = parameters(model) + tokens * (12 * width + 4 * mlp) + 2 * tokens**2
+    matrix = 8 * mlp**2
+    return Peak(max(4 * forward, EIGEN_MATRICES * matrix), PYTHON + (layers + 1) * matrix)
 
 
 def preparing(model: Model) -> Peak:
