@@ -68,7 +68,7 @@ if __name__ == "__main__":
             Inputs(Path(given.covariance), Path(given.model), Path(given.texts)),
             params.recipe,
             params.layers,
-            params.cut,
+            Cut(**params.cut),
             prepare_device(params.device, snakemake.threads, params.deterministic),
             Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),
         )
