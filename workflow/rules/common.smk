@@ -50,7 +50,7 @@ wildcard_constraints:
     batch=r"[1-9]\d*",
     size=r"[1-9]\d*",
     table=r"[a-z_]+",
-    algorithm=r"[A-Za-z0-9_]+",
+    algorithm=r"[A-Z]+",
 
 
 def one_of(names):
