@@ -7,7 +7,6 @@ from pathlib import Path
 import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.editing import matrix_names
 from modeledit.editing.covariance import mean_squares
-from modeledit.editing.null_space_files import CHECKED_TOKENS
 from modeledit.editing.null_space_files import find_null_spaces as found_in
 from modeledit.evaluation.schemas import SPECTRA
 from modeledit.io.files import read_texts
@@ -19,6 +18,7 @@ from modeledit.io.seals import sealed
 from modeledit.lm.device import prepare_device
 from modeledit.lm.model import load_model
 from modeledit.study.hyperparameters import Cut
+from modeledit.study.memory import CHECKED_TOKENS
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ if __name__ == "__main__":
             Inputs(Path(given.covariance), Path(given.model), Path(given.texts)),
             params.recipe,
             params.layers,
-            params.cut,
+            Cut(**params.cut),
             prepare_device(params.device, snakemake.threads, params.deterministic),
             Outputs(**{name: Path(path) for name, path in snakemake.output.items()}),
         )

@@ -31,7 +31,6 @@ FURTHEST = 30.0
 
 They differ by a fifth on the default model. A sum over tokens is some 10^4 to 10^8 times the mean.
 """
-CHECKED_TOKENS = 1024  # of those texts
 OTHER_CUT = "choose another cut: null_space of AlphaEdit in config/models"
 
 

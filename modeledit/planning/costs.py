@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modeledit.study.hyperparameters import Hyperparameters
-from modeledit.study.memory import parameters
+from modeledit.study.memory import CHECKED_TOKENS, parameters
 from modeledit.study.methods import Method
 from modeledit.study.models import Model
 
@@ -31,8 +31,7 @@ TEXT_TOKENS = 26  # of a perplexity text: both ME-PPL-50 and the excerpt's have 
 EXCERPT_TOKENS = 6400  # of an article of the embedded excerpt
 ARTICLE_TOKENS = 730  # of an article of the whole English Wikipedia: 3.2 kB
 _SHORT = 0.004  # seconds of a product in the probe
-EIGEN_OPERATIONS = 9  # n^3 of an eigendecomposition
-CHECKED_TOKENS = 1024  # that go through the model before it
+EIGEN_OPERATIONS, EIGEN_SHARE = 9, 0.85  # n^3 of an eigendecomposition; of the double products
 KL_ROWS = 0.5  # of a request: half of the KL prompts begin like the bare prompt
 
 
@@ -166,8 +165,11 @@ class Edit:
             calls=chunks * (steps * above * STEP_CALLS + model.depth * FORWARD_CALLS),
         )
 
-    def spread(self, requests: int) -> Work:
-        """Keys, residuals and systems of SPREAD (SPEC A.7), or of ROME's writes (SPEC A.8)."""
+    def spread(self, requests: int, earlier: int = 0) -> Work:
+        """Keys, residuals and systems of SPREAD (SPEC A.7), or of ROME's writes (SPEC A.8).
+
+        `earlier` keys of earlier edits are kept in place.
+        """
         model, layers = self.model, sorted(self.hyper.layers)
         width, mlp, m = model.width, model.mlp_width, requests
         first, last = layers[0], layers[-1]
@@ -178,23 +180,46 @@ class Edit:
         forward = m * block * (keys * (carried + len(layers)) + bare * (carried + values))
         if self.method.write == "rank_one":
             solved: float = m * (2 * mlp**2 * self.covariance + 2 * width * mlp)
-        else:  # the cheaper way, as `least_squares_update` chooses
-            among_requests = 2 * mlp**2 * m + 4 * m**2 * mlp + m**3 / 3
-            among_key_rows = mlp**3 + mlp**2 * m + 2 * mlp**2 * width
-            solved = len(layers) * (min(among_requests, among_key_rows) + 2 * width * m * mlp)
-        factors = 8 * mlp**2 * len(layers) * self.covariance
-        return Work(forward=forward, double=solved, read=factors)
+        elif self.method.protects == "null_space":
+            solved = len(layers) * self._projected(m, m + earlier)
+        else:
+            solved = len(layers) * self._weighed(m + earlier)
+        # A basis is half of a matrix at most.
+        matrix = 4 * mlp**2 if self.method.protects == "null_space" else 8 * mlp**2
+        read = len(layers) * (matrix * self.covariance + 4 * earlier * mlp)
+        return Work(forward=forward, double=solved, read=read)
 
-    def job(self, requests: int, steps: float) -> Work:
-        """One whole iteration: the model read, OPTIMIZATION, SPREAD, p-hat and scores."""
+    def _weighed(self, m: int) -> float:
+        """A layer's update of `m` keys beside C, the cheaper way, as the write chooses."""
+        width, mlp = self.model.width, self.model.mlp_width
+        among_requests = 2 * mlp**2 * m + 4 * m**2 * mlp + m**3 / 3
+        among_key_rows = mlp**3 + mlp**2 * m + 2 * mlp**2 * width
+        return min(among_requests, among_key_rows) + 2 * width * m * mlp
+
+    def _projected(self, m: int, every: int) -> float:
+        """A layer's update in a null space: `m` keys are projected by a basis of half of the
+        directions, and a system is solved among `every` key or among the directions."""
+        width, mlp = self.model.width, self.model.mlp_width
+        among_keys = 2 * every**2 * mlp + every**3 / 3 + 2 * every**2 * width
+        among_rows = 2 * mlp**2 * every + mlp**3 / 3 + 2 * mlp**2 * width
+        # The smaller system, as the write chooses, not the fewer operations.
+        solved = among_keys if every < mlp else among_rows
+        return 2 * mlp**2 * m + solved + 2 * width * every * mlp
+
+    def iteration(self, requests: int, steps: float, earlier: int = 0) -> Work:
+        """One iteration without scores: the model read, OPTIMIZATION, SPREAD and p-hat."""
         nodes = requests * self.rows * (self.shape.before + self.shape.suffix)
         return (
             _loaded(self.model)
             + self.optimization(requests, steps)
-            + self.spread(requests)
+            + self.spread(requests, earlier)
             + _pass(self.model, nodes, requests * self.rows * self.shape.labels, self.token_budget)
-            + _scores(self.model, self.shape, requests, self.texts, self.token_budget)
         )
+
+    def job(self, requests: int, steps: float, earlier: int = 0) -> Work:
+        """One whole iteration, with the scores that it ends with."""
+        scores = _scores(self.model, self.shape, requests, self.texts, self.token_budget)
+        return self.iteration(requests, steps, earlier) + scores
 
 
 def _scores(model: Model, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
@@ -235,15 +260,20 @@ def finding_null_spaces(model: Model, layers: Sequence[int]) -> Work:
     """Eigenvectors of the covariances of `layers`, and the model read for a check.
 
     By LAPACK's divide and conquer a symmetric matrix of n rows takes about 9 n^3 operations with
-    vectors: 4/3 to tridiagonal form, up to 8/3 in the merges, 2 to go back, the rest to make up for
-    those that wait for memory. Measured on an EPYC core at n = 1536, 3072, 4608: 0.23, 0.20, 0.20
-    ns n^3, which is 9 n^3 at 0.8 to 0.9 of the speed of products; no GPU has been.
+    vectors: 4/3 to tridiagonal form, up to 8/3 in the merges, 2 to go back, the rest stands for
+    steps that wait for memory. Measured on one core at n = 1536, 3072, 4608: 0.23, 0.20, 0.20 ns
+    n^3, which is 9 n^3 at 0.8 to 0.93 of the speed of its double products. No GPU has been, where
+    eigenvectors are known to be far slower than products.
     """
     matrix = model.mlp_width**2
-    eigen = len(layers) * EIGEN_OPERATIONS * model.mlp_width * matrix
+    # As many operations as would take as long at the speed of a solve.
+    each = EIGEN_OPERATIONS * model.mlp_width * matrix * DOUBLE_SHARE / EIGEN_SHARE
     passed = CHECKED_TOKENS * (max(layers) + 1) * _block(model, CHECKED_TOKENS)
     return _loaded(model) + Work(
-        forward=passed, double=eigen, read=8 * len(layers) * matrix, calls=FORWARD_CALLS
+        forward=passed,
+        double=len(layers) * each,
+        read=8 * len(layers) * matrix,
+        calls=FORWARD_CALLS,
     )
 
 

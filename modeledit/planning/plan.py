@@ -11,18 +11,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from modeledit.planning import costs
-from modeledit.planning.costs import Edit, Speed
+from modeledit.planning.batches import SequenceChain, SequenceLine, sequence_lines
+from modeledit.planning.costs import Speed
+from modeledit.planning.edits import (
+    Measured,
+    Progress,
+    earlier_keys,
+    edit_of,
+    keeps_keys,
+    kind_of,
+    scale_of,
+    steps,
+    write_of,
+)
 from modeledit.study import memory
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
-from modeledit.study.hyperparameters import Hyperparameters
 from modeledit.study.inventory import Inventory, Job, Kind, downloaded
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Stop
 
-# Steps that iterations 1, 2, ... use of those allowed: 19, 11, 5, 3 of 20 on the default model. Not
-# ROME's: what it writes for one request undoes others'.
-USED = (0.95, 0.55, 0.25, 0.15)
 SHARD_BYTES = 0.28e9  # of the Wikipedia dump
 
 Picks = Mapping[tuple[str, str, str], int | None]
@@ -40,18 +48,10 @@ class Chain:
     stopped: bool
     requests: int
 
-
-@dataclass(frozen=True)
-class Measured:
-    """An earlier edit job: where it ran, how long, and what it had to do."""
-
-    dataset: str
-    model: str
-    method: str
-    device: str
-    seconds: float
-    requests: int
-    steps: float  # the mean of its requests
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(self.links, self.done, self.edited, self.stopped)
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Plan:
     mode: str
     stages: list[Stage]
     edits: list[Line]
+    sequences: list[SequenceLine]
     paper: Stage
     disk: dict[str, float]
     disk_expected: float
@@ -123,7 +124,9 @@ class Plan:
     def jobs(self) -> tuple[int, int]:
         """All jobs, edits included, and those that are done."""
         parts: list[Stage | Line] = [*self.stages, *self.edits]
-        return sum(part.jobs for part in parts), sum(part.done for part in parts)
+        counts = [(part.jobs, part.done) for part in parts]
+        counts += [count for line in self.sequences for count in line.counts.values()]
+        return sum(jobs for jobs, _ in counts), sum(done for _, done in counts)
 
     @property
     def disk_most(self) -> float:
@@ -132,7 +135,8 @@ class Plan:
     def hours(self, most: bool = False) -> float | None:
         """Device-hours left, as expected or at most; None where they are not known."""
         total = sum(stage.hours or 0 for stage in self.stages)
-        for line in self.edits:
+        lines: list[Line | SequenceLine] = [*self.edits, *self.sequences]
+        for line in lines:
             hours = line.most_hours if most else line.hours
             if hours is None:
                 return None
@@ -148,6 +152,7 @@ def make_plan(
     measured: Sequence[Measured],
     picks: Picks,
     speeds: Mapping[str, Speed],
+    sequences: Sequence[SequenceChain] = (),
 ) -> Plan:
     """The plan of a study.
 
@@ -155,13 +160,19 @@ def make_plan(
     report. Without `speeds` no time is known.
     """
     requests = {(c.run.dataset, c.run.model, c.run.trial): c.requests for c in chains}
+    requests |= {c.sequence.key[:2] + (c.sequence.trial,): c.requests for c in sequences}
     lines = edit_lines(settings, chains, measured, picks, speeds)
+    of_batches = sequence_lines(settings, sequences, measured, speeds)
     parts, expected = disk(settings, jobs, chains, lines)
+    if of_batches:
+        parts["batches"] = sum(line.disk_most for line in of_batches)
+        expected += sum(line.disk for line in of_batches)
     return Plan(
         settings.config.name,
         settings.config.stop.mode,
         stages(settings, jobs, requests, speeds),
         lines,
+        of_batches,
         Stage("files of tables, figures and report", len(paper), sum(paper), None),
         parts,
         expected,
@@ -175,55 +186,6 @@ def span(stop: Stop, mode: str, picks: Picks, key: tuple[str, str, str]) -> tupl
         return low, high
     met = min(picks[key] or high, high)
     return max(met, low), max(met, low)
-
-
-def steps(hyper: Hyperparameters, method: str, k: int) -> float:
-    """Mean steps that iteration `k` is expected to make; none where it keeps the targets."""
-    how = METHODS[method]
-    if how.repeats == "spread" and k > 1:
-        return 0
-    used = USED[0] if how.write == "rank_one" else USED[min(k, len(USED)) - 1]
-    return max(1, used * hyper.steps)
-
-
-def kind_of(settings: Settings, dataset: str) -> str:
-    """What kind of records a dataset of runs has: "geography", "counterfact", "zsre"."""
-    return settings.config.datasets[dataset.removesuffix(ELIGIBLE)].source
-
-
-def edit_of(settings: Settings, dataset: str, model: str, method: str) -> Edit:
-    """The edit jobs of a dataset, model and method."""
-    described, how = settings.models[model], METHODS[method]
-    bare = ["{}"] * how.n_contexts
-    return Edit(
-        described,
-        how,
-        described.hyperparameters(how.algorithm),
-        costs.SHAPES[kind_of(settings, dataset)],
-        len(how.neighbor_contexts(bare, settings.switches.nap_prefixes)),
-        settings.config.compute.most_tokens(gpu=True),
-        settings.config.text.perplexity_texts,
-        settings.needs_covariance(method),
-    )
-
-
-def _scale(
-    settings: Settings, measured: Sequence[Measured], model: str, method: str, speed: Speed
-) -> tuple[float, int]:
-    """Measured by estimated seconds of earlier jobs of a model and method on this device, and how
-    many jobs these are."""
-    known = settings.config.datasets
-    jobs = [
-        m
-        for m in measured
-        if (m.model, m.method, m.device) == (model, method, speed.device)
-        and m.dataset.removesuffix(ELIGIBLE) in known
-    ]
-    estimated = sum(
-        edit_of(settings, m.dataset, model, method).job(m.requests, m.steps).seconds(speed)
-        for m in jobs
-    )
-    return (sum(m.seconds for m in jobs) / estimated if jobs else 1.0), len(jobs)
 
 
 def edit_lines(
@@ -254,7 +216,7 @@ def _line(
 ) -> Line:
     dataset, model, method = key
     edit, stop = edit_of(settings, *key), settings.stop(*key)
-    scale, jobs = _scale(settings, measured, model, method, speed) if speed else (1.0, 0)
+    scale, jobs = scale_of(settings, measured, model, method, speed) if speed else (1.0, 0)
     as_printed = kind_of(settings, dataset) + (ELIGIBLE if dataset.endswith(ELIGIBLE) else "")
     spans = {m: span(stop, m, picks, (as_printed, model, method)) for m in ("early", "full")}
 
@@ -264,12 +226,10 @@ def _line(
     usual = round(sum(stops) / len(stops)) if stops else min(max(stop.iterations, low), high)
 
     def likely(chain: Chain) -> int:
-        if chain.stopped or chain.done == chain.links:
-            return chain.edited
-        return min(chain.links, max(usual, chain.edited + 1))
+        return chain.progress.likely(usual)
 
     def most(chain: Chain) -> int:
-        return chain.edited if chain.stopped else chain.links
+        return chain.progress.most
 
     def hours(speed: Speed, requests: int, first: int, last: int, all_steps: bool = False) -> float:
         """Device-hours of iterations first..last of one run."""
@@ -277,7 +237,8 @@ def _line(
         for k in range(first, last + 1):
             n = steps(edit.hyper, method, k)
             n = edit.hyper.steps if all_steps and n else n
-            total += edit.job(requests, n).seconds(speed)
+            earlier = earlier_keys(settings, method, requests, 0, k - 1)
+            total += edit.job(requests, n, earlier).seconds(speed)
         return scale * total / 3600
 
     def both(speed: Speed, mode: str) -> tuple[float, float]:
@@ -295,7 +256,8 @@ def _line(
             full=both(speed, "full"),
         )
     counts = {mode: (len(chains) * low, len(chains) * high) for mode, (low, high) in spans.items()}
-    peak = memory.editing(edit.model, edit.token_budget, requests, edit.method.n_contexts)
+    write = write_of(settings, chains[0].run)
+    peak = memory.editing(edit.model, edit.token_budget, requests, edit.method.n_contexts, write)
     return Line(
         *key,
         trials=len(chains),
@@ -362,7 +324,10 @@ def _work(
         model, layers = settings.models[job.model], settings.layers(job.model)
         return costs.gathering(model, layers, tokens, article)
     if job.kind is Kind.FACTORIZE:
-        return costs.factorizing(settings.models[job.model], settings.layers(job.model))
+        return costs.factorizing(settings.models[job.model], settings.factor_layers(job.model))
+    if job.kind is Kind.NULL_SPACE:
+        layers = settings.null_space_layers(job.model)
+        return costs.finding_null_spaces(settings.models[job.model], layers)
     if job.kind in (Kind.ELIGIBLE, Kind.UNEDITED):
         return costs.scoring(
             settings.models[job.model],
@@ -376,7 +341,7 @@ def _work(
 
 def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:
     """(tokens, prefixes per seed word) of all context sets that a model's methods need."""
-    methods = [METHODS[run.method] for run in settings.runs if run.model == model]
+    methods = [METHODS[chain.method] for chain in settings.chains if chain.model == model]
     sets = {method.context_set: method.context_lengths for method in methods}
     return [pair for lengths in sets.values() for pair in lengths]
 
@@ -400,6 +365,12 @@ def disk(
     """Bytes still to be written: at most, by what they are, and all that are expected."""
     downloads = {downloaded(name): size for name, size in needed_downloads(settings).items()}
     parts = dict.fromkeys(("downloads", "models", "statistics", "states"), 0.0)
+    layers_of = {
+        Kind.CONVERT: settings.layers,
+        Kind.GATHER: settings.layers,
+        Kind.FACTORIZE: settings.factor_layers,
+        Kind.NULL_SPACE: settings.null_space_layers,
+    }
     for job in (job for job, here in jobs.items() if not here):
         if job.kind is Kind.DOWNLOAD:
             parts["downloads"] += downloads[job.file]
@@ -407,9 +378,13 @@ def disk(
             model = settings.models[job.model]
             copies = 2 if model.source.kind == "hub" else 1  # one lies in the hub's cache
             parts["models"] += copies * memory.disk(model, 0, 0).model
-        elif job.kind is Kind.FACTORIZE:
-            model, layers = settings.models[job.model], settings.layers(job.model)
-            parts["statistics"] += memory.disk(model, len(layers), 0).statistics
+        elif job.kind in layers_of:
+            model, layers = settings.models[job.model], layers_of[job.kind](job.model)
+            sizes = memory.disk(model, len(layers), 0)
+            parts["statistics"] += {
+                Kind.FACTORIZE: sizes.factors,
+                Kind.NULL_SPACE: sizes.null_spaces,
+            }.get(job.kind, sizes.covariances)
     expected = sum(parts.values())
     edited: Counter[tuple[str, str, str]] = Counter()
     for chain in chains:
@@ -418,6 +393,9 @@ def disk(
         key = line.dataset, line.model, line.method
         written = edit_of(settings, *key).hyper.layers
         one = memory.disk(settings.models[line.model], len(written), 1).run
+        if keeps_keys(settings, line.method):
+            model = settings.models[line.model]
+            one += memory.kept_keys(model, len(written), line.requests)
         parts["states"] += one * (line.most - edited[key])
         expected += one * (line.expected - edited[key])
     return parts, expected

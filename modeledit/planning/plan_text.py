@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from modeledit.planning.batches import SequenceLine
 from modeledit.planning.costs import Speed
 from modeledit.planning.plan import Line, Plan
 from modeledit.planning.preflight import Machine, gigabytes
@@ -22,9 +23,9 @@ def describe(
         _head(plan),
         _times(machine, compute, speeds, busy),
         _stages(plan),
-        _edits(plan, machine.computes_on_gpu(compute.device)),
+        *_edit_tables(plan, machine.computes_on_gpu(compute.device)),
         _total(plan, machine, compute),
-        _stopping(plan),
+        *([_stopping(plan)] if plan.edits else []),
         _disk(plan, machine),
         ["Missing", *(f"- {line}" for line in missing)] if missing else ["Nothing is missing."],
     ]
@@ -32,8 +33,9 @@ def describe(
 
 
 def _head(plan: Plan) -> list[str]:
-    jobs, done = sum(e.jobs for e in plan.edits), sum(e.done for e in plan.edits)
-    expected, most = sum(e.expected for e in plan.edits), sum(e.most for e in plan.edits)
+    lines: list[Line | SequenceLine] = [*plan.edits, *plan.sequences]
+    jobs, done = sum(e.jobs for e in lines), sum(e.done for e in lines)
+    expected, most = sum(e.expected for e in lines), sum(e.most for e in lines)
     return [
         f"Plan of {plan.name}, stop.mode {plan.mode}: {jobs} edit jobs, {done} of them done. "
         f"{expected} are expected to edit,",
@@ -71,37 +73,79 @@ def _stages(plan: Plan) -> list[str]:
     rows += [
         [s.kind, s.jobs, s.done, "-" if s.hours is None else _time(s.hours)] for s in plan.stages
     ]
-    done, jobs = sum(e.done for e in plan.edits), sum(e.jobs for e in plan.edits)
-    rows.append(["edit", jobs, done, _range(plan.edits)])
+    if plan.edits:
+        done, jobs = sum(e.done for e in plan.edits), sum(e.jobs for e in plan.edits)
+        rows.append(["edit", jobs, done, _range(plan.edits)])
+    if plan.sequences:
+        rows += _batch_jobs(plan.sequences)
     rows.append(["total", *plan.jobs, ""])
     rows.append([plan.paper.kind, plan.paper.jobs, plan.paper.done, ""])
     return _table(rows)
 
 
-def _edits(plan: Plan, gpu: bool) -> list[str]:
-    heading = ["edits of", "", "", "trials", "requests", "jobs", "done", "edit"]
-    heading += ["a job, at most", "left, expected - at most", "GB device", "GB host", "basis"]
-    rows: list[Sequence[object]] = [heading]
-    for e in plan.edits:
-        host = e.host_gb + (0 if gpu else e.device_gb)
-        rows.append(
-            [
-                *(e.dataset, e.model, e.method, e.trials, e.requests, e.jobs, e.done),
-                f"{e.expected}-{e.most}" if e.expected != e.most else e.most,
-                _time(e.first_hours),
-                _range([e]),
-                f"{e.device_gb:.1f}" if gpu else "-",
-                f"{host:.1f}",
-                f"measured ({e.measured})" if e.measured else "estimated",
-            ]
-        )
-    lines = _table(rows, left=3)
+def _batch_jobs(lines: Sequence[SequenceLine]) -> Iterator[Sequence[object]]:
+    """Rows of the jobs of sequences of batches, by rule."""
+    scores = [e.score_hours for e in lines]
+    known = [hours for hours in scores if hours is not None]
+    times = {
+        "edit_batch": _span_of_time(_edit_hours(lines)),
+        "keep_batch": "-",
+        "score_batch": _time(sum(known) if len(known) == len(lines) else None),
+    }
+    for rule, time in times.items():
+        jobs, done = (sum(e.counts[rule][i] for e in lines) for i in (0, 1))
+        yield [rule, jobs, done, time]
+
+
+def _edit_hours(lines: Sequence[SequenceLine]) -> tuple[float, float] | None:
+    """Hours of the iterations alone, expected and at most."""
+    low = high = 0.0
+    for e in lines:
+        if e.hours is None or e.most_hours is None or e.score_hours is None:
+            return None
+        low += e.hours - e.score_hours
+        high += e.most_hours - e.score_hours
+    return low, high
+
+
+def _edit_tables(plan: Plan, gpu: bool) -> Iterator[list[str]]:
+    """The edits of runs and of batches in sequence, as far as there are any."""
+    counts = ["jobs", "done", "edit", "a job, at most", "left, expected - at most"]
+    sizes = ["GB device", "GB host", "basis"]
+    tables: list[list[str]] = []
+    rows: list[Sequence[object]]
+    if plan.edits:
+        rows = [["edits of", "", "", "trials", "requests", *counts, *sizes]]
+        rows += [_edit_row(e, e.requests, gpu) for e in plan.edits]
+        tables.append(_table(rows, left=3))
+    if plan.sequences:
+        rows = [["batches of", "", "", "trials", "batches", *counts, *sizes]]
+        rows += [_edit_row(e, f"{e.batches} x {e.size}", gpu) for e in plan.sequences]
+        tables.append(_table(rows, left=3))
+        tables[-1] += [
+            "Each batch is iterated to its stop before the next starts; after it all that was "
+            "edited so far is scored, which the",
+            "time left holds.",
+        ]
     if any(s.kind == Kind.ELIGIBLE and s.done < s.jobs for s in plan.stages):
-        lines.append(
+        tables[-1].append(
             "The neighbor filter has not run yet: of the requests of -eligible datasets fewer will "
             "be left."
         )
-    return lines
+    yield from tables
+
+
+def _edit_row(e: Line | SequenceLine, requests: object, gpu: bool) -> list[object]:
+    host = e.host_gb + (0 if gpu else e.device_gb)
+    return [
+        *(e.dataset, e.model, e.method, e.trials, requests, e.jobs, e.done),
+        f"{e.expected}-{e.most}" if e.expected != e.most else e.most,
+        _time(e.first_hours),
+        _range([e]),
+        f"{e.device_gb:.1f}" if gpu else "-",
+        f"{host:.1f}",
+        f"measured ({e.measured})" if e.measured else "estimated",
+    ]
 
 
 def _total(plan: Plan, machine: Machine, compute: Compute) -> list[str]:
@@ -158,7 +202,7 @@ def _disk(plan: Plan, machine: Machine) -> list[str]:
     ]
 
 
-def _range(lines: Sequence[Line]) -> str:
+def _range(lines: Sequence[Line | SequenceLine]) -> str:
     hours = [e.hours for e in lines if e.hours is not None]
     most = [e.most_hours for e in lines if e.most_hours is not None]
     if not len(hours) == len(most) == len(lines):

@@ -1,11 +1,13 @@
 """What a study lacks on this machine, one line each with the way out (peaks of `memory`)."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from modeledit.study import memory
+from modeledit.planning.edits import write_of
+from modeledit.study import layout, memory
 from modeledit.study.config import Settings
 from modeledit.study.inventory import Job, Kind, downloaded
+from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource
 from modeledit.study.settings import SMALLEST_BUDGET
@@ -43,6 +45,7 @@ class LargestJob:
     peak: memory.Peak
     requests: int = 0
     contexts: int = 0
+    write: memory.Write = field(default_factory=memory.Write)
 
 
 def peaks(settings: Settings) -> list[LargestJob]:
@@ -56,22 +59,28 @@ def peaks(settings: Settings) -> list[LargestJob]:
     for name, model in settings.models.items():
         found.append(LargestJob(name, Kind.PREPARE, memory.preparing(model)))
         found.append(LargestJob(name, Kind.UNEDITED, memory.scoring(model, budget)))
+        if layers := len(settings.factor_layers(name)):
+            found.append(LargestJob(name, Kind.FACTORIZE, memory.factorizing(model, layers)))
+        if layers := len(settings.null_space_layers(name)):
+            peak = memory.finding_null_spaces(model, layers)
+            found.append(LargestJob(name, Kind.NULL_SPACE, peak))
         layers = len(settings.layers(name))
-        if layers:
-            found.append(
-                LargestJob(name, "factorize_covariance", memory.factorizing(model, layers))
-            )
         if layers and settings.config.covariance.source != "authors":
             tokens = longest_article(settings)
             found.append(
                 LargestJob(name, "gather_covariance", memory.gathering(model, layers, tokens))
             )
-    for dataset, name, method in dict.fromkeys(
-        (r.dataset, r.model, r.method) for r in settings.runs
-    ):
-        requests, contexts = settings.most_requests(dataset, name), METHODS[method].n_contexts
-        peak = memory.editing(settings.models[name], budget, requests, contexts)
-        found.append(LargestJob(name, f"{method} on {dataset}", peak, requests, contexts))
+    first: dict[tuple[object, ...], Run | layout.Sequence] = {}  # of all trials of a kind
+    for chain in settings.chains:
+        first.setdefault((*chain.key[:3], *chain.key[4:]), chain)
+    for chain in first.values():
+        requests, what = settings.most_requests(chain.dataset, chain.model), chain.method
+        if isinstance(chain, layout.Sequence):
+            requests, what = chain.size, f"a batch of {chain.method}"
+        write, contexts = write_of(settings, chain), METHODS[chain.method].n_contexts
+        peak = memory.editing(settings.models[chain.model], budget, requests, contexts, write)
+        what = f"{what} on {chain.dataset}"
+        found.append(LargestJob(chain.model, what, peak, requests, contexts, write))
     return found
 
 
@@ -142,7 +151,9 @@ def _way_out(settings: Settings, job: LargestJob, limit: float, what: str, gpu: 
     budget = None
     if most != "auto":
         model = settings.models[job.model]
-        budget = memory.fitting_budget(model, limit, most, job.requests, job.contexts, host=not gpu)
+        budget = memory.fitting_budget(
+            model, limit, most, job.requests, job.contexts, not gpu, job.write
+        )
     if budget is None:
         return f"no token_budget would fit: {larger}"
     return f"compute.token_budget = {budget} would fit"

@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass, replace
 
 from modeledit.planning import costs
+from modeledit.planning.edits import write_of
 from modeledit.planning.preflight import longest_article
 from modeledit.study import memory
 from modeledit.study.config import Settings
-from modeledit.study.layout import Sequence
+from modeledit.study.layout import Run, Sequence
 from modeledit.study.memory import Peak
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import SMALLEST_BUDGET, Compute
@@ -59,22 +60,21 @@ class JobResources:
         return max(SMALLEST_BUDGET, budget >> max(0, attempt - 2))
 
     def editing(self, dataset: str, model: str, method: str, attempt: int) -> int:
-        """Memory of an iteration, in MB."""
-        peak = memory.editing(
-            self.settings.models[model],
-            self._most_tokens(attempt),
-            self.settings.most_requests(dataset, model),
-            METHODS[method].n_contexts,
-        )
-        return self._host_mb(peak, attempt)
+        """Memory of an iteration of a run, in MB."""
+        requests = self.settings.most_requests(dataset, model)
+        return self._editing(Run(dataset, model, method, 1), requests, attempt)
 
     def editing_batch(self, sequence: Sequence, attempt: int) -> int:
         """Memory of an iteration of a batch, in MB."""
+        return self._editing(sequence, sequence.size, attempt)
+
+    def _editing(self, chain: Run | Sequence, requests: int, attempt: int) -> int:
         peak = memory.editing(
-            self.settings.models[sequence.model],
+            self.settings.models[chain.model],
             self._most_tokens(attempt),
-            sequence.size,
-            METHODS[sequence.method].n_contexts,
+            requests,
+            METHODS[chain.method].n_contexts,
+            write_of(self.settings, chain),
         )
         return self._host_mb(peak, attempt)
 
@@ -94,7 +94,7 @@ class JobResources:
 
     def factorizing(self, model: str, attempt: int) -> int:
         """Memory of the factorisation, in MB."""
-        layers = len(self.settings.layers(model))
+        layers = len(self.settings.factor_layers(model))
         return self._host_mb(memory.factorizing(self.settings.models[model], layers), attempt)
 
     def null_spaces(self, model: str, attempt: int) -> int:

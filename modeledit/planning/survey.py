@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,28 @@ from modeledit.fetch.download import offline_folder
 from modeledit.io.hardware import read_hardware
 from modeledit.io.state import read_state
 from modeledit.paper.published import as_metrics
+from modeledit.planning.batches import BatchState, SequenceChain
 from modeledit.planning.costs import probe
-from modeledit.planning.plan import Chain, Measured, Picks, make_plan
+from modeledit.planning.edits import Measured, Progress
+from modeledit.planning.plan import Chain, Picks, make_plan
 from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing
 from modeledit.study.config import Settings
 from modeledit.study.inventory import Inventory
-from modeledit.study.layout import ITERATION, IterationFiles, Run, iteration_of
+from modeledit.study.layout import (
+    BATCH_ITERATION,
+    ITERATION,
+    IterationFiles,
+    Run,
+    Sequence,
+    iteration_of,
+)
 from modeledit.study.models import FolderSource
 from modeledit.study.stopping import Rule
 
-ANY_ITERATION = re.sub(r"{\w+}", "*", ITERATION)
+ANY_ITERATION, ANY_OF_BATCHES = (
+    re.sub(r"{\w+}", "*", folder) for folder in (ITERATION, BATCH_ITERATION)
+)
 TREND_TABLES = (6, 7, 8, 9)  # the published tables that have every iteration
 
 
@@ -38,7 +49,7 @@ class Survey:
     facts: dict[str, Any]
 
 
-def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
+def survey(study: Inventory, paper: Iterable[Path]) -> Survey:
     """Plan a study from what is there of it, earlier jobs, and this machine's speed.
 
     `paper` are the files of tables, figures and the report.
@@ -68,6 +79,7 @@ def survey(study: Inventory, paper: Sequence[Path]) -> Survey:
         earlier_jobs(folder.parent),
         published_stops(),
         speeds,
+        sequences(study),
     )
     lacking = missing(settings, machine, plan.disk_most, jobs, model_folders(settings))
     facts = asdict(plan) | {
@@ -92,6 +104,29 @@ def chains(study: Inventory) -> list[Chain]:
     ]
 
 
+def sequences(study: Inventory) -> list[SequenceChain]:
+    """All sequences of batches of a study, and what is there of each."""
+    return [sequence_of(study, sequence) for sequence in study.settings.sequences]
+
+
+def sequence_of(study: Inventory, sequence: Sequence) -> SequenceChain:
+    """A sequence of batches and what is there of it."""
+    state = study.files.batch_iteration_files["state"]
+    ks = study.batch_iterations(sequence)
+    batches = []
+    for number in range(1, sequence.count + 1):
+        names = {**sequence.key._asdict(), "batch": number}
+        left, scored = (
+            Path(study.files.batch(file).format(**names)).exists()
+            for file in ("state.json", "scores.parquet")
+        )
+        states = [Path(state.format(**names, k=k)) for k in ks]
+        batches.append(BatchState(progress_of(states), left, scored))
+    most = study.settings.most_requests(sequence.dataset, sequence.model)
+    requests = count_requests(Path(study.requests_of(sequence)), most)
+    return SequenceChain(sequence, tuple(batches), requests)
+
+
 def model_folders(settings: Settings) -> dict[str, bool]:
     """Whether the folder of each model that comes from one is there."""
     return {
@@ -101,28 +136,40 @@ def model_folders(settings: Settings) -> dict[str, bool]:
     }
 
 
-def chain_of(run: Run, requests: Path, states: Sequence[Path], most: int) -> Chain:
+def chain_of(run: Run, requests: Path, states: Iterable[Path], most: int) -> Chain:
     """A run and what is there of it: `states` are the files that its iterations leave.
 
     It has as many requests as the file says; before there is one, `most`.
     """
-    found = [read_state(path) for path in states if path.exists()]
-    if requests.exists():
-        with requests.open(encoding="utf-8") as stream:
-            most = sum(1 for _ in stream)
+    return Chain(run, **vars(progress_of(states)), requests=count_requests(requests, most))
+
+
+def progress_of(states: Iterable[Path]) -> Progress:
+    """How far a run or a batch is, by the files that its iterations leave."""
+    paths = list(states)
+    found = [read_state(path) for path in paths if path.exists()]
     edited = sum(not state.passed_on for state in found)
-    stopped = any(state.stopped for state in found)
-    return Chain(run, len(states), len(found), edited, stopped, most)
+    return Progress(len(paths), len(found), edited, any(state.stopped for state in found))
+
+
+def count_requests(path: Path, most: int) -> int:
+    """How many requests a file has; before there is one, `most`."""
+    if not path.exists():
+        return most
+    with path.open(encoding="utf-8") as stream:
+        return sum(1 for _ in stream)
 
 
 def earlier_jobs(results: Path) -> list[Measured]:
     """The edit jobs of all studies below `results`, but those that only passed a stop on."""
     jobs = []
-    for path in sorted(results.glob(f"*/{ANY_ITERATION}/hardware.json")):
-        if used := read_hardware(path):
-            run = iteration_of(path)[0][:3]  # dataset, model, method
-            steps = EDITS.read(IterationFiles.below(path.parent).edits, ["steps"])["steps"]
-            jobs.append(Measured(*run, used.device, used.seconds, len(steps), float(steps.mean())))
+    for pattern, scored in ((ANY_ITERATION, True), (ANY_OF_BATCHES, False)):
+        for path in sorted(results.glob(f"*/{pattern}/hardware.json")):
+            if used := read_hardware(path):
+                run = iteration_of(path)[0][:3]  # dataset, model, method
+                steps = EDITS.read(IterationFiles.below(path.parent).edits, ["steps"])["steps"]
+                made = len(steps), float(steps.mean())
+                jobs.append(Measured(*run, used.device, used.seconds, *made, scored))
     return jobs
 
 

@@ -6,7 +6,7 @@ upwards. Tests hold it against the peaks of real jobs.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from modeledit.study.architectures import Architecture
 from modeledit.study.settings import SMALLEST_BUDGET
@@ -14,6 +14,7 @@ from modeledit.study.settings import SMALLEST_BUDGET
 PYTHON = 750e6  # an interpreter with torch and transformers, before it loads anything
 PREFIX_TOKENS = 12  # tokens in front of a subject, by which kept keys and values are estimated
 SUFFIX_TOKENS = 8  # tokens from a subject's last one on
+CHECKED_TOKENS = 1024  # that a covariance is held against, before its null space is found
 LABELS = 2  # label positions a row
 
 
@@ -80,35 +81,66 @@ def optimization(model: Model, token_budget: int, requests: int, contexts: int) 
     return Peak(4 * (parameters(model) + saved + prefix + logits))
 
 
-def writing(model: Model, requests: int, contexts: int) -> Peak:
-    """SPREAD of one layer: the factor, keys of all contexts, and the solved systems."""
-    width, mlp = model.width, model.mlp_width
+@dataclass(frozen=True)
+class Write:
+    """How layers are written: what protects other keys, and the most keys of earlier edits that an
+    update keeps in place (`Method.keys_kept`), at each of `layers` layers."""
+
+    protects: Literal["covariance", "null_space"] = "covariance"
+    earlier: int = 0
+    layers: int = 0
+
+
+def writing(model: Model, requests: int, contexts: int, write: Write = Write()) -> Peak:
+    """SPREAD of one layer: the factor or the basis, keys of all contexts, and the solved systems.
+
+    Keys of earlier edits are on the host, those of all layers; a layer's join its own on the
+    device, in float64. The basis, of the null space or of its complement, is half of a matrix at
+    most; a system among keys is never larger than one among the rows of a key.
+    """
+    width, mlp, every = model.width, model.mlp_width, requests + write.earlier
     keys = (4 * contexts + 8) * requests * mlp  # of each context, and their mean in float64
     hidden = 4 * requests * contexts * PREFIX_TOKENS * width
-    solved = 8 * (3 * requests * mlp + 2 * requests**2 + 3 * width * mlp)
-    factor = 8 * mlp**2
-    return Peak(4 * parameters(model) + keys + hidden + solved + factor, PYTHON + factor)
+    joined = 8 * 2 * every * mlp if write.earlier else 0
+    host = 4 * write.layers * every * mlp
+    if write.protects == "null_space":
+        projected = 8 * 2 * requests * mlp
+        protected: float = 4 * mlp**2
+        solved = projected + 8 * (2 * min(every, mlp) ** 2 + 3 * width * mlp + every * width)
+    else:
+        protected = 8 * mlp**2
+        solved = 8 * (3 * every * mlp + 2 * every**2 + 3 * width * mlp)
+    device = 4 * parameters(model) + keys + hidden + joined + solved + protected
+    return Peak(device, PYTHON + protected + host)
 
 
-def editing(model: Model, token_budget: int, requests: int, contexts: int) -> Peak:
-    """One iteration: the worst of its stages."""
+def editing(
+    model: Model, token_budget: int, requests: int, contexts: int, write: Write = Write()
+) -> Peak:
+    """One iteration: the worst of its stages. `write` may be left out where it has no keys."""
     stages = (
         scoring(model, token_budget),
         optimization(model, token_budget, requests, contexts),
-        writing(model, requests, contexts),
+        writing(model, requests, contexts, write),
     )
     return Peak(max(s.device for s in stages), max(s.host for s in stages))
 
 
 def fitting_budget(
-    model: Model, room: float, most: int, requests: int, contexts: int, host: bool = False
+    model: Model,
+    room: float,
+    most: int,
+    requests: int,
+    contexts: int,
+    host: bool = False,
+    write: Write = Write(),
 ) -> int | None:
     """The largest of `most`, half of it, ... with which `editing` fits into `room` bytes, or None.
 
     With `host` device and host memory are one.
     """
     while most >= SMALLEST_BUDGET:
-        peak = editing(model, most, requests, contexts)
+        peak = editing(model, most, requests, contexts, write)
         if peak.device + (peak.host if host else 0) <= room:
             return most
         most //= 2
@@ -133,14 +165,15 @@ EIGEN_MATRICES = 5  # a matrix, its eigenvectors, LAPACK's workspace of two, and
 
 
 def finding_null_spaces(model: Model, layers: int) -> Peak:
-    """Eigenvectors of one covariance at a time, after a pass of the model that is let go again.
+    """Eigenvectors of one covariance at a time, after the model was read for a check and let go.
 
     On the host the bases of all layers, at most half of a matrix each and copied to be written, and
     a covariance as it is read.
     """
-    matrix = 8 * model.mlp_width**2
-    forward = scoring(model, 1024).device
-    return Peak(max(forward, EIGEN_MATRICES * matrix), PYTHON + (layers + 1) * matrix)
+    width, mlp, tokens = model.width, model.mlp_width, CHECKED_TOKENS
+    forward = parameters(model) + tokens * (12 * width + 4 * mlp) + 2 * tokens**2
+    matrix = 8 * mlp**2
+    return Peak(max(4 * forward, EIGEN_MATRICES * matrix), PYTHON + (layers + 1) * matrix)
 
 
 def preparing(model: Model) -> Peak:
@@ -150,17 +183,28 @@ def preparing(model: Model) -> Peak:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes on disk: the prepared model, covariances with factors, one run's edited matrices."""
+    """Bytes on disk: the prepared model; covariances, factors and null spaces of some layers; one
+    run's edited matrices."""
 
     model: float
-    statistics: float
+    covariances: float
+    factors: float
+    null_spaces: float
     run: float
 
 
 def disk(model: Model, layers: int, iterations: int) -> Disk:
     """What `layers` layers of a model leave on disk, of a run with `iterations` that edit."""
+    matrices = 8 * layers * model.mlp_width**2
     return Disk(
         model=4 * parameters(model),
-        statistics=2 * 8 * layers * model.mlp_width**2,
+        covariances=matrices,
+        factors=matrices,
+        null_spaces=matrices / 2,
         run=iterations * layers * 4 * model.width * model.mlp_width,
     )
+
+
+def kept_keys(model: Model, layers: int, requests: int) -> float:
+    """Bytes on disk of an iteration's keys, for later edits to keep in place."""
+    return 4 * layers * requests * model.mlp_width

@@ -27,8 +27,9 @@ from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.planning import costs, survey
-from modeledit.planning.plan import Chain, Measured, make_plan, needed_downloads, span
-from modeledit.planning.plan import steps as expected_steps
+from modeledit.planning.edits import Measured
+from modeledit.planning.edits import steps as expected_steps
+from modeledit.planning.plan import Chain, make_plan, needed_downloads, span
 from modeledit.planning.plan_text import describe
 from modeledit.planning.preflight import Machine, missing, peaks
 from modeledit.study import memory

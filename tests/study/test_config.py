@@ -237,7 +237,8 @@ def test_schema_problems_are_reported_together():
         ),
         (
             changed(runs=[block(methods=["FT"])]),
-            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, PMET, AlphaEdit, MEMIT_seq; each with neighbors as ",
+            "config: runs.0.methods: 'FT': allowed: ROME, MEMIT, PMET, AlphaEdit, MEMIT_seq; each "
+            "with neighbors as ",
         ),
         (
             changed(runs=[block(methods=["NA_PMET"])]),

@@ -18,6 +18,7 @@ rule sequences:
         of_sequences("sequences.csv"),
         of_sequences("sequence_intervals.csv"),
         of_sequences("sequence_comparison.csv"),
+        [] if CONFIG.partial else STUDY.every_kept_matrix(),
 
 
 rule evaluate_sequence:

@@ -79,7 +79,7 @@ rule keep_batch:
         FILES.log(f"{layout.BATCH}/kept"),
     wildcard_constraints:
         batch=rf"(?!(?:{STAY})/)[1-9]\d*",
-    priority: 50
+    priority: 75
     conda:
         "../../envs/paper.yaml"
     message:
@@ -109,6 +109,7 @@ rule score_batch:
         FILES.log(f"{layout.BATCH}/scores"),
     benchmark:
         FILES.benchmark(f"{layout.BATCH}/scores")
+    priority: 70  # the matrices that it reads go once it has ended
     conda:
         "../../envs/editing.yaml"
     threads: COMPUTE.threads
@@ -126,10 +127,3 @@ rule score_batch:
         "Scoring {wildcards.method} after batch {wildcards.batch} on {wildcards.dataset}, {wildcards.model}"
     script:
         "../../scripts/score_batch.py"
-
-
-rule sequences:
-    input:
-        STUDY.of_every_batch(FILES.batch("scores.parquet")),
-        STUDY.of_every_batch(FILES.batch("state.json")),
-        STUDY.every_kept_matrix(),

@@ -129,13 +129,15 @@ rule find_null_spaces:
         model=layout.MODEL,
         texts=FILES.perplexity_texts,
     output:
-        matrices=FILES.null_spaces,
-        summary=FILES.null_space_summary,
-        spectra=FILES.null_space_spectra,
+        multiext(
+            f"{FILES.statistics}/null_spaces",
+            matrices=".safetensors",
+            summary=".csv",
+            spectra=".parquet",
+        ),
     log:
         FILES.log("statistics/{model}/null_spaces"),
-    benchmark:
-        FILES.benchmark("statistics/{model}/null_spaces")
+    cache: True
     priority: PRECEDENCE.covariance
     conda:
         "../../envs/editing.yaml"
@@ -146,7 +148,7 @@ rule find_null_spaces:
         runtime=megabytes(RESOURCES.null_space_minutes, "model"),
     params:
         layers=asked(SETTINGS.null_space_layers, "model"),
-        cut=asked(STUDY.cut, "model"),
+        cut=lambda wildcards: asdict(STUDY.cut(wildcards.model)),  # plain, for the cache
         recipe=RECIPE,
         device=COMPUTE.device,
         deterministic=COMPUTE.deterministic,

@@ -68,8 +68,8 @@ def figure_algorithms(
     """Where the algorithms add their deltas, what they write, and the loop (paper, Figure 2).
 
     ``models`` are descriptions of models by name (config/models): `title`, `depth`, and the layers
-    of each algorithm; which of the paper's algorithms are drawn follows from them. What an algorithm optimises and
-    writes is read off its description in `methods` (SPEC A.2).
+    of each algorithm; which of the paper's algorithms are drawn follows from them. What an
+    algorithm optimises and writes is read off its description in `methods` (SPEC A.2).
 
     Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
     if there are no models.
