@@ -3,6 +3,7 @@
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from modeledit.editing.link import Batch, Inputs, Link
 from modeledit.editing.state import pass_on
@@ -29,7 +30,7 @@ def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     extend_chain(link, inputs, outputs)
 
 
-def inputs_of(given) -> Inputs:
+def inputs_of(given: Any) -> Inputs:
     """The input files of a job, by name; `earlier_keys` is a list."""
     keys = given.get("earlier_keys", [])
     earlier = [keys] if isinstance(keys, str) else keys

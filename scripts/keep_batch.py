@@ -35,6 +35,7 @@ def keep_batch(inputs: Inputs, state: Path, edited: Path, key_cache: Path) -> No
 
 
 def _copy(source: Path, target: Path) -> None:
+    """Copy a file, atomically."""
     with finished(target) as temporary:
         shutil.copyfile(source, temporary)
 

@@ -243,7 +243,7 @@ def test_a_run_that_goes_on_from_files_ends_with_the_same_bytes(name, prepared, 
 
 def test_targets_of_another_run_are_refused(tmp_path):
     model, tokenizer, requests, _, factors = tiny_problem()
-    targets, edits = edit(EditableModel(model), tokenizer, requests, factors, "SPREAD_MEMIT")
+    targets, edits, _keys = edit(EditableModel(model), tokenizer, requests, factors, "SPREAD_MEMIT")
     through_files(tmp_path, targets, edits, "SPREAD_MEMIT", requests)
     paths = tmp_path / "targets.safetensors", tmp_path / "edits.parquet"
     with pytest.raises(StateError, match="base is 'f00d', this run needs 'beef'"):

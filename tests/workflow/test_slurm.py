@@ -49,6 +49,7 @@ def rules_without_memory() -> set[str]:
         for rule in re.split(r"\n\s*rule ", path.read_text())[1:]:
             if "script:" in rule and "mem_mb=" not in rule and "localrule:" not in rule:
                 found.add(rule.split(":")[0])
+                found |= set(re.findall(r"\nuse rule \w+ as (\w+) with:", rule))
     return found
 
 
