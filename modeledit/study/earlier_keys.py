@@ -1,4 +1,4 @@
-"""Whose keys an update keeps in place besides those that it writes (ALPHAEDIT D3; SPEC I25)."""
+"""Whose keys an update keeps in place besides those that it writes (SPEC I25, K.2 D3)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -62,7 +62,7 @@ class NullSpaceHyperparameters(Hyperparameters):
     l2: Annotated[
         float,
         Gt(0),
-        Doc("on the identity beside the keys; 10 as released, 1 in its paper (D5)"),
+        Doc("on the identity beside the keys; 10 as released, 1 in its paper (SPEC K.2, D5)"),
     ]
 
 
