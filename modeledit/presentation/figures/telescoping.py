@@ -119,7 +119,7 @@ def describe(found: Mapping[str, Mapping[str, Curve]]) -> str:
 def figure_telescoping(
     found: Mapping[str, Mapping[str, Curve]], path: str | Path, *, title: str = "", note: str = ""
 ) -> dict[str, Any]:
-    """Two rows, residual left (logarithmic) and efficacy; a column for kept and for new targets.
+    """Two rows, residual left and efficacy; a column for kept and for new targets.
 
     Returns the record, which is also written to ``path`` with the ending .json. Raises ValueError
     if there is nothing to draw.
