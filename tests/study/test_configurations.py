@@ -1,7 +1,5 @@
 """The configurations that come with the project: every one can be run, and has what it is for."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -15,18 +13,14 @@ LAID_OVER = {"paper_cut": "paper"}
 STUDIES = sorted({path.stem for path in (ROOT / "config").glob("*.yaml")} - NO_STUDY)
 
 
+def read(name):
+    return yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
 def settings_of(name):
     """The checked settings of config/{name}.yaml over what it is made for."""
-    below = settings_layers(LAID_OVER[name]) if name in LAID_OVER else CONFIG
+    below = merged(CONFIG, read(LAID_OVER[name])) if name in LAID_OVER else CONFIG
     return load_settings(merged(below, read(name)), ROOT, count_records)
-
-
-def settings_layers(name):
-    return merged(CONFIG, read(name))
-
-
-def read(name):
-    return yaml.safe_load(Path(ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", STUDIES)
