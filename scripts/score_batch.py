@@ -10,7 +10,7 @@ from modeledit.data.trials import check_batches
 from modeledit.editing.job import load_edited
 from modeledit.editing.weight_norms import weight_norms
 from modeledit.evaluation.schemas import RAW_SCORES
-from modeledit.io.files import read_texts
+from modeledit.io.files import file_digest, read_texts
 from modeledit.io.frames import write_csv, write_parquet
 from modeledit.io.log import journal
 from modeledit.io.matrices import read_matrices
@@ -42,6 +42,7 @@ class Inputs:
 
 def score_batch(
     inputs: Inputs,
+    method: str,
     so_far: tuple[int, int],
     switches: ScoringSwitches,
     tokens: TokenBudget,
@@ -51,7 +52,8 @@ def score_batch(
 ) -> None:
     """Write what the model says after a batch, and how far its weights have moved.
 
-    `so_far` are the number of the batch, from 1, and the size of all batches.
+    `method` is whose matrices they are, `so_far` the number of the batch, from 1, and the size of
+    all batches. Raises StateError where the matrices were left by another sequence or batch.
     """
     batch, size = so_far
     every = read_requests(inputs.requests)
@@ -63,6 +65,8 @@ def score_batch(
         own = scoring.own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
     expected = {
         "base": read_prepared(inputs.model).weights_sha256,
+        "requests": file_digest(inputs.requests),
+        "method": method,
         "batch": f"{batch} of {size}",
     }
     write_csv(norms, weight_norms(model, read_matrices(inputs.edited, expected)))
@@ -78,6 +82,7 @@ if __name__ == "__main__":
         params, at = snakemake.params, snakemake.wildcards
         score_batch(
             Inputs(**{name: Path(path) for name, path in snakemake.input.items() if path}),
+            at.method,
             (int(at.batch), int(at.size)),
             params.switches,
             snakemake.resources.token_budget or "auto",
