@@ -61,10 +61,11 @@ def _written_between(latest: tuple[int, int], path: Path, reader: Link) -> tuple
     `reader`, in batches of the same size. A run without batches counts as its first one."""
     tags = describe_matrices(path, {}).metadata
     own = reader.batch
-    number, _, size = tags.get("batch", "1 of -").partition(" of ")
-    needed = str(own.size) if own else "-"
+    number, _, size = tags.get("batch", "1").partition(" of ")
+    needed = str(own.size) if own else ""
     if size != needed:
-        raise StateError(f"{path}: batches of {size}, this run has batches of {needed}; {AGAIN}")
+        there, here = (f"batches of {n}" if n else "no batches" for n in (size, needed))
+        raise StateError(f"{path}: keys of a run with {there}, this one has {here}; {AGAIN}")
     written = int(number), int(tags["k"])
     now = own.number if own else 1, reader.k
     if not latest < written < now:

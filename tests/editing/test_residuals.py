@@ -30,7 +30,7 @@ REQUESTS = tiny.tiny_requests()[:3]
 
 
 def edited(unedited, name, iterations):
-    """The engine's model with each iteration's targets and log."""
+    """Of each iteration of the engine: the models before and after it, targets and log."""
     texts = [r.text for r in REQUESTS] + CONTEXTS
     moments, _ = second_moments(EditableModel(unedited), TOKENIZER, texts, HYPER.layers, 64)
     moments = {layer: c + 1e-2 * torch.eye(len(c)) for layer, c in moments.items()}
@@ -42,11 +42,11 @@ def edited(unedited, name, iterations):
     own = {"null_space": NULL_SPACE, "covariance": HYPER}[METHODS[name].protects]
     if name == "ROME":
         own = replace(HYPER, layers=HYPER.layers[:1])
-    model = EditableModel(deepcopy(unedited))
+    model, settings, kept = EditableModel(deepcopy(unedited)), settings_of(name, own), None
     for _ in range(iterations):
         before = deepcopy(model.model)
-        settings = settings_of(name, own)
-        made = edit_once(model, TOKENIZER, REQUESTS, statistics, settings, Silent())
+        made = edit_once(model, TOKENIZER, REQUESTS, statistics, settings, Silent(), kept)
+        kept = made.targets if METHODS[name].repeats == "spread" else None
         yield before, model.model, made
 
 
@@ -72,6 +72,14 @@ def test_the_log_says_how_far_each_request_was_and_is_from_its_target(family, na
         )
         assert log["residual"].tolist() == pytest.approx(distances(after, name, targets), **close)
         assert log["residual"].mean() < log["residual_before"].mean()
+
+
+@pytest.mark.parametrize("name", ["SPREAD_MEMIT", "SPREAD_AlphaEdit"])
+def test_with_the_same_targets_an_iteration_begins_where_the_one_before_ended(name):
+    logs = [made.edits for *_, made in edited(tiny.tiny_gpt2(dtype=torch.float64), name, 3)]
+    for earlier, later in zip(logs, logs[1:], strict=False):
+        assert later["residual_before"].tolist() == pytest.approx(earlier["residual"].tolist())
+        assert later["residual"].mean() < earlier["residual"].mean()
 
 
 def test_rome_has_no_residual():

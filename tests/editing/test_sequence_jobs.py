@@ -212,7 +212,7 @@ def test_keys_of_other_places_than_those_before_are_refused(policy, prepared, tm
     left = chain.files(3, 1).key_cache.read_bytes()
     wanted = "wanted are those before batch 3, iteration 1, each once and in order; delete"
     for paths, message in {
-        (wider,): f"{wider}: batches of 3, this run has batches of 2; delete",
+        (wider,): f"{wider}: keys of a run with batches of 3, this one has batches of 2; delete",
         (second, first): f"{first}: keys of batch 1, iteration 1, {wanted}",
         (first, second, second): f"{second}: keys of batch 2, iteration 1, {wanted}",
         (first, own): f"{own}: keys of batch 3, iteration 1, {wanted}",
@@ -239,7 +239,9 @@ def test_a_run_without_batches_takes_keys_of_its_own_earlier_iterations_alone(tm
     for paths in ([second, first], [first, first], [first, third]):
         with pytest.raises(StateError, match="wanted are those before batch 1, iteration 3, "):
             read_keys(paths, {}, (1,), 8, run)
-    with pytest.raises(StateError, match="batches of 2, this run has batches of -; delete"):
+    with pytest.raises(
+        StateError, match="keys of a run with batches of 2, this one has no batches; delete"
+    ):
         read_keys([left(1, batch="1 of 2")], {}, (1,), 8, run)
 
 

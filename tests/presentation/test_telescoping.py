@@ -70,7 +70,7 @@ def test_residuals_are_means_over_requests_by_method_trial_and_k(tmp_path):
         write_log(tmp_path, FRESH, 1, 2, [1.0, 3.0], [0.5, 0.1]),
         write_log(tmp_path, FRESH, 2, 1, [8.0], [2.0]),
         write_log(tmp_path, FRESH, 2, 2, [], []),  # after the stop
-        write_log(tmp_path, "L2_OVER_2_AlphaEdit", 1, 1, [5.0], [math.nan]),  # collapsed
+        write_log(tmp_path, "L2_OVER_2_AlphaEdit", 1, 1, [5.0, 1.0], [math.nan, 2.0]),
     ]
     left = F.residuals(paths)
     assert list(left.columns) == ["method", "trial", "k", "before", "after"]

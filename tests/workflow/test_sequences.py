@@ -159,6 +159,9 @@ def disturbed(whole) -> tuple[Place, dict[str, int]]:
     assert not place.go_on(*TARGETS)
     assert (batch / "iter1/state.json").stat().st_mtime_ns == before  # was not made again
     assert matrices(place) == {f"{method}/trial1/batch2" for method in METHODS}
+    for method in METHODS:  # the last ones of two, which go when there are three
+        name = folder_of(method) / "batch2/edited.safetensors"
+        assert (place.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
     configure(place, COUNT, "last")
     planned, left = job_counts(run(place, "--dry-run")), times(place)

@@ -62,7 +62,10 @@ def residuals(paths: Sequence[Path]) -> pd.DataFrame:
         run, k = iteration_of(path)
         frame = EDITS.read(path, ("residual_before", "residual"))
         if not frame.empty:
-            means = {"before": frame["residual_before"].mean(), "after": frame["residual"].mean()}
+            means = {
+                "before": frame["residual_before"].mean(skipna=False),
+                "after": frame["residual"].mean(skipna=False),
+            }
             rows.append({"method": run.method, "trial": run.trial, "k": k} | means)
     return pd.DataFrame(rows, columns=["method", "trial", "k", "before", "after"])
 
