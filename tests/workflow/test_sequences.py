@@ -31,10 +31,11 @@ METHODS = {"AlphaEdit": 2, "MEMIT_seq": 1}  # iterations of each
 FILES = Layout(NAME)
 TARGETS = ("metrics", "sequences")
 PATIENCE = 300  # seconds
+STEPS = 5  # of OPTIMIZATION
 NULL_SPACE = {
     "layers": [1, 2],
     "lr": 0.5,
-    "steps": 20,
+    "steps": STEPS,
     "clamp": 20,
     "weight_decay": 0.001,
     "kl_factor": 0.0625,
@@ -133,6 +134,7 @@ def whole(tmp_path_factory) -> Project:
     path = project.folder / f"config/models/{MODEL}.yaml"
     described = yaml.safe_load(path.read_text())
     described["algorithms"]["AlphaEdit"] = NULL_SPACE
+    described["algorithms"]["MEMIT"]["steps"] = STEPS
     path.write_text(yaml.safe_dump(described))
     configure(project, COUNT, "all")
     run(project)
