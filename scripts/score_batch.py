@@ -40,10 +40,18 @@ class Inputs:
     unedited: Path | None = None
 
 
+@dataclass(frozen=True)
+class After:
+    """What left the matrices: a method, after its batch number `batch`, of batches of a size."""
+
+    method: str
+    batch: int
+    size: int
+
+
 def score_batch(
     inputs: Inputs,
-    method: str,
-    so_far: tuple[int, int],
+    after: After,
     switches: ScoringSwitches,
     tokens: TokenBudget,
     device: str,
@@ -52,13 +60,11 @@ def score_batch(
 ) -> None:
     """Write what the model says after a batch, and how far its weights have moved.
 
-    `method` is whose matrices they are, `so_far` the number of the batch, from 1, and the size of
-    all batches. Raises StateError where the matrices were left by another sequence or batch.
+    Raises StateError where the matrices were left by another sequence or batch.
     """
-    batch, size = so_far
     every = read_requests(inputs.requests)
-    check_batches(inputs.requests, len(every), size, batch)
-    requests, texts = every[: batch * size], read_texts(inputs.texts)
+    check_batches(inputs.requests, len(every), after.size, after.batch)
+    requests, texts = every[: after.batch * after.size], read_texts(inputs.texts)
     model, tokenizer = load_model(inputs.model, device)
     own = None
     if inputs.unedited:
@@ -66,8 +72,8 @@ def score_batch(
     expected = {
         "base": read_prepared(inputs.model).weights_sha256,
         "requests": file_digest(inputs.requests),
-        "method": method,
-        "batch": f"{batch} of {size}",
+        "method": after.method,
+        "batch": f"{after.batch} of {after.size}",
     }
     write_csv(norms, weight_norms(model, read_matrices(inputs.edited, expected)))
     load_edited(model, inputs.edited, expected)
@@ -82,8 +88,7 @@ if __name__ == "__main__":
         params, at = snakemake.params, snakemake.wildcards
         score_batch(
             Inputs(**{name: Path(path) for name, path in snakemake.input.items() if path}),
-            at.method,
-            (int(at.batch), int(at.size)),
+            After(at.method, int(at.batch), int(at.size)),
             params.switches,
             snakemake.resources.token_budget or "auto",
             prepare_device(params.device, snakemake.threads, params.deterministic),

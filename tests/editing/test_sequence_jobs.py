@@ -31,8 +31,8 @@ from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Stop
 from scripts.edit import edit
+from scripts.score_batch import After, score_batch
 from scripts.score_batch import Inputs as Scored
-from scripts.score_batch import score_batch
 from scripts.split_batches import split_batches
 from tests.editing.tiny_edits import SWITCHES, compute_on, stop_after
 from tests.editing.tiny_sequences import (
@@ -398,7 +398,7 @@ def scored(chain: Chain, batch: int, folder: Path, **other: Any) -> tuple[Path, 
         chain.kept(batch).edited,
     )
     paths = folder / "scores.parquet", folder / "norms.csv"
-    given = replace(own, **other), chain.name, (batch, chain.size)
+    given = replace(own, **other), After(chain.name, batch, chain.size)
     score_batch(*given, CORRECTED, 400, "cpu", *paths)
     return paths
 
