@@ -10,7 +10,7 @@ from modeledit.data.trials import check_batches
 from modeledit.editing.job import load_edited
 from modeledit.editing.weight_norms import weight_norms
 from modeledit.evaluation.schemas import RAW_SCORES
-from modeledit.io.files import read_texts
+from modeledit.io.files import file_digest, read_texts
 from modeledit.io.frames import write_csv, write_parquet
 from modeledit.io.log import journal
 from modeledit.io.matrices import read_matrices
@@ -40,9 +40,18 @@ class Inputs:
     unedited: Path | None = None
 
 
+@dataclass(frozen=True)
+class After:
+    """What left the matrices: a method, after its batch number `batch`, of batches of a size."""
+
+    method: str
+    batch: int
+    size: int
+
+
 def score_batch(
     inputs: Inputs,
-    so_far: tuple[int, int],
+    after: After,
     switches: ScoringSwitches,
     tokens: TokenBudget,
     device: str,
@@ -51,19 +60,20 @@ def score_batch(
 ) -> None:
     """Write what the model says after a batch, and how far its weights have moved.
 
-    `so_far` are the number of the batch, from 1, and the size of all batches.
+    Raises StateError where the matrices were left by another sequence or batch.
     """
-    batch, size = so_far
     every = read_requests(inputs.requests)
-    check_batches(inputs.requests, len(every), size, batch)
-    requests, texts = every[: batch * size], read_texts(inputs.texts)
+    check_batches(inputs.requests, len(every), after.size, after.batch)
+    requests, texts = every[: after.batch * after.size], read_texts(inputs.texts)
     model, tokenizer = load_model(inputs.model, device)
     own = None
     if inputs.unedited:
         own = scoring.own_objects(RAW_SCORES.read_table(inputs.unedited), tokenizer)
     expected = {
         "base": read_prepared(inputs.model).weights_sha256,
-        "batch": f"{batch} of {size}",
+        "requests": file_digest(inputs.requests),
+        "method": after.method,
+        "batch": f"{after.batch} of {after.size}",
     }
     write_csv(norms, weight_norms(model, read_matrices(inputs.edited, expected)))
     load_edited(model, inputs.edited, expected)
@@ -78,7 +88,7 @@ if __name__ == "__main__":
         params, at = snakemake.params, snakemake.wildcards
         score_batch(
             Inputs(**{name: Path(path) for name, path in snakemake.input.items() if path}),
-            (int(at.batch), int(at.size)),
+            After(at.method, int(at.batch), int(at.size)),
             params.switches,
             snakemake.resources.token_budget or "auto",
             prepare_device(params.device, snakemake.threads, params.deterministic),

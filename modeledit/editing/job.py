@@ -86,7 +86,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
     if before.edited:
         load_edited(model, before.edited, before.expected)
     width = model.down_weight(hyper.layers[0]).shape[1]
-    statistics = _statistics(inputs, run, contexts, hyper.layers, width)
+    statistics = _statistics(link, inputs, run, contexts, width)
     with progress(len(requests), "request", _named(link)) as bar:
         targets, edits, keys = edit_once(
             model, tokenizer, requests, statistics, settings, bar, before.targets
@@ -170,21 +170,21 @@ class _Before:
 
 
 def _statistics(
+    link: Link,
     inputs: Inputs,
     run: Mapping[str, str],
     contexts: Sequence[str],
-    layers: Sequence[int],
     width: int,
 ) -> Statistics:
     """What editing knows of the unedited model and of earlier edits, most of it read when asked."""
-    base = {"base": run["base"]}
+    base, layers = {"base": run["base"]}, link.hyper.layers
     factors: Mapping[int, torch.Tensor] = {}
     if inputs.factors:
         factors = LazyMatrices(inputs.factors, base, matrix_names.LAYER, layers, width)
     null_spaces: Mapping[int, NullSpace] = {}
     if inputs.null_spaces:
         null_spaces = LazyNullSpaces(inputs.null_spaces, base, layers, width)
-    earlier = read_keys(inputs.earlier_keys, run, layers, width)
+    earlier = read_keys(inputs.earlier_keys, run, layers, width, link)
     return Statistics(contexts, factors, null_spaces, earlier)
 
 

@@ -152,7 +152,7 @@ def _check_block(
                 "(eligible.authors); allowed: 1"
             )
     if block.batches:
-        yield from _check_batches(config, at, block)
+        yield from _check_batches(config, at, block, around)
     for name in block.methods:
         if name in METHODS:
             yield from _check_method(config, at, block, METHODS[name], around.models)
@@ -160,17 +160,31 @@ def _check_block(
             yield f"{at}.methods: {name!r}: allowed: {NAMES}"
 
 
-def _check_batches(config: Configuration, at: str, block: RunBlock) -> Iterator[str]:
+def _check_batches(
+    config: Configuration, at: str, block: RunBlock, around: Surroundings
+) -> Iterator[str]:
     """Batches that a trial cannot fill, and methods that have no meaning in them."""
     batches = block.batches
     if batches is None or block.dataset not in config.datasets:
         return
-    wanted, held = batches.size * batches.count, config.trials.size
-    if wanted > held and not _of_authors(config, block):
+    wanted, authors = batches.size * batches.count, _of_authors(config, block)
+    asked = f"{at}.batches: {batches.count} batches of {batches.size} ask for {wanted} requests, "
+    if wanted > config.trials.size and set(block.models) - authors.keys():
         yield (
-            f"{at}.batches: {batches.count} batches of {batches.size} ask for {wanted} requests, a "
-            f"trial has trials.size = {held}; allowed: size * count at most that"
+            f"{asked}a trial has trials.size = {config.trials.size}; allowed: size * count at most "
+            "that"
         )
+    for model in block.models:
+        file = around.sources.eligible.get(authors.get(model, 0))
+        if file is None:
+            continue
+        held = around.sources.records(file)
+        held = min(config.eligible.size or held, held)
+        if wanted > held:
+            yield (
+                f"{asked}the authors' eligible requests for {model} are {held}; allowed: size * "
+                "count at most that"
+            )
     for name in block.methods:
         if name in METHODS and METHODS[name].repeats == "optimization":
             yield (

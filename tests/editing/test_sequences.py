@@ -136,3 +136,40 @@ def test_which_keys_are_kept():
     assert kept("released", 1, 1) == []
     assert kept("released", 2, 3) == [Written(b, k) for b, k in
         [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]]  # fmt: skip
+
+
+def test_alphaedit_finds_its_targets_as_memit_does():
+    """OPTIMIZATION, the residual and how it is shared out are MEMIT's, with numbers of its own."""
+    hypers = {"AlphaEdit": alphaedit(0.1), "MEMIT": HYPER}
+    memit, alpha, seq, assisted = (
+        EditSettings(METHODS[name], hypers[METHODS[name].parameters], SWITCHES, "float32", 400)
+        for name in ("MEMIT", "AlphaEdit", "MEMIT_seq", "NA_AlphaEdit")
+    )
+    assert memit.targets == alpha.targets == seq.targets == assisted.targets
+    assert memit.spread == alpha.spread == seq.spread
+    other = replace(alpha, hyper=replace(alphaedit(0.1), lr=0.3))
+    assert other.targets == replace(memit.targets, lr=0.3)
+
+
+def test_what_a_method_writes_with():
+    """L2 over its divisor into null spaces, the covariance with lambda; keys as the switch says."""
+    statistics = Statistics(CONTEXTS, earlier={1: torch.ones(2, 3)})
+
+    def write(name, policy="other_batches"):
+        hyper = HYPER if METHODS[name].protects == "covariance" else alphaedit(0.1)
+        switches = replace(SWITCHES, key_cache=policy)
+        settings = EditSettings(METHODS[name], hyper, switches, "float32", 400)
+        return settings.write(statistics)
+
+    assert write("AlphaEdit").l2 == L2 and write("L2_OVER_4_AlphaEdit").l2 == L2 / 4
+    assert write("MEMIT_seq").weight == HYPER.covariance_weight
+    for name, policy, keeps in [
+        ("AlphaEdit", "none", False),
+        ("AlphaEdit", "released", True),
+        ("MEMIT_seq", "other_batches", True),
+        ("FRESH_AlphaEdit", "released", False),
+        ("GROWING_AlphaEdit", "none", True),
+        ("MEMIT", "released", False),
+    ]:
+        assert write(name, policy).keeps_keys == keeps
+        assert write(name, policy).earlier is statistics.earlier

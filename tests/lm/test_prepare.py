@@ -21,6 +21,7 @@ from modeledit.lm.model import ModelError, load_model
 from modeledit.lm.prepare import prepare_folder
 from modeledit.study.checks import check_model
 from modeledit.study.config import described_model
+from modeledit.study.hyperparameters import Cut
 from modeledit.study.models import ModelShape
 from tests.reference.models import tiny_gpt2, tiny_gptj, tiny_llama, tiny_tokenizer
 
@@ -78,6 +79,35 @@ def test_hyperparameters_are_the_specified_ones(algorithm, model):
     expected = {KEYS[row]: number(row, cell) for row, cell in cells.items() if row in KEYS}
     assert vars(MODELS[model].hyperparameters(algorithm)) == {"nll_factor": 1.0} | expected
     assert MODELS[model].depth - 1 == int(cells["v_loss_layer"])  # the loss is the last block's
+
+
+@pytest.mark.parametrize("model", PAPER)
+def test_alphaedits_hyperparameters_are_the_specified_ones(model):
+    """Section B.4 puts several numbers in a cell, "same" for those of the first model."""
+    part = SPEC.split("\n### B.4 ")[1].split("\n---")[0]
+    table = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("|")]
+    column = [cell.strip().lower() for cell in table[0]].index(model)
+    cells = {row[0].strip(): (row[1], row[column]) for row in table[2:]}
+
+    def numbers(row):
+        first, own = cells[row]
+        return [float(n) for n in (first if own.strip() == "same" else own).split("/")]
+
+    lr, steps = numbers("v_lr / steps")
+    clamp, weight_decay, kl_factor = numbers("clamp / wd / kl")
+    threshold, l2 = numbers("nullspace_threshold / L2")
+    assert vars(MODELS[model].hyperparameters("AlphaEdit")) == {
+        "layers": number("layers", cells["layers"][1].strip()),
+        "lr": lr,
+        "steps": steps,
+        "clamp": clamp,
+        "weight_decay": weight_decay,
+        "kl_factor": kl_factor,
+        "nll_factor": 1.0,
+        "null_space": Cut(kind="threshold", value=threshold),
+        "l2": l2,
+    }
+    assert MODELS[model].depth - 1 == int(cells["v_loss_layer"][1])
 
 
 def test_sizes_are_the_specified_ones():

@@ -117,11 +117,13 @@ def test_sequences_have_a_table_of_each_dataset_and_a_figure_of_each_model_and_s
     both = [block() | SEQUENCE, block(methods=["AlphaEdit"]) | SEQUENCE]
     other = [block(methods=["MEMIT"]) | {"batches": {"size": 3, "count": 1}}]
     found = Contents(study(changed(runs=[block(), *both, *other])))
-    assert found.tables()[-2:] == ["geography.sequence", "hardware"]
+    null_spaces = f"{MODEL}.null_space"  # of AlphaEdit
+    assert found.tables()[-3:] == ["geography.sequence", null_spaces, "hardware"]
     assert found.figures()[-2:] == [
         f"geography.{MODEL}.batches_of_{size}.sequence" for size in (2, 3)
     ]
     alone = Contents(study(changed(runs=both)))
-    assert alone.tables() == ["geography.sequence"]
-    assert alone.figures() == ["algorithms", f"geography.{MODEL}.batches_of_2.sequence"]
+    assert alone.tables() == ["geography.sequence", null_spaces]
+    figure = f"geography.{MODEL}.batches_of_2.sequence"
+    assert alone.figures() == ["algorithms", null_spaces, figure]
     assert not any("sequence" in name for name in contents("MEMIT").tables())

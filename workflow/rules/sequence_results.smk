@@ -28,6 +28,8 @@ rule evaluate_sequence:
         scores=every_batch("scores.parquet"),
         states=every_batch("state.json"),
         norms=every_batch("norms.csv"),
+        # so that whatever is asked for, requests that do not fill all batches are refused
+        batches=[] if CONFIG.partial else FILES.sequence("batches.csv"),
     output:
         metrics=FILES.sequence("metrics.csv"),
         requests=FILES.sequence("request_metrics.parquet"),

@@ -17,6 +17,9 @@ rule split_batches:
         FILES.sequence("batches.csv"),
     log:
         FILES.log(f"{layout.SEQUENCE}/batches"),
+    # What does not fill all batches is refused here, before long work. No edit waits for it: more batches
+    # later would make it again, and then everything that was made of it.
+    priority: PRECEDENCE.prepare
     conda:
         "../../envs/paper.yaml"
     params:
@@ -30,8 +33,6 @@ rule split_batches:
 rule edit_batch:
     input:
         requests=asked(STUDY.requests, "dataset", "model", "trial"),
-        # Says that all batches can be filled. More batches later change nothing of the earlier ones.
-        batches=ancient(FILES.sequence("batches.csv")),
         model=layout.MODEL,
         contexts=FILES.contexts,
         factors=asked(STUDY.covariance_factors, "model", "method"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import matplotlib.style
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from modeledit.evaluation.aggregation import Averaging, by_iteration
 from modeledit.evaluation.schemas import EDITS
@@ -62,7 +62,10 @@ def residuals(paths: Sequence[Path]) -> pd.DataFrame:
         run, k = iteration_of(path)
         frame = EDITS.read(path, ("residual_before", "residual"))
         if not frame.empty:
-            means = {"before": frame["residual_before"].mean(), "after": frame["residual"].mean()}
+            means = {
+                "before": frame["residual_before"].mean(skipna=False),
+                "after": frame["residual"].mean(skipna=False),
+            }
             rows.append({"method": run.method, "trial": run.trial, "k": k} | means)
     return pd.DataFrame(rows, columns=["method", "trial", "k", "before", "after"])
 
@@ -81,9 +84,11 @@ def curves(
     first = left.loc[left["k"] == 1, ["method", "trial", "before"]]
     left = left.drop(columns="before").merge(first, on=["method", "trial"])
     left = left.assign(share=left["after"] / left["before"])
-    means = left.groupby(["method", "k"])["share"].mean().reset_index()
-    columns = (means[name].tolist() for name in ("method", "k", "share"))
-    share = {(str(m), int(k)): float(value) for m, k, value in zip(*columns, strict=True)}
+    share = {
+        (str(method), k): mean
+        for method, own in left.groupby("method")
+        for k, mean in _means(own).items()
+    }
 
     def curve(places: Sequence[tuple[int, str, int]]) -> Curve:
         there = [(n, efficacy[m, k], share[m, k]) for n, m, k in places if (m, k) in share]
@@ -100,15 +105,36 @@ def curves(
     return found
 
 
+def _means(own: pd.DataFrame) -> dict[int, float]:
+    """Mean `share` over the trials of a method by k; NaN where one of them has none.
+
+    A trial that stopped before k takes part with its last one, as in means of metrics.
+    """
+    trials = [
+        dict(zip(map(int, of_trial["k"]), map(float, of_trial["share"]), strict=True))
+        for _, of_trial in own.sort_values("k").groupby("trial")
+    ]
+
+    def mean(k: int) -> float:
+        latest = [shares[max(j for j in shares if j <= k)] for shares in trials]
+        return sum(latest) / len(latest)
+
+    return {k: mean(k) for k in sorted({k for shares in trials for k in shares})}
+
+
 def describe(found: Mapping[str, Mapping[str, Curve]]) -> str:
-    """What is left of the residual at the last k that all lines of a column share, in words."""
+    """What is left of the residual at the last k where all lines of a column have one, in words."""
     said = []
     for column, lines in found.items():
-        common = set.intersection(*(set(line.k) for line in lines.values())) if lines else set()
+        left = {
+            kind: {k: r for k, r in zip(line.k, line.residual, strict=True) if math.isfinite(r)}
+            for kind, line in lines.items()
+        }
+        common = set.intersection(*map(set, left.values())) if left else set()
         if len(lines) < len(LABELS) or not common:
             continue
         k = max(common)
-        at = {kind: line.residual[line.k.index(k)] for kind, line in lines.items()}
+        at = {kind: of_line[k] for kind, of_line in left.items()}
         said.append(
             f"{COLUMNS[column]}, k = {k}: {at['fresh']:.0%} left without, {at['growing']:.0%} with "
             f"the keys of earlier iterations, {at['l2']:.0%} after one iteration with L2/{k}"
@@ -145,6 +171,10 @@ def figure_telescoping(
             panels[0, column].set_title(COLUMNS[name])
             panels[1, column].set_xlabel("iteration k")
             panels[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
+        panels[0, 0].set_yscale("log")  # of its whole row
+        panels[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0, 0].yaxis.set_major_formatter("{x:g}")
+        panels[0, 0].yaxis.set_minor_formatter(NullFormatter())
         panels[0, 0].set_ylabel("residual left, %")
         panels[1, 0].set_ylabel("efficacy accuracy, %")
         fullest = max(range(2), key=lambda i: len(panels[0, i].get_lines()))
