@@ -54,8 +54,8 @@ class NullSpace:
         return float(values[: self.rank].sum() / values.sum())
 
     def to(self, device: torch.device) -> "NullSpace":
-        """The same on `device`."""
-        return replace(self, basis=self.basis.to(device), eigenvalues=self.eigenvalues.to(device))
+        """The same with its basis on `device`."""
+        return replace(self, basis=self.basis.to(device))
 
     def project(self, keys: torch.Tensor) -> torch.Tensor:
         """P `keys`, (d_mlp, m)."""

@@ -201,7 +201,7 @@ def _new_weights(
         if kept is not None:
             done.keys[layer] = kept.T.to("cpu", model.dtype).contiguous()
         if layer == first:
-            done.residual_before = residual.norm(dim=1).cpu()
+            done.residual_before = residual.norm(dim=1)
         old = model.down_weight(layer)
         new = new_weight(old, update, layer)
         on_layer(layer, float(residual.norm(dim=1).mean()), float(update.norm() / old.norm()))
@@ -210,4 +210,4 @@ def _new_weights(
             following = settings.layers[i + 1]
             contexts.advance(following)
             bare.advance(following)
-    done.residual = missing().norm(dim=1).cpu()
+    done.residual = missing().norm(dim=1)

@@ -25,6 +25,7 @@ from modeledit.lm.tokens import PromptError, Tokenization, target_row
 from modeledit.paper.judging import Data
 from modeledit.presentation.report import run_rows
 from modeledit.presentation.tables import Selection, Words, build
+from modeledit.study.earlier_keys import earlier_keys
 from modeledit.study.layout import RunKey
 from modeledit.study.methods import METHODS
 from modeledit.study.stopping import Rule
@@ -70,6 +71,15 @@ def test_every_switch_has_its_test():
 
 
 # --- OPTIMIZATION and the write
+
+
+def test_key_cache():
+    """I25: which earlier keys AlphaEdit keeps in place; what it does is in test_sequences."""
+    for kept, count in (("none", 0), ("other_batches", 1), ("released", 4)):
+        assert METHODS["AlphaEdit"].keys_kept(kept) == METHODS["MEMIT_seq"].keys_kept(kept) == kept
+        assert len(earlier_keys(kept, 2, 2, (1, 2, 3))) == count
+        assert METHODS["MEMIT"].keys_kept(kept) == "none"
+        assert METHODS["GROWING_AlphaEdit"].keys_kept(kept) == "released"
 
 
 def test_target_tokenization():

@@ -13,19 +13,24 @@ import modeledit.editing.covariance_error
 import modeledit.editing.covariance_files
 import modeledit.editing.factors
 import modeledit.editing.job
+import modeledit.editing.null_space
 import modeledit.editing.optimization
 import modeledit.editing.rome
 import modeledit.editing.spread
+import modeledit.editing.writes
 import modeledit.lm.contexts
 import modeledit.lm.model
 import modeledit.lm.trees
 from modeledit.data.requests import Request
+from modeledit.editing.null_space import null_space
 from modeledit.editing.optimization import optimize
 from modeledit.editing.problem import Problem
+from modeledit.editing.writes import CovarianceWrite, NullSpaceWrite
 from modeledit.lm.device import matrix_precision
 from modeledit.lm.model import load_model
 from modeledit.lm.tokens import Row
 from modeledit.lm.trees import RUN_TOKENS
+from modeledit.study.hyperparameters import Cut
 from tests.device_slips import planted, slips_of
 from tests.editing.device_study import (
     ALL_METHODS,
@@ -325,6 +330,8 @@ ENGINE = (
     modeledit.editing.rome,
     modeledit.lm.trees,
     modeledit.editing.spread,
+    modeledit.editing.writes,
+    modeledit.editing.null_space,
     modeledit.editing.optimization,
 )
 SLIPS = [slip for module in ENGINE for slip in slips_of(module)]
@@ -334,6 +341,8 @@ SLIPS = [slip for module in ENGINE for slip in slips_of(module)]
 AT_THE_START = Request(9, "The", "{} is a city in", "Japan", "France", (), ())
 # What each module's tensors are used by; the others' by edits and scores.
 USED_BY: dict[str, Callable[[Study], object]] = {
+    "modeledit.editing.writes": lambda work: write_beside_earlier_keys(work),
+    "modeledit.editing.null_space": lambda work: write_beside_earlier_keys(work),
     "modeledit.editing.job": lambda work: work.chain("ROME"),
     "modeledit.editing.covariance": Study.factors,
     "modeledit.editing.covariance_error": Study.factors,
@@ -358,6 +367,21 @@ LEGAL = {
         "tolist() moves it too"
     ),
 }
+
+
+def write_beside_earlier_keys(work: Study) -> None:
+    """AlphaEdit's write and MEMIT_seq's, of keys on the device, beside others from disk."""
+    keys = torch.eye(128, 3, dtype=torch.float64).to(CUDA)
+    residual, earlier = torch.ones(32, 3, dtype=torch.float64).to(CUDA), {1: torch.eye(4, 128)}
+    moment = torch.diag(torch.arange(1.0, 129))
+    for rank in (40, 100):
+        null = null_space(moment, Cut(kind="rank", value=rank))
+        for write in (
+            NullSpaceWrite({1: null}, 2.0, earlier),
+            CovarianceWrite({1: np.eye(128)}, 2.0, earlier, keeps_keys=True),
+        ):
+            update, kept = write(1, keys, residual)
+            assert update.device == kept.device == CUDA and update.shape == (32, 128)
 
 
 def edit_and_score(work: Study) -> None:
