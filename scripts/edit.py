@@ -1,7 +1,7 @@
 """One iteration of a run; one that comes after the stop passes it on without touching a model."""
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
 
 log = logging.getLogger("modeledit")
-INPUTS = {field.name for field in fields(Inputs)}
 
 
 def edit(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
@@ -35,8 +34,7 @@ def inputs_of(given: Any) -> Inputs:
     keys = given.get("earlier_keys", [])
     earlier = [keys] if isinstance(keys, str) else keys
     single = {name: Path(path) for name, path in given.items() if isinstance(path, str)}
-    known = {name: path for name, path in single.items() if name in INPUTS}
-    return Inputs(**{"texts": None} | known | {"earlier_keys": tuple(map(Path, earlier))})
+    return Inputs(**{"texts": None} | single | {"earlier_keys": tuple(map(Path, earlier))})
 
 
 if __name__ == "__main__":

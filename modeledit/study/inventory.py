@@ -405,8 +405,8 @@ class Inventory:
         raise KeyError(f"no sequence {names}")
 
     def of_sequences(self, pattern: str) -> list[str]:
-        """`pattern` for each sequence."""
-        return [pattern.format(**one.key._asdict()) for one in self.settings.sequences]
+        """`pattern` for each sequence that is reported."""
+        return [pattern.format(**one.key._asdict()) for one in self.reported_sequences()]
 
     def batches(self, sequence: Sequence) -> list[int]:
         """Batches of a sequence: all of them; of a partial study those whose scores, states and

@@ -3,8 +3,7 @@
 
 def reported_sequences(file):
     """A file about each sequence that is reported."""
-    pattern = FILES.sequence(file)
-    return [pattern.format(**one.key._asdict()) for one in STUDY.reported_sequences()]
+    return STUDY.of_sequences(FILES.sequence(file))
 
 
 def every_batch(file):

@@ -16,32 +16,25 @@ def sequence_of(wildcards):
     return STUDY.sequence(**{name: getattr(wildcards, name) for name in names})
 
 
-def of_batch_before(pattern, wildcards):
-    """A file that the batch before left; nothing of the first."""
-    batch = int(wildcards.batch) - 1
-    return pattern.format(**{**wildcards, "batch": batch}) if batch else []
-
-
 def before_in_sequence(name):
     """Input function: a file of iteration k-1, or of the batch before."""
 
     def path(wildcards):
-        k = int(wildcards.k) - 1
+        k, batch = int(wildcards.k) - 1, int(wildcards.batch) - 1
         if k:
             return LINK[name].format(**{**wildcards, "k": k})
-        return of_batch_before(KEPT[name], wildcards)
+        return KEPT[name].format(**{**wildcards, "batch": batch}) if batch else []
 
     return path
 
 
 def repeated_in_batch(name):
-    """Input function: a file of iteration k-1 that only a method which repeats one stage reads, and
-    whoever passes a stop on."""
+    """Input function: a file of iteration k-1 that only a method which repeats one stage reads."""
 
     def path(wildcards):
-        k = int(wildcards.k) - 1
         both = METHODS[wildcards.method].repeats == "both"
-        return [] if both or not k else LINK[name].format(**{**wildcards, "k": k})
+        first = int(wildcards.k) == 1
+        return [] if both or first else before_in_sequence(name)(wildcards)
 
     return path
 
