@@ -33,7 +33,7 @@ def test_alphaedit_is_in_one_batch_and_in_a_sequence():
     methods = {"MEMIT", "MEMIT_seq", "AlphaEdit", "NA_AlphaEdit"}
     assert {run.method for run in settings.runs} == methods
     assert {one.method for one in settings.sequences} == methods
-    assert {(one.size, one.count) for one in settings.sequences} == {(4, 10)}
+    assert {(one.size, one.count) for one in settings.sequences} == {(3, 10)}
     assert settings.switches.key_cache == "other_batches"
 
 
