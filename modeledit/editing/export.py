@@ -15,19 +15,13 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedTokenizerBase
 
-from modeledit.editing.job import load_edited
+from modeledit.editing.held import held_state, put_state
 from modeledit.io.files import StateError, digest, write_json
 from modeledit.io.prepared import read_prepared
-from modeledit.io.state import read_state
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.layout import IterationFiles
 
 PROBES = ("The capital of France is", "Water boils at", "She was born in the city of")
-
-
-def held_state(state: Path) -> Path:
-    """The state.json that holds the matrices of `state`: itself, or the one it passed on."""
-    return IterationFiles.of(state.parent.parent, read_state(state).held_by).state
 
 
 def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
@@ -38,12 +32,9 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
     an edited.json that says where it comes from, which is returned. Raises StateError when the
     state belongs to another model or method, or when the model read back answers differently.
     """
-    held = held_state(state)
-    k = read_state(held).k
     weights = read_prepared(base).weights_sha256
     model, tokenizer = load_model(base)
-    expected = {"base": weights, "method": method, "k": str(k)}
-    load_edited(model, IterationFiles.below(held.parent).edited, expected)
+    k = put_state(model, base, state, method)
     before = _logits(model, tokenizer)
     model.model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -54,7 +45,7 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
                 f"{folder}: read back, the model answers {prompt!r} differently by up to"
                 f" {float((old - new).abs().max())}; delete the folder and export again"
             )
-    record = {"base_sha256": weights, "method": method, "k": k, "state": state_digest(held.parent)}
+    record = {"base_sha256": weights, "method": method, "k": k, "state": state_digest(state.parent)}
     write_json(folder / "edited.json", record)
     return record
 

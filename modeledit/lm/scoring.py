@@ -8,6 +8,7 @@ from functools import cache
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
+from modeledit.data.probes import Probe, counted
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request
 from modeledit.evaluation.schemas import RAW_SCORES
 from modeledit.lm.model import EditableModel
@@ -118,6 +119,15 @@ class _Batches:
         answers = [(n.text, own[request.id, j]) for j, n in enumerate(neighbors)]
         self.add(request.id, kind, "own", answers)
 
+    def add_probe(self, probe: Probe, index: int) -> None:
+        """What should be said, and what was said before the edit or must not be said."""
+        other = probe.before or next(iter(probe.forbidden), None)
+        for name, text in (("new", next(iter(probe.answers), None)), ("true", other)):
+            if text is not None:
+                row = object_row(self.tokenizer, probe.prompt, text, self.switches.competitor)
+                self.entries.append((probe.request, probe.kind, index, name))
+                self.rows.append(row)
+
     def run(self, token_budget: int) -> pa.Table:
         """What the model says of all rows, as RAW_SCORES."""
         results = deque(label_outputs(self.model, self.rows, token_budget, TOP))
@@ -175,12 +185,37 @@ def score(
         batches.add(request.id, "neighbor", "true", [(n.text, n.target) for n in neighbors])
         if own is not None:
             batches.add_own(request, "neighbor", neighbors, own)
+    batches.entries += [(i, "text", 0, "") for i in range(len(texts))]
+    batches.rows += text_rows(tokenizer, texts)
+    return batches.run(token_budget)
+
+
+def text_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
+    """Texts as rows that are scored whole; PromptError for one of fewer than two tokens."""
+    rows = []
     for i, text in enumerate(texts):
         ids = encode(tokenizer, text)
         if len(ids) < 2:
             raise PromptError(f"text {i}, '{text}', has {len(ids)} tokens; perplexity needs two")
-        batches.entries.append((i, "text", 0, ""))
-        batches.rows.append(Row(tuple(ids[:-1]), tuple(ids[1:])))
+        rows.append(Row(tuple(ids[:-1]), tuple(ids[1:])))
+    return rows
+
+
+def score_probes(
+    model: EditableModel,
+    tokenizer: PreTrainedTokenizerBase,
+    probes: Sequence[Probe],
+    switches: ScoringSwitches,
+    token_budget: int,
+) -> pa.Table:
+    """RAW_SCORES of probes: "new" is the first answer, "true" what was there before the edit.
+
+    Where nothing was, "true" is what must not be said. Probes are counted within their request and
+    kind; each is run without padding.
+    """
+    batches = _Batches(model, tokenizer, switches)
+    for index, probe in counted(probes):
+        batches.add_probe(probe, index)
     return batches.run(token_budget)
 
 

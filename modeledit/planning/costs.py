@@ -27,6 +27,8 @@ START_SECONDS = 6  # an interpreter with torch and transformers
 DISK = 1e9  # bytes a second, read
 FORWARD_CALLS = 150  # what a block takes besides its products, in smallest operations: forward,
 STEP_CALLS = 320  # and with backward (measured on Llama and GPT-J; GPT-2 takes half)
+SUBJECT_TOKENS = 6  # of a prompt about a subject
+PROBES, PROBE_TOKENS = 5, 12  # of a request; of each
 TEXT_TOKENS = 26  # of a perplexity text: both ME-PPL-50 and the excerpt's have 22 words
 EXCERPT_TOKENS = 6400  # of an article of the embedded excerpt
 ARTICLE_TOKENS = 730  # of an article of the whole English Wikipedia: 3.2 kB
@@ -231,6 +233,35 @@ def _scores(model: Model, shape: Shape, requests: int, texts: int, token_budget:
 def scoring(model: Model, shape: Shape, requests: int, texts: int, token_budget: int) -> Work:
     """The scores of the unedited model; the neighbor filter is at most that, without texts."""
     return _loaded(model) + _scores(model, shape, requests, texts, token_budget)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts that are continued greedily: how many, all their tokens, and what each may add."""
+
+    prompts: float
+    tokens: float
+    most: int
+
+
+def continuing(model: Model, asked: Asked, token_budget: int) -> Work:
+    """Greedy continuations, token after token in rows that fit under the budget together."""
+    if not asked.prompts:
+        return _loaded(model)
+    whole = asked.tokens / asked.prompts + asked.most
+    rows = max(1.0, min(asked.prompts, token_budget / whole))
+    steps = math.ceil(asked.prompts / rows) * asked.most
+    each = model.depth * _block(model, whole) + _head(model)
+    spoken = Work(
+        forward=asked.prompts * asked.most * each, calls=steps * model.depth * FORWARD_CALLS
+    )
+    return _loaded(model) + _pass(model, asked.tokens, asked.prompts, token_budget) + spoken
+
+
+def drifting(model: Model, texts: int, token_budget: int) -> Work:
+    """Both models on all texts, and the head of both at every token."""
+    tokens = texts * TEXT_TOKENS
+    return _loaded(model) + _pass(model, 2 * tokens, 2 * tokens, token_budget)
 
 
 def contexts(model: Model, lengths: Sequence[tuple[int, int]]) -> Work:

@@ -336,7 +336,29 @@ def _work(
             settings.config.text.perplexity_texts if job.kind is Kind.UNEDITED else 0,
             settings.config.compute.most_tokens(gpu=True),
         )
+    if job.kind in (Kind.CONTINUE, Kind.TELL, Kind.ASK, Kind.DRIFT):
+        return _observing(settings, job, requests[job.dataset, job.model, job.trial])
     return None
+
+
+def _observing(settings: Settings, job: Job, requests: int) -> costs.Work:
+    """What a job computes that observes a state."""
+    model, asked = settings.models[job.model], settings.config.evaluation
+    budget = settings.config.compute.most_tokens(gpu=True)
+    shape = costs.SHAPES[kind_of(settings, job.dataset)]
+    texts = settings.config.text.perplexity_texts
+    if job.kind is Kind.CONTINUE and asked.generation:
+        prompts, tokens, most = shape.answers, shape.scored, asked.generation.tokens
+    elif job.kind is Kind.TELL and asked.fluency:
+        prompts, most = len(asked.fluency.prompts), asked.fluency.tokens
+        tokens = prompts * costs.SUBJECT_TOKENS
+    elif job.kind is Kind.ASK and asked.probes:
+        prompts, most = costs.PROBES, asked.probes.tokens
+        tokens = prompts * costs.PROBE_TOKENS
+    else:
+        return costs.drifting(model, texts, budget)
+    said = costs.Asked(requests * prompts, requests * tokens, most)
+    return costs.continuing(model, said, budget)
 
 
 def _context_lengths(settings: Settings, model: str) -> list[tuple[int, int]]:

@@ -87,6 +87,11 @@ class JobResources:
         peak = memory.scoring(self.settings.models[model], self._most_tokens(attempt))
         return self._host_mb(peak, attempt)
 
+    def generating(self, model: str, attempt: int) -> int:
+        """Memory of a job that continues prompts, in MB."""
+        peak = memory.generating(self.settings.models[model], self._most_tokens(attempt))
+        return self._host_mb(peak, attempt)
+
     def gathering(self, model: str, attempt: int) -> int:
         """Memory of gathering the covariance, in MB."""
         layers, tokens = len(self.settings.layers(model)), longest_article(self.settings)

@@ -62,11 +62,37 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
             f"'{config.covariance.source}' has its own size; allowed: null, or source embedded or "
             "recompute"
         )
+    yield from _check_evaluation(config, around.root)
     if config.offline and not _is_folder(around.root / config.offline):
         yield (
             f"config: offline = {config.offline!r}: no such folder; give a path relative to the "
             "repository or an absolute one"
         )
+
+
+def _check_evaluation(config: Configuration, root: Path) -> Iterator[str]:
+    """Templates without a subject, files that are not there, datasets without probes."""
+    fluency, probes = config.evaluation.fluency, config.evaluation.probes
+    if fluency:
+        at = "config: evaluation.fluency"
+        for i, prompt in enumerate(fluency.prompts):
+            if prompt.count("{}") != 1:
+                yield f"{at}.prompts.{i} = {prompt!r}: must hold exactly one {{}} for the subject"
+        if fluency.references and not (root / fluency.references).is_file():
+            yield f"{at}.references = {fluency.references!r}: no such file"
+    if probes is None:
+        return
+    at = "config: evaluation.probes.files"
+    for name, described in probes.files.items():
+        if name not in config.datasets:
+            allowed = ", ".join(sorted(config.datasets))
+            yield f"{at}.{name}: no such dataset; allowed: {allowed}"
+        if not (root / described.path).is_file():
+            yield f"{at}.{name}.path = {described.path!r}: no such file"
+    for name in sorted({block.dataset for block in config.runs if block.batches is None}):
+        dataset = config.datasets.get(name)
+        if dataset and dataset.source != "geography" and name not in probes.files:
+            yield f"{at}: missing {name}; only the probes of geography are built in"
 
 
 def check_origins(config: Configuration) -> Iterator[str]:

@@ -14,6 +14,7 @@ from modeledit.study.hyperparameters import Cut, Hyperparameters
 from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run, Sequence
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
+from modeledit.study.observation import PARTS
 from modeledit.study.published_files import Source
 from modeledit.study.settings import Dataset
 
@@ -38,6 +39,21 @@ class Kind(StrEnum):
     ELIGIBLE = "find_eligible"
     UNEDITED = "score_unedited"
     EVALUATE = "evaluate_run"
+    CONTINUE = "continue_prompts"
+    TELL = "tell_of_subjects"
+    PROBES = "build_probes"
+    ASK = "ask_probes"
+    DRIFT = "measure_drift"
+    BEHAVIOR = "evaluate_behavior"
+
+
+# Which job leaves a file about a state.
+OBSERVERS = {
+    "generations.parquet": Kind.CONTINUE,
+    "fluency.parquet": Kind.TELL,
+    "probes.parquet": Kind.ASK,
+    "drift.parquet": Kind.DRIFT,
+}
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,23 @@ class Inventory:
         if "{k}" not in pattern:
             return [_of(pattern, run) for run in runs]
         return [_of(pattern, run, k=k) for run in runs for k in self.iterations(run)]
+
+    # What is observed of states
+
+    def observes(self, file: str) -> bool:
+        """Whether a part of `evaluation` leaves this file of a state."""
+        return PARTS[file] in self.settings.config.evaluation.parts
+
+    def first_and_last(self, run: Run) -> tuple[int, int]:
+        """The iterations of a run that are observed: the first, and the last that it may have,
+        which stands for the stop."""
+        return 1, self.last_iteration(run.dataset, run.model, run.method)
+
+    def probe_file(self, dataset: str) -> str | list[str]:
+        """The file of a dataset's probes, or nothing where they are built in."""
+        found = self.settings.config.evaluation.probes
+        described = found.files.get(dataset.removesuffix(ELIGIBLE)) if found else None
+        return self.in_project(described.path) if described else []
 
     # Requests and texts
 
@@ -389,7 +422,23 @@ class Inventory:
             found.append(Job(Kind.UNEDITED, _of(files.unedited_scores, run), *part))
             if isinstance(run, Run):
                 found.append(Job(Kind.EVALUATE, _of(files.run_metrics, run), *part))
+                found += [Job(kind, path, *part) for kind, path in self._observing(run)]
         return list(dict.fromkeys(found))
+
+    def _observing(self, run: Run) -> Iterator[tuple[Kind, str]]:
+        """What observes the states of a run, by the file that it leaves."""
+        if not self.settings.config.evaluation.parts:
+            return
+        if self.observes("probes.parquet"):
+            yield Kind.PROBES, _of(self.files.probes, run)
+        for file, kind in OBSERVERS.items():
+            if not self.observes(file):
+                continue
+            if kind is not Kind.DRIFT:
+                yield kind, _of(self.files.unedited_observed(file), run)
+            for k in sorted(set(self.first_and_last(run))):
+                yield kind, _of(self.files.observed(file), run, k=k)
+        yield Kind.BEHAVIOR, _of(self.files.behavior("behavior.parquet"), run)
 
     # Sequences of batches
 

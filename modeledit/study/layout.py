@@ -277,6 +277,23 @@ class Layout:
         """The unedited model's raw scores on a trial."""
         return f"{self.unedited}/scores.parquet"
 
+    def observed(self, file: str) -> str:
+        """What a part of `evaluation` leaves of an edited state."""
+        return f"{self.iteration}/{file}"
+
+    def unedited_observed(self, file: str) -> str:
+        """The same of the unedited model, on a trial."""
+        return f"{self.unedited}/{file}"
+
+    @property
+    def probes(self) -> str:
+        """The probes of a trial's requests."""
+        return f"{self.results}/{{dataset}}/{{model}}/probes/trial{{trial}}.jsonl"
+
+    def behavior(self, file: str) -> str:
+        """A file about what a run's model does."""
+        return f"{self.run}/{file}"
+
     @property
     def run_metrics(self) -> str:
         """Metrics of a run by iteration."""

@@ -69,6 +69,12 @@ def scoring(model: Model, token_budget: int) -> Peak:
     return Peak(4 * (parameters(model) + logits + hidden))
 
 
+def generating(model: Model, token_budget: int) -> Peak:
+    """A job that continues prompts: `token_budget` keys and values, once more as rows leave."""
+    kept = 2 * model.depth * token_budget * 2 * model.width
+    return Peak(scoring(model, token_budget).device + 4 * kept)
+
+
 def optimization(model: Model, token_budget: int, requests: int, contexts: int) -> Peak:
     """OPTIMIZATION of one chunk: what backward needs, kept keys and values, and the head."""
     width, mlp, depth = model.width, model.mlp_width, model.depth

@@ -22,6 +22,7 @@ class Precedence:
     prepare = 90
     eligible = 70
     contexts = 65
+    observe = 15  # what no edit waits for
 
     @property
     def covariance(self) -> int:

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from modeledit.study.checked import DISTINCT, Checked, Doc, Matching
 from modeledit.study.methods import MOST_NEIGHBORS
+from modeledit.study.observation import Evaluation
 from modeledit.study.stopping import Mode
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -345,6 +346,7 @@ class Configuration(Checked):
     runs: Annotated[tuple[RunBlock, ...], MinLen(1)]
     stop: Stop
     text: Text
+    evaluation: Evaluation = field(default_factory=Evaluation)
     covariance: Covariance
     offline: Annotated[
         str | None,

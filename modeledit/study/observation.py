@@ -1,0 +1,115 @@
+"""What is observed of an edited model besides the paper's metrics: the block `evaluation`.
+
+Each part is off unless it is there. Switching one on later observes the states that are there; no
+edit is made again.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, MinLen
+
+from modeledit.study.checked import DISTINCT, Checked, Doc
+
+MOST_TOKENS = 4096
+SUBJECT_PROMPTS = ("{} is", "{} is known for")
+Format = Literal["records", "mquake", "rippleedits", "knowedit"]
+Tokens = Annotated[int, Ge(1), Le(MOST_TOKENS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation(Checked):
+    """Greedy continuations of the edit, paraphrase and neighbor prompts."""
+
+    tokens: Annotated[
+        Tokens,
+        Doc(
+            "off if not there; else every edit, paraphrase and neighbor prompt is continued "
+            "greedily, by so many tokens at most, to the end of the line or text"
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fluency(Checked):
+    """Longer texts about the edited subjects."""
+
+    tokens: Annotated[
+        Tokens, Doc("of each text at most; ROME (arXiv:2202.05262) has texts of 100 tokens")
+    ]
+    prompts: Annotated[
+        tuple[str, ...],
+        MinLen(1),
+        DISTINCT,
+        Doc("how texts about a subject begin", "each with one `{}` for the subject"),
+    ] = SUBJECT_PROMPTS
+    references: Annotated[
+        str | None,
+        Doc(
+            "a JSON Lines file with `object` and `text`, texts about things that have the new "
+            "object; consistency is measured against them, and not without",
+            "an existing file",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeFile(Checked):
+    """Probes of a dataset that are read from a file."""
+
+    path: Annotated[
+        str, Doc("relative to the project or absolute, never downloaded", "an existing file")
+    ]
+    format: Annotated[
+        Format,
+        Doc(
+            "`mquake` (MQuAKE-CF, arXiv:2305.14795), `rippleedits` (arXiv:2307.12976), `knowedit` "
+            "(WikiData_counterfact of KnowEdit, arXiv:2401.01286), or `records`: JSON Lines with "
+            "`subject`, `target_new`, `kind`, `prompt`, `answers`, `forbidden`, `before`"
+        ),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes(Checked):
+    """Questions about what follows from an edit, and what does not."""
+
+    tokens: Annotated[Tokens, Doc("said after each probe at most")]
+    files: Annotated[
+        dict[str, ProbeFile],
+        Doc(
+            "per dataset, the probes of a file; those of `geography` are built in "
+            "(docs/geography.md)"
+        ),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Checked):
+    """What is observed of the unedited model, after k = 1, and at the stop of every run."""
+
+    generation: Generation | None = None
+    fluency: Fluency | None = None
+    probes: Probes | None = None
+    drift: Annotated[
+        bool,
+        Doc(
+            "how far next-token distributions move on the texts of ME-PPL: KL(unedited || edited), "
+            "and their perplexity"
+        ),
+    ] = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of what is observed."""
+        return tuple(name for name, part in vars(self).items() if part)
+
+
+# What each part leaves of a state, beside its scores.
+PARTS = {
+    "generations.parquet": "generation",
+    "fluency.parquet": "fluency",
+    "probes.parquet": "probes",
+    "probe_generations.parquet": "probes",
+    "drift.parquet": "drift",
+}

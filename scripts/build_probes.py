@@ -1,0 +1,37 @@
+"""The probes of a trial's requests: built from the facts behind them, or read from a file."""
+
+import logging
+from pathlib import Path
+
+from modeledit.data.geography_probes import build_probes
+from modeledit.data.probe_readers import read_probe_file
+from modeledit.data.probes import write_probes
+from modeledit.data.requests import read_requests
+from modeledit.io.log import journal
+from modeledit.io.seals import sealed
+from modeledit.study.observation import Format
+
+log = logging.getLogger("modeledit")
+
+
+def build(requests: Path, file: Path | None, format: Format | None, output: Path) -> None:
+    """Write the probes of `requests`: those of a `file` in a `format`, else of the geography."""
+    read = read_requests(requests)
+    if file is None or format is None:
+        probes = build_probes(read)
+    else:
+        probes = read_probe_file(file, format, read)
+    asked = {probe.request for probe in probes}
+    log.info("%d probes of %d of %d requests", len(probes), len(asked), len(read))
+    write_probes(output, probes)
+
+
+if __name__ == "__main__":
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
+        given = snakemake.input
+        build(
+            Path(given.requests),
+            Path(given.file) if given.get("file") else None,
+            snakemake.params.format,
+            Path(snakemake.output[0]),
+        )
