@@ -30,9 +30,9 @@ def test_every_configuration_can_be_run(name):
 
 def test_alphaedit_is_in_one_batch_and_in_a_sequence():
     settings = settings_of("alphaedit")
-    methods = {"MEMIT", "MEMIT_seq", "AlphaEdit", "NA_AlphaEdit"}
+    methods = {"MEMIT", "AlphaEdit", "NA_AlphaEdit"}
     assert {run.method for run in settings.runs} == methods
-    assert {one.method for one in settings.sequences} == methods
+    assert {one.method for one in settings.sequences} == methods | {"MEMIT_seq"}
     assert {(one.size, one.count) for one in settings.sequences} == {(3, 10)}
     assert settings.switches.key_cache == "other_batches"
 
