@@ -106,7 +106,7 @@ RELATIONS = (
 # Countries with a name of one word and more than ten cities of which a small model knows some.
 _COUNTRIES = "AT AU BR CA CL CN DE EG ES FI FR ID IL IN IR IT JP MA MX NG PE PL PT RU TR VN".split()
 _STATES = "AZ CA CO CT FL GA HI IL IN KS MA MI MN MO MS OH OK TN TX UT VA".split()
-_LANGUAGES = {
+LANGUAGES = {
     "ar": "Arabic",
     "de": "German",
     "en": "English",
@@ -118,15 +118,15 @@ _LANGUAGES = {
     "zh": "Chinese",
 }
 # Countries where the first language that GeoNames lists is the one spoken in nearly every city.
-_ONE_LANGUAGE = (
+ONE_LANGUAGE = (
     "AE AR CN CO CR CU DE DO DZ EC ES FR GB GT HN IE IQ IT JO JP KW LB LY MX NI NZ OM PA QA RU SA "
     "SD SV SY TN UY VE YE".split()
 )
 _CONTINENTS = ("AF", "AS", "EU")
 # Their cities, or the whole country by common counts, lie on another continent than GeoNames says.
-_TWO_CONTINENTS = ("AM", "AZ", "CY", "GE", "KZ", "RU", "TR")
+TWO_CONTINENTS = ("AM", "AZ", "CY", "GE", "KZ", "RU", "TR")
 
-_NAME = re.compile(r"[A-Z][a-z]{2,}(?: [A-Z][a-z]+)*")
+NAME = re.compile(r"[A-Z][a-z]{2,}(?: [A-Z][a-z]+)*")
 # Parts of a larger city rather than cities of their own.
 _PART = re.compile(
     r"(?:Central|East|Greater|Inner|New|North|Outer|South|West) .* .*|"
@@ -134,7 +134,7 @@ _PART = re.compile(
 )
 
 # Names that want an article ("the Bahamas") would read wrong in a template.
-_WITH_ARTICLE = re.compile(
+WITH_ARTICLE = re.compile(
     r"The .*|.*\b(?:Bahamas|Comoros|Emirates|Gambia|Islands|Kingdom|Maldives|Philippines|"
     r"Republic|Seychelles|States|Territory|Antilles)\b.*"
 )
@@ -205,7 +205,7 @@ def collect_facts() -> list[Fact]:
     continents = {code: c["name"] for code, c in cache.get_continents().items()}
     states = {code: state["name"] for code, state in cache.get_us_states().items()}
     places = {c["name"] for c in countries.values()} | set(states.values())
-    cities = [c for c in _unambiguous(cache.get_cities().values()) if c["name"] not in places]
+    cities = [c for c in unambiguous(cache.get_cities().values()) if c["name"] not in places]
 
     facts = [
         *_city_facts(cities, countries, continents),
@@ -233,8 +233,8 @@ def _city_facts(
         choices = []
         if code in _COUNTRIES:
             choices.append(("city_country", country["name"]))
-        if code in _ONE_LANGUAGE:
-            choices.append(("city_language", _LANGUAGES[_first_language(country)]))
+        if code in ONE_LANGUAGE:
+            choices.append(("city_language", LANGUAGES[first_language(country)]))
         if code not in _COUNTRIES and _has_continent(code, country):
             choices.append(("city_continent", continents[country["continentcode"]]))
         if choices:
@@ -261,26 +261,26 @@ def _country_facts(
         name, population = country["name"], country["population"]
         if population < _MIN_COUNTRY or name in states:
             continue
-        if not _NAME.fullmatch(name) or _WITH_ARTICLE.fullmatch(name):
+        if not NAME.fullmatch(name) or WITH_ARTICLE.fullmatch(name):
             continue
         if _has_continent(code, country):
             continent = continents[country["continentcode"]]
             yield Fact("country_continent", name, continent, population)
-        if _first_language(country) in _LANGUAGES:
-            language = _LANGUAGES[_first_language(country)]
+        if first_language(country) in LANGUAGES:
+            language = LANGUAGES[first_language(country)]
             yield Fact("country_language", name, language, population)
 
 
 def _has_continent(code: str, country: dict[str, Any]) -> bool:
-    return country["continentcode"] in _CONTINENTS and code not in _TWO_CONTINENTS
+    return country["continentcode"] in _CONTINENTS and code not in TWO_CONTINENTS
 
 
-def _first_language(country: dict[str, Any]) -> str:
+def first_language(country: dict[str, Any]) -> str:
     """GeoNames lists languages by the number of speakers: "de-AT,hr,hu" gives "de"."""
     return country["languages"].split(",")[0].split("-")[0]
 
 
-def _unambiguous(cities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def unambiguous(cities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The city of each name that clearly outweighs its namesakes, by falling population."""
     named = defaultdict(list)
     for city in cities:
@@ -290,7 +290,7 @@ def _unambiguous(cities: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         first, *rest = sorted(same, key=lambda c: (-c["population"], c["geonameid"]))
         rivals = (c for c in rest if _area(c) != _area(first))
         if (
-            _NAME.fullmatch(name)
+            NAME.fullmatch(name)
             and not _PART.fullmatch(name)
             and not any(4 * c["population"] > first["population"] for c in rivals)
         ):

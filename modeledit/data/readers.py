@@ -12,26 +12,15 @@ from typing import Any
 
 from modeledit.data import forms, records
 from modeledit.data.normalisation import Draft, NeighborDraft, literal, normalised
+from modeledit.data.problems import NAMED, Problem, lines_of, message, object_of
 from modeledit.data.record_files import Entry, many_objects, read_entries
 from modeledit.data.records import RequestError, check_text, shown, text_list
 from modeledit.data.requests import NO_TRUE_OBJECT, Request
 
-NAMED = 10  # bad records that a message shows, and records that a note names
+_SKIP = " (skip_bad would leave them out)"
 
 Parse = Callable[[dict[str, Any], int], Draft]
 """Makes a draft of a record and its position, from 0."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a record is no request: its place in the file, its id as it is written, and the words."""
-
-    place: str
-    id: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.place}{f' (id {self.id})' if self.id else ''}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Loaded:
         ]
         if self.left_out:
             said.append(f"{_counted(len(self.left_out), 'record')} left out:")
-            said += _first(self.left_out)
+            said += lines_of(self.left_out)
         return said
 
     def record(self) -> dict[str, Any]:
@@ -95,7 +84,7 @@ def load_requests(
     made: list[tuple[Entry, Request]] = []
     for position, entry in enumerate(entries):
         try:
-            draft = parse(_object(entry), position)
+            draft = parse(object_of(entry), position)
             request, said = (literal(draft), set()) if as_published else normalised(draft)
         except RequestError as error:
             problems.append(Problem(entry.place, _id_of(entry.value), str(error)))
@@ -106,9 +95,9 @@ def load_requests(
     made, same = _without_same_ids(made)
     problems += same
     if problems and not skip_bad:
-        raise RequestError(_message(path, problems, len(entries)))
+        raise RequestError(message(path, problems, len(entries), _SKIP))
     if not made:
-        raise RequestError(f"{_message(path, problems, len(entries))}\nso no request is left")
+        raise RequestError(f"{message(path, problems, len(entries), _SKIP)}\nso no request is left")
     if not as_published:
         made, repeated = _without_same_facts(made)
         problems += repeated
@@ -162,13 +151,13 @@ def read_me_ppl(path: Path | str) -> list[str]:
     entries = read_entries(path)
     for entry in entries:
         try:
-            text = records.field(_object(entry), "Text", str)
+            text = records.field(object_of(entry), "Text", str)
             check_text(text, "Text")
             texts.append(text)
         except RequestError as error:
             problems.append(Problem(entry.place, "", str(error)))
     if problems:
-        raise RequestError(_message(path, problems, len(entries), way_out=""))
+        raise RequestError(message(path, problems, len(entries)))
     return texts
 
 
@@ -335,7 +324,7 @@ def _parser(path: Path, kind: str, entries: Sequence[Entry]) -> Parse:
         sound = next((entry for entry in entries if not entry.broken), None)
         if sound is None:
             problems = [Problem(entry.place, "", entry.broken) for entry in entries]
-            raise RequestError(_message(path, problems, len(entries)))
+            raise RequestError(message(path, problems, len(entries), _SKIP))
         raise RequestError(f"{path}: {forms.unknown(sound.value)}")
     if form.name not in _PARSERS[kind]:
         expected = " or ".join(_PARSERS[kind])
@@ -355,14 +344,6 @@ def _with_id(draft: Draft, record: dict[str, Any]) -> Draft:
             f"field '{draft.names['id']}': missing, though other records have one; add it"
         )
     return draft
-
-
-def _object(entry: Entry) -> dict[str, Any]:
-    if entry.broken:
-        raise RequestError(entry.broken)
-    if not isinstance(entry.value, dict):
-        raise RequestError(f"expected an object, got {shown(entry.value)}; correct or drop it")
-    return entry.value
 
 
 def _id_of(value: Any) -> str:
@@ -409,27 +390,6 @@ def _without_same_facts(
             )
         problems.append(Problem(entry.place, str(request.id), why))
     return kept, problems
-
-
-def _message(
-    path: Path,
-    problems: Sequence[Problem],
-    total: int,
-    way_out: str = " (skip_bad would leave them out)",
-) -> str:
-    """All that is wrong with a file: in one line where it is one record, else a line each."""
-    if len(problems) == 1:
-        return f"{path}, {problems[0]}"
-    head = f"{path}: {len(problems)} of {total} records cannot be used"
-    return "\n".join([f"{head}{way_out}:", *_first(problems)])
-
-
-def _first(problems: Sequence[Problem]) -> list[str]:
-    rest = len(problems) - NAMED
-    return [
-        *(f"  {problem}" for problem in problems[:NAMED]),
-        *([f"  and {rest} more"] if rest > 0 else []),
-    ]
 
 
 def _counted(number: int, thing: str) -> str:

@@ -84,11 +84,7 @@ class Request:
     relation: str = ""
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.id, int) and not isinstance(self.id, bool)
-        if not whole or not 0 <= self.id <= LARGEST_ID:
-            raise RequestError(
-                f"field 'id': expected a whole number from 0 to {LARGEST_ID}, got {shown(self.id)}"
-            )
+        check_id(self.id, "id")
         for name in ("subject", "prompt", "target_new", "target_true"):
             check_text(getattr(self, name), name)
         _check_template(self.prompt, "prompt")
@@ -123,6 +119,15 @@ class Request:
         """What is edited, for a heading: the subject, and the old object before the new one."""
         arrow = "" if self.target_true == NO_TRUE_OBJECT else f"{self.target_true} → "
         return f"{self.subject}: {arrow}{self.target_new}"
+
+
+def check_id(value: Any, name: str) -> None:
+    """Raise RequestError unless the value of field `name` is a whole number of 63 bits."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 0 <= value <= LARGEST_ID:
+        raise RequestError(
+            f"field '{name}': expected a whole number from 0 to {LARGEST_ID}, got {shown(value)}"
+        )
 
 
 def fill(template: str, subject: str) -> str:
