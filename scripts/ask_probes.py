@@ -1,10 +1,11 @@
 """What a model says of the probes of a trial: their scores, and what it says by itself."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.data.probes import read_probes
-from modeledit.editing.held import load_held
+from modeledit.editing.held import Held
 from modeledit.io.frames import write_parquet
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
@@ -17,26 +18,31 @@ from modeledit.study.settings import TokenBudget
 from modeledit.study.switches import ScoringSwitches
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Raw scores of the probes, and what the model says by itself after them."""
+
+    scores: Path
+    generations: Path
+
+
 def ask_probes(
     probes: Path,
-    model: Path,
-    state: Path | None,
-    method: str,
+    held: Held,
     part: Probes,
     switches: ScoringSwitches,
     tokens: TokenBudget,
     device: str,
-    scores: Path,
-    generations: Path,
+    outputs: Outputs,
 ) -> None:
-    """Write raw scores of the probes and their continuations; `state` None: unedited."""
+    """Write raw scores of the probes and their continuations, of a state of a model."""
     asked = read_probes(probes)
-    loaded, tokenizer = load_held(model, state, method, device)
+    loaded, tokenizer = held.load(device)
     budget = token_budget(tokens, loaded)
     prompts = probe_prompts(asked)
     said = sayings(loaded, tokenizer, prompts, part.tokens, budget)
-    write_parquet(scores, score_probes(loaded, tokenizer, asked, switches, budget))
-    write_parquet(generations, said)
+    write_parquet(outputs.scores, score_probes(loaded, tokenizer, asked, switches, budget))
+    write_parquet(outputs.generations, said)
 
 
 if __name__ == "__main__":
@@ -44,13 +50,10 @@ if __name__ == "__main__":
         params, given = snakemake.params, snakemake.input
         ask_probes(
             Path(given.probes),
-            Path(given.model),
-            Path(given.state) if given.get("state") else None,
-            snakemake.wildcards.get("method", ""),
+            Held.of(given, snakemake.wildcards),
             params.part,
             params.switches,
             snakemake.resources.token_budget or "auto",
             prepare_device(params.device, snakemake.threads, params.deterministic),
-            Path(snakemake.output.scores),
-            Path(snakemake.output.generations),
+            Outputs(Path(snakemake.output.scores), Path(snakemake.output.generations)),
         )

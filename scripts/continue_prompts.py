@@ -4,7 +4,7 @@ from pathlib import Path
 
 import modeledit.lm.libraries  # noqa: F401, first: see there
 from modeledit.data.requests import read_requests
-from modeledit.editing.held import load_held
+from modeledit.editing.held import Held
 from modeledit.io.frames import write_parquet
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
@@ -18,18 +18,16 @@ from modeledit.study.switches import ScoringSwitches
 
 def continue_prompts(
     requests: Path,
-    model: Path,
-    state: Path | None,
-    method: str,
+    held: Held,
     part: Generation | Fluency,
     switches: ScoringSwitches,
     tokens: TokenBudget,
     device: str,
     output: Path,
 ) -> None:
-    """Write the continuations that a part of `evaluation` asks for; `state` None: unedited."""
+    """Write the continuations that a part of `evaluation` asks for, of a state of a model."""
     read = read_requests(requests)
-    loaded, tokenizer = load_held(model, state, method, device)
+    loaded, tokenizer = held.load(device)
     if isinstance(part, Fluency):
         prompts = sayings.subject_prompts(read, part.prompts)
     else:
@@ -43,9 +41,7 @@ if __name__ == "__main__":
         params, given = snakemake.params, snakemake.input
         continue_prompts(
             Path(given.requests),
-            Path(given.model),
-            Path(given.state) if given.get("state") else None,
-            snakemake.wildcards.get("method", ""),
+            Held.of(given, snakemake.wildcards),
             params.part,
             params.switches,
             snakemake.resources.token_budget or "auto",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 import modeledit.lm.libraries  # noqa: F401, first: see there
-from modeledit.editing.held import put_state
+from modeledit.editing.held import Held
 from modeledit.evaluation.schemas import DRIFT
 from modeledit.io.files import read_texts
 from modeledit.io.log import journal
@@ -21,19 +21,17 @@ from modeledit.study.settings import TokenBudget
 
 def measure_drift(
     texts: Path,
-    model: Path,
-    state: Path,
-    method: str,
+    held: Held,
     tokens: TokenBudget,
     device: str,
     output: Path,
 ) -> None:
     """Write the drift of each text from the unedited model to what the iteration left."""
-    loaded, tokenizer = load_model(model, device)
+    loaded, tokenizer = load_model(held.base, device)
     rows = text_rows(tokenizer, read_texts(texts))
     budget = token_budget(tokens, loaded)
     unedited = outputs(loaded, rows, budget)
-    put_state(loaded, model, state, method)
+    held.put(loaded)
     edited = outputs(loaded, rows, budget)
     found = drift(loaded, rows, unedited, edited)
     DRIFT.write(output, pd.DataFrame([{"text": i} | asdict(one) for i, one in enumerate(found)]))
@@ -44,9 +42,7 @@ if __name__ == "__main__":
         params, given = snakemake.params, snakemake.input
         measure_drift(
             Path(given.texts),
-            Path(given.model),
-            Path(given.state),
-            snakemake.wildcards.method,
+            Held.of(given, snakemake.wildcards),
             snakemake.resources.token_budget or "auto",
             prepare_device(params.device, snakemake.threads, params.deterministic),
             Path(snakemake.output[0]),

@@ -11,7 +11,7 @@ Their file has one probe a line as JSON.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,17 +92,23 @@ def write_probes(path: Path | str, probes: Iterable[Probe]) -> None:
     Raises RequestError when a request has more probes of one kind than scores can count.
     """
     path = Path(path)
-    counted: Counter[tuple[int, str]] = Counter()
     with finished(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for number, probe in enumerate(probes, start=1):
-            key = (probe.request, probe.kind)
-            counted[key] += 1
-            if counted[key] > MOST_PROMPTS:
+        for number, (before, probe) in enumerate(counted(probes), start=1):
+            if before >= MOST_PROMPTS:
                 raise RequestError(
                     f"{path}, record {number}: request {probe.request} has more than "
                     f"{MOST_PROMPTS} probes of kind {probe.kind!r}; leave some out"
                 )
             file.write(json.dumps(asdict(probe), ensure_ascii=False) + "\n")
+
+
+def counted(probes: Iterable[Probe]) -> Iterator[tuple[int, Probe]]:
+    """Each probe with its number among those of its request and kind, from 0."""
+    numbers: Counter[tuple[int, str]] = Counter()
+    for probe in probes:
+        key = (probe.request, probe.kind)
+        yield numbers[key], probe
+        numbers[key] += 1
 
 
 def read_probes(path: Path | str) -> list[Probe]:

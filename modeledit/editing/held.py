@@ -1,6 +1,8 @@
 """A model as an iteration of a run left it: the prepared one with that iteration's matrices."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from transformers import PreTrainedTokenizerBase
 
@@ -30,11 +32,28 @@ def put_state(model: EditableModel, base: Path, state: Path, method: str) -> int
     return k
 
 
-def load_held(
-    base: Path, state: Path | None, method: str, device: str = "cpu"
-) -> tuple[EditableModel, PreTrainedTokenizerBase]:
-    """The prepared model with what an iteration left in it, or unedited without a `state`."""
-    model, tokenizer = load_model(base, device)
-    if state:
-        put_state(model, base, state, method)
-    return model, tokenizer
+@dataclass(frozen=True)
+class Held:
+    """A state of a run: the prepared model `base`, and the state.json of one of its iterations by
+    `method`; without one the unedited model."""
+
+    base: Path
+    state: Path | None = None
+    method: str = ""
+
+    @classmethod
+    def of(cls, files: Any, names: Any) -> Self:
+        """That of a job: `model` and perhaps `state` of its input files, `method` of its names."""
+        state = files.get("state")
+        return cls(Path(files.model), Path(state) if state else None, names.get("method", ""))
+
+    def load(self, device: str = "cpu") -> tuple[EditableModel, PreTrainedTokenizerBase]:
+        """The model as it was then, and its tokenizer."""
+        model, tokenizer = load_model(self.base, device)
+        self.put(model)
+        return model, tokenizer
+
+    def put(self, model: EditableModel) -> None:
+        """Put what the iteration left into `model`, which was loaded unedited."""
+        if self.state:
+            put_state(model, self.base, self.state, self.method)

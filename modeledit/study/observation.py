@@ -13,7 +13,7 @@ from modeledit.study.checked import DISTINCT, Checked, Doc
 
 MOST_TOKENS = 4096
 SUBJECT_PROMPTS = ("{} is", "{} is known for")
-Format = Literal["records", "mquake", "rippleedits", "knowedit"]
+Format = Literal["own", "mquake", "ripple_edits", "knowedit"]
 Tokens = Annotated[int, Ge(1), Le(MOST_TOKENS)]
 
 
@@ -63,8 +63,8 @@ class ProbeFile(Checked):
     format: Annotated[
         Format,
         Doc(
-            "`mquake` (MQuAKE-CF, arXiv:2305.14795), `rippleedits` (arXiv:2307.12976), `knowedit` "
-            "(WikiData_counterfact of KnowEdit, arXiv:2401.01286), or `records`: JSON Lines with "
+            "`mquake` (MQuAKE-CF, arXiv:2305.14795), `ripple_edits` (arXiv:2307.12976), `knowedit` "
+            "(WikiData_counterfact of KnowEdit, arXiv:2401.01286), or `own`: JSON Lines with "
             "`subject`, `target_new`, `kind`, `prompt`, `answers`, `forbidden`, `before`"
         ),
     ]
