@@ -49,7 +49,7 @@ _NEGATION = {
     "country_language": "Most people in {} do not speak",
 }
 _ALIKE = 0.8
-"""Least of a city's other name: twice the letters that it shares with its name, over all of both."""
+"""Of a city's other name, at least: the letters it shares with the name, over their mean length."""
 
 _CAPITAL = "The capital of the country where {} lies is called"
 _CURRENCY = "The currency of the country where {} lies is called the"
@@ -109,8 +109,11 @@ class _Atlas:
                 before = self._arrived.get(request.target_new, 0)
                 self._arrived[request.target_new] = max(before, population)
         self._edited = {(request.relation, request.subject) for request in requests}
-        self._named: set[str | None] = {request.subject for request in requests} | {
-            neighbor.subject for request in requests for neighbor in request.neighbors
+        self._named = {request.subject for request in requests} | {
+            neighbor.subject
+            for request in requests
+            for neighbor in request.neighbors
+            if neighbor.subject
         }
 
     def check(self, request: Request) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +214,10 @@ def test_texts_are_plain_and_end_where_the_answer_follows(probes):
 
 def test_they_depend_on_the_requests_alone(requests, probes):
     assert build_probes(requests) == probes
+
+
+def test_the_documentation_has_their_numbers(probes):
+    said = (Path(__file__).resolve().parents[2] / "docs" / "geography.md").read_text("utf-8")
+    counted = Counter(p.kind for p in probes)
+    assert f"there are {len(probes):,} probes" in said
+    assert f"| all | {' | '.join(f'{counted[kind]:,}' for kind in KINDS)} |" in said
