@@ -48,6 +48,9 @@ _NEGATION = {
     "country_continent": "{} does not lie on the continent of",
     "country_language": "Most people in {} do not speak",
 }
+_ALIKE = 0.8
+"""Of a city's other name, at least: the letters it shares with the name, over their mean length."""
+
 _CAPITAL = "The capital of the country where {} lies is called"
 _CURRENCY = "The currency of the country where {} lies is called the"
 _CONTINENT = "{} lies on the continent of"
@@ -93,9 +96,9 @@ class _Atlas:
         self.places = {c["name"] for c in cities} | set(self.countries) | set(self.states)
         self._continents = {code: c["name"] for code, c in cache.get_continents().items()}
         self._largest: dict[str, Record] = {}
-        for city in sorted(cities, key=lambda c: (c["population"], c["geonameid"])):
-            if city["countrycode"] == "US":
-                self._largest[city["admin1code"]] = city  # the last one is the most populous
+        american = [city for city in cities if city["countrycode"] == "US"]
+        for city in sorted(american, key=lambda c: (c["population"], c["geonameid"])):
+            self._largest[city["admin1code"]] = city  # the last one is the most populous
         self._other_names: dict[str, list[str]] = defaultdict(list)
         for other, name in country_names.items():
             self._other_names[name].append(other)
@@ -107,15 +110,18 @@ class _Atlas:
                 self._arrived[request.target_new] = max(before, population)
         self._edited = {(request.relation, request.subject) for request in requests}
         self._named = {request.subject for request in requests} | {
-            neighbor.subject for request in requests for neighbor in request.neighbors
+            neighbor.subject
+            for request in requests
+            for neighbor in request.neighbors
+            if neighbor.subject
         }
 
     def check(self, request: Request) -> None:
         """RequestError unless the atlas has what the request is about."""
         if request.relation not in _INVERSE:
             raise RequestError(
-                f"request {request.id}: relation {shown(request.relation)} is none of the geography "
-                f"dataset's ({', '.join(_INVERSE)}); give a file of probes for other requests"
+                f"request {request.id}: relation {shown(request.relation)} is none of geography's "
+                f"({', '.join(_INVERSE)}); give a file of probes for other requests"
             )
         known: dict[str, Record] = (
             self.countries if request.relation.startswith("country_") else self.cities
@@ -179,26 +185,26 @@ class _Atlas:
     def other_name(self, request: Request) -> str | None:
         """The subject's other name that is spelled most like it, of those that mean no other place.
 
-        GeoNames lists other names without their languages, so which of them is in use cannot be
-        told; most are the same name as other languages spell it.
+        GeoNames lists other names without their languages: which of them is in use cannot be told,
+        and many transcribe what another script makes of the name ("Kaljumet Siti"). A city's has
+        to be close enough to be taken for it; a country's few are names in use.
         """
         subject = request.subject
         if request.relation.startswith("country_"):
-            listed = self._other_names[subject]
+            listed, least = self._other_names[subject], 0.0
         else:
-            listed = self.cities[subject]["alternatenames"]
-        free = [
-            name
+            listed, least = self.cities[subject]["alternatenames"], _ALIKE
+        alike = {
+            name: SequenceMatcher(None, subject, name).ratio()
             for name in listed
             if NAME.fullmatch(name)
             and not WITH_ARTICLE.fullmatch(name)
             and name not in self.places
             and subject not in name
             and name not in subject
-        ]
-        return min(
-            free, key=lambda n: (-SequenceMatcher(None, subject, n).ratio(), n), default=None
-        )
+        }
+        close = [name for name in alike if alike[name] >= least]
+        return min(close, key=lambda name: (-alike[name], name), default=None)
 
 
 def _two_hop(atlas: _Atlas, request: Request) -> Iterator[Probe]:

@@ -13,7 +13,7 @@ NAMED = 10  # bad records that a message shows, and records that a note names
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a record cannot be used: its place in the file, its id as it is written, and the words."""
+    """Why a record cannot be used: its place in the file, its id as written, and the words."""
 
     place: str
     id: str

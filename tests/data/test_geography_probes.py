@@ -2,6 +2,8 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -41,15 +43,24 @@ def probes(requests) -> list[Probe]:
     return build_probes(requests)
 
 
-def of(kind: str, *requests: Request, about: Request | None = None) -> list[Probe]:
-    made = build_probes(requests)
-    return [p for p in made if p.kind == kind and p.request == (about or requests[0]).id]
+EXAMPLES = (LYON, MEMPHIS, BRACKNELL, DHAKA, GHANA, ALGERIA)  # none says anything of another
+
+
+@cache
+def built(*requests: Request) -> list[Probe]:
+    return build_probes(requests)
+
+
+def of(kind: str, request: Request, *others: Request) -> list[Probe]:
+    """The probes of one request, made with others."""
+    together = EXAMPLES if request in EXAMPLES and not others else (request, *others)
+    return [p for p in built(*together) if p.kind == kind and p.request == request.id]
 
 
 # --- by hand -----------------------------------------------------------------------------------
 
 
-def test_a_city_in_another_country_has_its_capital_continent_language_and_currency():
+def test_a_city_in_another_country_has_its_capital_continent_and_currency():
     assert of("two_hop", LYON) == [
         Probe(
             3,
@@ -59,7 +70,6 @@ def test_a_city_in_another_country_has_its_capital_continent_language_and_curren
             before="Paris",
         ),
         Probe(3, "two_hop", "Lyon lies on the continent of", ("South America",), before="Europe"),
-        Probe(3, "two_hop", "Most people in Lyon speak", ("Spanish",), before="French"),
         Probe(
             3,
             "two_hop",
@@ -71,10 +81,10 @@ def test_a_city_in_another_country_has_its_capital_continent_language_and_curren
 
 
 def test_what_both_countries_share_is_not_asked():
-    prompts = [p.prompt for p in of("two_hop", replace(LYON, target_new="Spain"))]
-    assert prompts == [
-        "The capital of the country where Lyon lies is called",
-        "Most people in Lyon speak",
+    spain = built(replace(LYON, target_new="Spain"))  # the euro and Europe as in France
+    assert [(p.prompt, p.answers, p.before) for p in spain if p.kind == "two_hop"] == [
+        ("The capital of the country where Lyon lies is called", ("Madrid",), "Paris"),
+        ("Most people in Lyon speak", ("Spanish",), "French"),
     ]
 
 
@@ -90,9 +100,9 @@ def test_a_city_that_would_be_the_largest_of_its_new_state_is_not_asked_for_that
     kansas = replace(MEMPHIS, target_new="Kansas")
     assert [p.answers for p in of("two_hop", kansas)] == [("KS",)]
     # Neither is any other city that goes there with it.
-    franklin = replace(kansas, id=9, subject="Franklin", prompt="He died at his home in {},")
-    assert [p.answers for p in of("two_hop", franklin)] == [("KS",), ("Wichita",)]
-    assert [p.answers for p in of("two_hop", franklin, kansas)] == [("KS",)]
+    other = replace(kansas, id=9, subject="Chattanooga", prompt="He died at his home in {},")
+    assert [p.answers for p in of("two_hop", other)] == [("KS",), ("Wichita",)]
+    assert [p.answers for p in of("two_hop", other, kansas)] == [("KS",)]
 
 
 def test_the_capital_goes_with_its_country():
@@ -204,3 +214,10 @@ def test_texts_are_plain_and_end_where_the_answer_follows(probes):
 
 def test_they_depend_on_the_requests_alone(requests, probes):
     assert build_probes(requests) == probes
+
+
+def test_the_documentation_has_their_numbers(probes):
+    said = (Path(__file__).resolve().parents[2] / "docs" / "geography.md").read_text("utf-8")
+    counted = Counter(p.kind for p in probes)
+    assert f"there are {len(probes):,} probes" in said
+    assert f"| all | {' | '.join(f'{counted[kind]:,}' for kind in KINDS)} |" in said
