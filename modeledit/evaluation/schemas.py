@@ -296,3 +296,92 @@ SEQUENCE_METRICS = Schema(
     ),
 )
 """Metrics of a sequence of batches, or of all sequences, after each batch."""
+
+GENERATIONS = Schema(
+    "generations.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),
+            # edit, paraphrase, neighbor, as in scores.parquet; subject: the prompts of fluency; in
+            # probe_generations.parquet the kind of the probe
+            ("kind", pa.string()),
+            ("index", pa.int16()),
+            ("prompt", pa.string()),
+            ("token_ids", pa.list_(pa.int32())),  # of what was said
+            ("text", pa.string()),  # what was said, without the prompt
+            ("ended", pa.string()),  # stop: the text or the line ended; length: cut off
+        ]
+    ),
+)
+"""What a model says after each prompt when it writes on by itself; fluency.parquet and
+probe_generations.parquet have the same columns."""
+
+DRIFT = Schema(
+    "drift.parquet",
+    pa.schema(
+        [
+            ("text", pa.int64()),
+            ("tokens", pa.int64()),  # positions predicted
+            ("kl", pa.float64()),  # nats: mean over positions of KL(p_unedited || p_edited)
+            ("nll", pa.float64()),  # nats, mean over positions, of the edited model
+            ("nll_unedited", pa.float64()),
+        ]
+    ),
+)
+"""How far an edited model is from the unedited one on texts that no edit is about."""
+
+BEHAVIOR_VALUES = Schema(
+    "behavior.parquet",
+    pa.schema(
+        [
+            ("request", pa.int64()),  # of drift the text's number
+            ("k", pa.int64()),  # iteration that holds the state; 0: the unedited model
+            ("state", pa.string()),  # unedited, first, stop
+            ("metric", pa.string()),  # one of `behavior_metrics.BEHAVIOR_METRICS`
+            ("value", pa.float64()),
+        ]
+    ),
+)
+"""What each request of a run comes to before the edit, after k = 1 and at the stop."""
+
+BEHAVIOR = Schema(
+    "behavior.csv",
+    pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("model", pa.string()),
+            ("method", pa.string()),
+            ("state", pa.string()),  # first, stop
+            ("k", pa.float64()),  # mean over trials
+            ("metric", pa.string()),
+            ("n", pa.int64()),  # requests of all trials that have a value; of drift texts
+            ("value", pa.float64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("unedited", pa.float64()),  # the unedited model's value; missing of what it has none
+        ]
+    ),
+)
+"""What models say after editing, requests pooled over trials, beside the unedited model."""
+
+BEHAVIOR_TESTS = Schema(
+    "behavior_tests.csv",
+    pa.schema(
+        [
+            ("dataset", pa.string()),
+            ("model", pa.string()),
+            # iterating: the stop against k = 1 of one method; neighbor: NA_X against X at the stop
+            ("comparison", pa.string()),
+            ("a", pa.string()),  # method
+            ("b", pa.string()),
+            ("metric", pa.string()),
+            ("n", pa.int64()),  # requests that both have a value for
+            ("difference", pa.float64()),  # a minus b
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("p", pa.float64()),
+            ("p_corrected", pa.float64()),
+        ]
+    ),
+)
+"""Paired tests on the same requests of what iterating and what neighbors change in behavior."""
