@@ -334,10 +334,11 @@ BEHAVIOR_VALUES = Schema(
     "behavior.parquet",
     pa.schema(
         [
-            ("request", pa.int64()),  # of drift the text's number
+            ("request", pa.int64()),  # of drift the number of the text
             ("k", pa.int64()),  # iteration that holds the state; 0: the unedited model
             ("state", pa.string()),  # unedited, first, stop
-            ("metric", pa.string()),  # one of `behavior_metrics.BEHAVIOR_METRICS`
+            # one of `behavior_metrics.BEHAVIOR_METRICS`; of a text one of `drift.TEXT_VALUES`
+            ("metric", pa.string()),
             ("value", pa.float64()),
         ]
     ),
