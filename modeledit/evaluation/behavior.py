@@ -189,7 +189,7 @@ def _cells(values: pd.DataFrame, seed: int) -> Iterator[tuple[dict, dict[str, _C
 
 
 def pooled(values: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
-    """BEHAVIOR rows of `read_values`: of each method after k = 1 and at the stop.
+    """BEHAVIOR rows of `read_values`: of each method before the edit, after k = 1 and at the stop.
 
     ``low`` and ``high`` bound the value with the confidence of ``resampling``; they are NaN around
     one that is not finite. ``unedited`` is the value of the unedited model on the same requests,
@@ -200,8 +200,6 @@ def pooled(values: pd.DataFrame, resampling: Resampling) -> pd.DataFrame:
         for method, cell in cells.items():
             before = {row["metric"]: row["value"] for row in _estimates(cell, STATES[0])}
             for state in cell.states:
-                if state == STATES[0]:
-                    continue
                 head = place | {"method": method, "state": state, "k": cell.k(state)}
                 found += [
                     head | row | {"unedited": before.get(row["metric"], np.nan)}

@@ -352,7 +352,7 @@ BEHAVIOR = Schema(
             ("dataset", pa.string()),
             ("model", pa.string()),
             ("method", pa.string()),
-            ("state", pa.string()),  # first, stop
+            ("state", pa.string()),  # unedited, first, stop
             ("k", pa.float64()),  # mean over trials
             ("metric", pa.string()),
             ("n", pa.int64()),  # requests of all trials that have a value; of drift texts
