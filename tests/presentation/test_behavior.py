@@ -58,7 +58,7 @@ def behavior():
 
 
 @pytest.fixture(scope="module")
-def tests():
+def tested():
     return paired_tests(made_up(), DRAWN)
 
 
@@ -102,8 +102,8 @@ def test_nothing_measured_is_no_figure_and_no_table(behavior, tmp_path):
 # ---- The table
 
 
-def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavior, tests):
-    table = behavior_table.build(behavior, tests, TITLES, "Small.")
+def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavior, tested):
+    table = behavior_table.build(behavior, tested, TITLES, "Small.")
     printed = table.printed
     assert printed["Model"].tolist() == ["Tiny <1M>", "", "", "", ""]
     assert printed["Method"].tolist() == ["Unedited", "MEMIT", "", "NA_MEMIT", ""]
@@ -117,8 +117,8 @@ def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavio
     assert table.note.endswith("--: not measured. Small.") and "nothing differs" in table.note
 
 
-def test_what_differs_after_correction_is_marked(behavior, tests):
-    sure = tests.assign(p_corrected=tests["p"])
+def test_what_differs_after_correction_is_marked(behavior, tested):
+    sure = tested.assign(p_corrected=tested["p"])
     table = behavior_table.build(behavior, sure, TITLES)
     assert table.printed["Says o* (%)"].tolist()[2] == "100.00*"
     assert "* differs from the same method after k = 1" in table.note and "†" not in table.note
@@ -145,9 +145,9 @@ def test_the_scripts_write_csv_table_and_figure(tmp_path, behavior):
 # ---- The report
 
 
-def test_the_report_has_a_section_with_figure_table_and_tests(tmp_path, behavior, tests):
+def test_the_report_has_a_section_with_figure_table_and_tests(tmp_path, behavior, tested):
     sources = make_results(tmp_path / "made-up")
-    own = {"behavior": behavior, "behavior_tests": tests}
+    own = {"behavior": behavior, "behavior_tests": tested}
     files = {name: tmp_path / f"{name}.csv" for name in own}
     for name, frame in own.items():
         write_csv(files[name], frame)
