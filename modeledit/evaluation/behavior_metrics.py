@@ -31,24 +31,24 @@ class BehaviorMetric:
     main: bool = True
 
 
-ROME = "arXiv:2202.05262, section 3.4"
+ROME = "arXiv:2202.05262, section 3.3"
 MIRAGE = "arXiv:2502.11177"
 
 _SAID = {
     "said_new_edit": BehaviorMetric("says o*", "fraction", "higher", MIRAGE),
     "said_new_paraphrase": BehaviorMetric("says o*, paraphrases", "fraction", "higher", MIRAGE),
     "kept_neighbor": BehaviorMetric("neighbors kept", "fraction", "higher", MIRAGE),
-    "leaked_neighbor": BehaviorMetric("neighbors say o*", "fraction", "lower", MIRAGE),
+    "leaked_neighbor": BehaviorMetric("neighbors say o*", "fraction", "lower", "`generation`"),
     "said_old_edit": BehaviorMetric("says o", "fraction", "lower", MIRAGE, main=False),
     "said_old_paraphrase": BehaviorMetric(
         "says o, paraphrases", "fraction", "lower", MIRAGE, main=False
     ),
-    "mentioned_new_edit": BehaviorMetric("mentions o*", "fraction", "higher", MIRAGE, main=False),
+    "mentioned_new_edit": BehaviorMetric("mentions o*", "fraction", "higher", "`generation`", main=False),
     "mentioned_new_paraphrase": BehaviorMetric(
-        "mentions o*, paraphrases", "fraction", "higher", MIRAGE, main=False
+        "mentions o*, paraphrases", "fraction", "higher", "`generation`", main=False
     ),
     "mentioned_neighbor": BehaviorMetric(
-        "neighbors mention theirs", "fraction", "higher", MIRAGE, main=False
+        "neighbors mention theirs", "fraction", "higher", "`generation`", main=False
     ),
     "forced_edit": BehaviorMetric(
         "o* by teacher forcing", "fraction", "higher", "SPEC F.1", main=False

@@ -1,9 +1,10 @@
 """How a model writes about the subjects of its edits: fluency and consistency.
 
-Both are ROME's generation metrics (arXiv:2202.05262, section 3.4, reported as GE and RS). There the
-prompt is a part of the text, words are those of NLTK, and fluency is printed times 100; here the
-text is what the model said alone, and its words are runs of letters and digits, and each sign of
-punctuation by itself.
+Both are ROME's generation metrics (arXiv:2202.05262, section 3.3, reported as GE and RS);
+the weights of the entropies, which the paper does not print, are those of its released code. There
+the prompt is a part of the text, words are those of NLTK, and fluency is printed times 100; here
+the text is what the model said alone, and its words are runs of letters and digits, and each sign
+of punctuation by itself.
 """
 
 import math

@@ -28,7 +28,7 @@ from modeledit.presentation.figures.style import (
 from modeledit.study.methods import METHODS
 
 STATES = {"first": "after k = 1", "stop": "at the stop"}
-COLUMNS = 4
+COLUMNS = 3
 _APART = 0.17  # of the two states from a method's place
 _ROW, _AROUND, _WIDTH = 1.15, 1.35, 6.9  # inches: a row of panels, heading and names, the figure
 
