@@ -104,7 +104,9 @@ def read_values(paths: Sequence[Path]) -> pd.DataFrame:
         for path, run in zip(paths, runs, strict=True)
     ]
     columns = [*RUN, *BEHAVIOR_VALUES.names]
-    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    return (
+        pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    )
 
 
 # --------------------------------------------------------------------------------------------
@@ -272,9 +274,7 @@ def _comparisons(
             yield "neighbor", name, method.algorithm, (stop, stop)
 
 
-def _differences(
-    a: _Cell, b: _Cell, states: tuple[str, str], resampling: Resampling
-) -> list[dict]:
+def _differences(a: _Cell, b: _Cell, states: tuple[str, str], resampling: Resampling) -> list[dict]:
     """metric, n, difference, low, high, p, in the order of BEHAVIOR_METRICS."""
     found: dict[str, dict] = {}
     sides = a.samples(states[0]), b.samples(states[1])

@@ -43,7 +43,9 @@ _SAID = {
     "said_old_paraphrase": BehaviorMetric(
         "says o, paraphrases", "fraction", "lower", MIRAGE, main=False
     ),
-    "mentioned_new_edit": BehaviorMetric("mentions o*", "fraction", "higher", "`generation`", main=False),
+    "mentioned_new_edit": BehaviorMetric(
+        "mentions o*", "fraction", "higher", "`generation`", main=False
+    ),
     "mentioned_new_paraphrase": BehaviorMetric(
         "mentions o*, paraphrases", "fraction", "higher", "`generation`", main=False
     ),

@@ -139,9 +139,11 @@ def mean_values(found: Sequence[tuple[int, str, float]]) -> pd.DataFrame:
     """Means of (request, metric, value) over the prompts of each request, sorted by request."""
     frame = pd.DataFrame(found, columns=["request", "metric", "value"])
     frame = frame.astype({"request": "int64", "metric": object, "value": float})
-    return frame.groupby(["metric", "request"], sort=True)["value"].mean().reset_index()[
-        ["request", "metric", "value"]
-    ]
+    return (
+        frame.groupby(["metric", "request"], sort=True)["value"]
+        .mean()
+        .reset_index()[["request", "metric", "value"]]
+    )
 
 
 def _of_prompt(

@@ -28,7 +28,9 @@ class Contents:
         names = [f"{dataset}.{table}" for dataset in methods for table in _tables(methods[dataset])]
         sequences = self.inventory.reported_sequences()
         names += list(dict.fromkeys(f"{one.dataset}.sequence" for one in sequences))
-        names += list(dict.fromkeys(f"{run.dataset}.behavior" for run in self.inventory.observed_runs()))
+        names += list(
+            dict.fromkeys(f"{run.dataset}.behavior" for run in self.inventory.observed_runs())
+        )
         files = self.inventory.files
         measured = files.iteration_files["hardware"]
         used = [files.overall("hardware.csv"), *self.inventory.reported_iterations(measured)]

@@ -295,8 +295,8 @@ def caption(record: Mapping[str, Any]) -> str:
         )
     if record.get("figure") == "behavior":
         return (
-            "What models say by themselves: open markers after k = 1, filled ones at the stop, with "
-            "95% intervals over requests; dashed: the unedited model."
+            "What models say by themselves: open markers after k = 1, filled ones at the stop, "
+            "with 95% intervals over requests; dashed: the unedited model."
         )
     if record.get("figure") == "stages":
         return (

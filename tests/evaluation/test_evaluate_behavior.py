@@ -65,7 +65,11 @@ def inputs(tmp_path) -> Inputs:
     )
     write_state(folders[3] / "state.json", state)
     written = {}
-    for name, k, text in (("unedited", 0, " France"), ("first", 1, " Japanese"), ("stop", 3, " Japan")):
+    for name, k, text in (
+        ("unedited", 0, " France"),
+        ("first", 1, " Japanese"),
+        ("stop", 3, " Japan"),
+    ):
         files = {
             "generations": says(text),
             "fluency": said([(7, "subject", 0, "Lyon is", f" in{text} and")]),

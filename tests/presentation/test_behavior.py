@@ -33,7 +33,7 @@ def drift(kl, nll):
 
 
 def made_up():
-    """MEMIT learns at its stop what it did not at k = 1, and collapses; NA_MEMIT does so at once."""
+    """MEMIT learns at its stop, not at k = 1, and collapses; NA_MEMIT learns at once."""
     ones, none = [1.0] * 8, [0.0] * 8
     before = (0, {"said_new_edit": none, "kept_neighbor": ones, "fluency": [5.0] * 8})
     before = (0, before[1] | drift(0, 1))
@@ -133,12 +133,20 @@ def test_the_scripts_write_csv_table_and_figure(tmp_path, behavior):
     paths = tmp_path / "behavior.csv", tmp_path / "behavior_tests.csv"
     aggregate_behavior([folder / "behavior.parquet"], 2, *paths)
     found = BEHAVIOR.read_csv(paths[0])
-    assert set(found["method"]) == {"MEMIT"} and set(found["state"]) == {"unedited", "first", "stop"}
+    assert set(found["method"]) == {"MEMIT"} and set(found["state"]) == {
+        "unedited",
+        "first",
+        "stop",
+    }
     outputs = TableFiles(*(tmp_path / f"t.{form}" for form in ("tex", "csv", "html")))
     render_behavior("places", *paths, TITLES, "Small.", outputs)
-    assert "Tiny &lt;1M&gt;" in outputs.html.read_text() and "tab:behavior" in outputs.tex.read_text()
+    assert (
+        "Tiny &lt;1M&gt;" in outputs.html.read_text() and "tab:behavior" in outputs.tex.read_text()
+    )
     assert pd.read_csv(outputs.csv)["metric"].nunique() == 5
-    draw_behavior(paths[0], Subject("places", "tiny", "What models say", "Tiny"), tmp_path / "f.png")
+    draw_behavior(
+        paths[0], Subject("places", "tiny", "What models say", "Tiny"), tmp_path / "f.png"
+    )
     assert json.loads((tmp_path / "f.json").read_text())["methods"] == ["MEMIT"]
 
 

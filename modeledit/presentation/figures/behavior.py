@@ -54,7 +54,9 @@ def figure_behavior(
         panels = figure.subplots(rows, COLUMNS, squeeze=False)
         for axes in panels.flat[len(metrics) :]:
             axes.set_visible(False)
-        for place, (axes, (name, metric)) in enumerate(zip(panels.flat, metrics.items(), strict=False)):
+        for place, (axes, (name, metric)) in enumerate(
+            zip(panels.flat, metrics.items(), strict=False)
+        ):
             of = behavior[behavior["metric"] == name]
             _panel(axes, of, methods, metric)
             lowest = place + COLUMNS >= len(metrics)
