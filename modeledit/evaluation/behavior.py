@@ -280,7 +280,7 @@ def _differences(a: _Cell, b: _Cell, states: tuple[str, str], resampling: Resamp
     sides = a.samples(states[0]), b.samples(states[1])
     for name in (name for name in sides[0] if name in sides[1]):
         left, right = (side[name] for side in sides)
-        both = [column for column in left.values if column in right.values]
+        both = [str(column) for column in left.values if column in right.values]
         pairs = paired(left.values[both], right.values[both])
         metrics = POOLED if name == "texts" else tuple(both)
         sample = replace(left, values=left.values[both], metrics=metrics)

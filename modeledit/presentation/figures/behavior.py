@@ -116,7 +116,7 @@ def _point(axes: Axes, x: float, row: dict, factor: float) -> None:
 
 def _legend(figure: Any, title: str) -> None:
     """A title over the panels, and between them what the markers stand for."""
-    dot = {"color": GREY, "marker": "o", "linestyle": "none"}
+    dot: dict[str, Any] = {"color": GREY, "marker": "o", "linestyle": "none"}
     handles = [
         Line2D([], [], label="Unedited", color=GREY, linewidth=0.8, linestyle="--"),
         Line2D([], [], label=STATES["first"], markerfacecolor="white", **dot),
