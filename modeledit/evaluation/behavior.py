@@ -9,8 +9,9 @@ trials are pooled; a text of drift, which all trials share, is one, with its mea
 each value is a percentile bootstrap over requests (or texts). `paired_tests` are permutation tests
 on the same requests: "iterating" sets a method's stop against its own first iteration, "neighbor" a
 neighbor-assisted method at its stop against its plain algorithm at its stop. Both are as in
-`significance`, which says what they leave out; but the p of one dataset and model are corrected
-together after Holm. Methods that repeat one stage alone have values and no part in the tests.
+`significance`, which says what they leave out; but only the main metrics are tested, and the
+p of one dataset and model are corrected together after Holm. Methods that repeat one stage alone
+have values and no part in the tests.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -275,7 +276,7 @@ def _comparisons(
 
 
 def _differences(a: _Cell, b: _Cell, states: tuple[str, str], resampling: Resampling) -> list[dict]:
-    """metric, n, difference, low, high, p, in the order of BEHAVIOR_METRICS."""
+    """metric, n, difference, low, high, p of the main metrics, in their order."""
     found: dict[str, dict] = {}
     sides = a.samples(states[0]), b.samples(states[1])
     for name in (name for name in sides[0] if name in sides[1]):
@@ -285,7 +286,8 @@ def _differences(a: _Cell, b: _Cell, states: tuple[str, str], resampling: Resamp
         metrics = POOLED if name == "texts" else tuple(both)
         sample = replace(left, values=left.values[both], metrics=metrics)
         found |= _tested(sample, pairs, a, resampling)
-    return [found[metric] for metric in BEHAVIOR_METRICS if metric in found]
+    main = (name for name, metric in BEHAVIOR_METRICS.items() if metric.main)
+    return [found[metric] for metric in main if metric in found]
 
 
 def _tested(

@@ -13,7 +13,7 @@ UNITS: dict[Unit, str] = {
     "bits": "bits",
     "cosine": "cosine",
     "nats": "nats",
-    "perplexity": "perplexity",
+    "perplexity": "",
 }
 
 
@@ -93,3 +93,9 @@ _PROBES |= {"negation_held": BehaviorMetric("negation held", "fraction", "higher
 BEHAVIOR_METRICS: dict[str, BehaviorMetric] = _SAID | _PROBES | _FLUENCY | DRIFT_METRICS
 BEHAVIOR_FRACTIONS = tuple(n for n, m in BEHAVIOR_METRICS.items() if m.unit == "fraction")
 STATES = ("unedited", "first", "stop")
+
+
+def headed(metric: BehaviorMetric) -> str:
+    """The heading with the unit, where it does not say it itself."""
+    said = metric.unit == "perplexity"
+    return metric.heading if said else f"{metric.heading} ({UNITS[metric.unit]})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from modeledit.evaluation.behavior_metrics import BEHAVIOR_METRICS, UNITS
+from modeledit.evaluation.behavior_metrics import BEHAVIOR_METRICS, headed
 from modeledit.evaluation.significance import ALPHA
 from modeledit.presentation.typesetting import html_value
 from modeledit.study.methods import METHODS
@@ -83,10 +83,9 @@ def build(
 
 
 def _heading(name: str) -> str:
-    """The heading of a metric's column, with its unit."""
-    metric = BEHAVIOR_METRICS[name]
-    words = metric.heading[:1].upper() + metric.heading[1:]
-    return words if metric.unit == "perplexity" else f"{words} ({UNITS[metric.unit]})"
+    """The heading of a metric's column."""
+    words = headed(BEHAVIOR_METRICS[name])
+    return words[:1].upper() + words[1:]
 
 
 def _text(name: str, value: float | None) -> str:

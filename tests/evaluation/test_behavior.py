@@ -229,3 +229,11 @@ def test_every_metric_says_what_it_is():
     assert len(headings) == len(set(headings))
     assert all(metric.source for metric in BEHAVIOR_METRICS.values())
     assert not np.isin(TEXT_VALUES[::2], list(BEHAVIOR_METRICS)).any()
+
+
+def test_only_main_metrics_are_tested():
+    states = {"first": (1, {SAID: [0], "forced_edit": [0]})}
+    states["stop"] = (2, {SAID: [1], "forced_edit": [1]})
+    frame = values("MEMIT", states)
+    assert set(pooled(frame, DRAWN)["metric"]) == {SAID, "forced_edit"}
+    assert paired_tests(frame, DRAWN)["metric"].tolist() == [SAID]

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from modeledit.evaluation.behavior_metrics import BEHAVIOR_METRICS, UNITS, BehaviorMetric
+from modeledit.evaluation.behavior_metrics import BEHAVIOR_METRICS, BehaviorMetric, headed
 from modeledit.presentation.figures.style import (
     COLOURS,
     GREY,
@@ -30,6 +30,7 @@ from modeledit.study.methods import METHODS
 STATES = {"first": "after k = 1", "stop": "at the stop"}
 COLUMNS = 3
 _APART = 0.17  # of the two states from a method's place
+_MANY_TIMES = 20  # from there on perplexities are on a logarithmic axis
 _ROW, _AROUND, _WIDTH = 1.15, 1.35, 6.9  # inches: a row of panels, heading and names, the figure
 
 
@@ -86,10 +87,13 @@ def _panel(axes: Axes, of: pd.DataFrame, methods: list[str], metric: BehaviorMet
     for row in of[of["state"].isin(STATES)].to_dict("records"):
         x = places[row["method"]] + (_APART if row["state"] == "stop" else -_APART)
         _point(axes, x, row, factor)
-    axes.set_title(f"{metric.heading} ({UNITS[metric.unit]})", fontsize=6.5)
+    axes.set_title(headed(metric), fontsize=6.5)
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.set_xticks(range(len(methods)))
     axes.margins(y=0.12)
+    shown = of["value"][of["value"].map(math.isfinite)]
+    if metric.unit == "perplexity" and shown.max() > _MANY_TIMES * shown.min():
+        axes.set_yscale("log")
 
 
 def _point(axes: Axes, x: float, row: dict, factor: float) -> None:
