@@ -20,6 +20,8 @@ LISTED = (
     "sequences",
     "sequence_intervals",
     "sequence_comparison",
+    "behavior",
+    "behavior_tests",
     "provenance",
     "compiled",
 )

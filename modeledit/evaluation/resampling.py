@@ -4,7 +4,8 @@ Values are arrays (edits, ..., REQUEST_METRICS), one per trial, NaN where an edi
 Statistics have PAIRED along their last axis: each trial's means, the scores of these means, all
 averaged over the trials. A resample is a row of weights, and one product of the weights with the
 values serves all metrics and iterations, where scipy.stats.bootstrap and permutation_test resample
-one statistic at a time; the tests compare the two.
+one statistic at a time; the tests compare the two. Values of other metrics have no scores: they are
+resampled with the rule ``zeros`` as None.
 """
 
 import zlib
@@ -52,15 +53,19 @@ def means(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     return result[0] if weights is None else result
 
 
-def averaged(trial_means: list[np.ndarray], zeros: Zeros) -> np.ndarray:
-    """Each trial's means with their scores appended, averaged; NaN where a trial has none."""
-    return np.mean([_with_scores(one, zeros) for one in trial_means], axis=0)
+def averaged(trial_means: list[np.ndarray], zeros: Zeros | None) -> np.ndarray:
+    """Each trial's means with their scores appended, averaged; NaN where a trial has none.
+
+    Without ``zeros`` nothing is appended: the values are others than REQUEST_METRICS.
+    """
+    every = trial_means if zeros is None else [_with_scores(one, zeros) for one in trial_means]
+    return np.mean(every, axis=0)
 
 
 def bootstrap(
     values: list[np.ndarray],
     streams: list[np.random.Generator],
-    zeros: Zeros,
+    zeros: Zeros | None,
     resamples: int,
     confidence: float,
     contrast: Callable[[np.ndarray], np.ndarray] = lambda statistic: statistic,
@@ -85,7 +90,7 @@ def bootstrap(
 def exchange_test(
     pairs: list[np.ndarray],
     streams: list[np.random.Generator],
-    zeros: Zeros,
+    zeros: Zeros | None,
     exchanges: int,
 ) -> np.ndarray:
     """Two-sided p of PAIRED under exchange of the two sides of any edit; 1 where they are equal.
@@ -114,7 +119,7 @@ def exchange_test(
         bits = np.arange(2 ** sum(sizes))[:, None] >> np.arange(sum(sizes)) & 1
         signs = np.split(1.0 - 2.0 * bits, np.cumsum(sizes)[:-1], axis=1)
         return (np.abs(statistic(signs)) >= observed).mean(axis=0)
-    extreme = np.ones(len(PAIRED))  # the observed case
+    extreme = np.ones(observed.shape[-1])  # the observed case
     for start in range(0, exchanges, _BATCH):
         rows = min(_BATCH, exchanges - start)
         drawn = [

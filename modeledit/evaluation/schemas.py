@@ -334,10 +334,11 @@ BEHAVIOR_VALUES = Schema(
     "behavior.parquet",
     pa.schema(
         [
-            ("request", pa.int64()),  # of drift the text's number
+            ("request", pa.int64()),  # of drift the number of the text
             ("k", pa.int64()),  # iteration that holds the state; 0: the unedited model
             ("state", pa.string()),  # unedited, first, stop
-            ("metric", pa.string()),  # one of `behavior_metrics.BEHAVIOR_METRICS`
+            # one of `behavior_metrics.BEHAVIOR_METRICS`; of a text one of `drift.TEXT_VALUES`
+            ("metric", pa.string()),
             ("value", pa.float64()),
         ]
     ),
@@ -351,7 +352,7 @@ BEHAVIOR = Schema(
             ("dataset", pa.string()),
             ("model", pa.string()),
             ("method", pa.string()),
-            ("state", pa.string()),  # first, stop
+            ("state", pa.string()),  # unedited, first, stop
             ("k", pa.float64()),  # mean over trials
             ("metric", pa.string()),
             ("n", pa.int64()),  # requests of all trials that have a value; of drift texts

@@ -28,6 +28,9 @@ class Contents:
         names = [f"{dataset}.{table}" for dataset in methods for table in _tables(methods[dataset])]
         sequences = self.inventory.reported_sequences()
         names += list(dict.fromkeys(f"{one.dataset}.sequence" for one in sequences))
+        names += list(
+            dict.fromkeys(f"{run.dataset}.behavior" for run in self.inventory.observed_runs())
+        )
         files = self.inventory.files
         measured = files.iteration_files["hardware"]
         used = [files.overall("hardware.csv"), *self.inventory.reported_iterations(measured)]
@@ -55,8 +58,8 @@ class Contents:
         return figures + tables
 
     def figures(self) -> list[str]:
-        """Every figure: of each method, algorithm, study and null space, of the sequences of each
-        model, and the schematic."""
+        """Every figure: of each method, algorithm, study and null space, of the sequences and the
+        behavior of each model, and the schematic."""
         methods: dict[str, None] = {}
         algorithms: dict[str, None] = {}
         for run in self.inventory.reported_runs():
@@ -71,7 +74,8 @@ class Contents:
             f"{name}.{kind}" for name in methods for kind in ("perplexity_stages", "underedit")
         ]
         names += [f"{name}.qualitative" for name in algorithms]
-        return [*names, *self.studies(), *self.null_spaces(), *self.sequences()]
+        names += [*self.studies(), *self.null_spaces(), *self.sequences()]
+        return [*names, *self.behavior()]
 
     def null_spaces(self) -> list[str]:
         """A table and a figure for each model into whose null space some method writes."""
@@ -95,6 +99,11 @@ class Contents:
             f"{one.dataset}.{one.model}.batches_of_{one.size}.sequence"
             for one in self.inventory.reported_sequences()
         ]
+        return list(dict.fromkeys(names))
+
+    def behavior(self) -> list[str]:
+        """A figure for each model of which it was observed what it says on a dataset."""
+        names = [f"{run.dataset}.{run.model}.behavior" for run in self.inventory.observed_runs()]
         return list(dict.fromkeys(names))
 
     def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:

@@ -19,6 +19,7 @@ import yaml
 from markupsafe import Markup
 
 from modeledit.evaluation.aggregation import by_run, pick_table, read_metrics
+from modeledit.evaluation.behavior_metrics import BEHAVIOR_FRACTIONS, BEHAVIOR_METRICS
 from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
@@ -37,7 +38,10 @@ from modeledit.study.switches import Switches
 from modeledit.study.validation import validate
 
 # Columns of lists that hold a metric's value, in percent where the metric is a fraction.
-VALUES = ("published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b")
+VALUES = (
+    "published", "ours", "difference", "sd", "low", "high", "mean", "mean_a", "mean_b", "value",
+    "unedited",
+)  # fmt: skip
 TONES = {
     comparison.MATCH: "good",
     comparison.DIRECTION: "fair",
@@ -52,6 +56,7 @@ SECTIONS = {
     "tables": "Tables",
     "figures": "Figures",
     "sequences": "Batches in sequence",
+    "behavior": "What models say",
     "comparison": "Published and reproduced",
     "statistics": "Statistics",
     "edits": "Single edits",
@@ -61,7 +66,7 @@ SECTIONS = {
 OF_RUNS = ("findings", "comparison", "statistics", "edits")  # sections
 LISTS = (  # sources that are CSV files, and on the page lists
     "comparison", "intervals", "differences", "hardware", "sequences", "sequence_intervals",
-    "sequence_comparison",
+    "sequence_comparison", "behavior", "behavior_tests",
 )  # fmt: skip
 
 
@@ -81,6 +86,8 @@ class Sources:
     sequences: Path | None = None
     sequence_intervals: Path | None = None
     sequence_comparison: Path | None = None
+    behavior: Path | None = None
+    behavior_tests: Path | None = None
     provenance: Path | None = None
     compiled: Path | None = None  # how the tables were typeset, in a line
     runs: Sequence[RunFiles] = ()  # for single edits
@@ -145,7 +152,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
             warning=small_model_note(
                 sorted(model["title"] for model in models.values() if not model["comparable"])
             ),
-            sections=_sections(runs, sequences),
+            sections=_sections(runs, sequences, sources.behavior is not None),
             plan=config.runs,
             runs=runs,
             sequences=sequences,
@@ -206,11 +213,15 @@ def run_rows(planned: Sequence[RunKey], metrics: pd.DataFrame | None, rule: Rule
     return rows
 
 
-def _sections(runs: Sequence[RunRow], sequences: Sequence[SequenceRow]) -> dict[str, str]:
-    """Titles of the sections that a study of these has."""
+def _sections(
+    runs: Sequence[RunRow], sequences: Sequence[SequenceRow], observed: bool
+) -> dict[str, str]:
+    """Titles of the sections that a study of these has; `observed` says that behavior was."""
     left_out = set() if runs else set(OF_RUNS)
     if not sequences:
         left_out.add("sequences")
+    if not observed:
+        left_out.add("behavior")
     return {name: title for name, title in SECTIONS.items() if name not in left_out}
 
 
@@ -226,7 +237,8 @@ def listing(path: Path) -> dict[str, Any]:
     """
     frame = read_csv(path)
     if "metric" in frame.columns:
-        scale = frame["metric"].isin(FRACTIONS).map({True: 100.0, False: 1.0})
+        fractions = [*FRACTIONS, *BEHAVIOR_FRACTIONS]
+        scale = frame["metric"].isin(fractions).map({True: 100.0, False: 1.0})
         for name in (name for name in VALUES if name in frame.columns):
             frame[name] = frame[name] * scale
         frame["metric"] = frame["metric"].map(_words)
@@ -281,6 +293,11 @@ def caption(record: Mapping[str, Any]) -> str:
             "efficacy after the last batch by where in the sequence a fact was edited. Bands: 95% "
             "over requests; grey: the unedited model; a cross: the model collapsed."
         )
+    if record.get("figure") == "behavior":
+        return (
+            "What models say by themselves: open markers after k = 1, filled ones at the stop, "
+            "with 95% intervals over requests; dashed: the unedited model."
+        )
     if record.get("figure") == "stages":
         return (
             f"{record['algorithm']} with both stages repeated, with SPREAD alone (the targets of "
@@ -306,6 +323,7 @@ def _table(path: Path) -> dict[str, Any]:
         "html": Markup(path.read_text(encoding="utf-8")),
         "csv": _data_uri(beside, "text/csv") if beside.is_file() else None,
         "name": beside.name,
+        "kind": path.stem.rpartition(".")[2],
     }
 
 
@@ -321,9 +339,10 @@ def _figure(
         where = models[where]["title"]
     for run in runs:
         start = f"{run.dataset}.{run.model}."
-        if where.startswith(start):
+        if f"{where}.".startswith(start):
             place = f"{models[run.model]['title']}, {describe_dataset(run.dataset)}"
-            where = f"{where.removeprefix(start)} on {place}"
+            of = where.removeprefix(start[:-1]).removeprefix(".")
+            where = f"{of} on {place}" if of else place
             break
     return {
         "id": f"fig-{path.stem.replace('.', '-')}",
@@ -331,7 +350,8 @@ def _figure(
         "where": where.replace("batches_of_", "batches of "),
         "alt": ": ".join(filter(None, (where, name.replace("_", " ")))) or path.stem,
         "caption": caption(record),
-        "wide": name in ("qualitative", "algorithms"),
+        "kind": name,
+        "wide": name in ("qualitative", "algorithms", "behavior"),
     }
 
 
@@ -392,6 +412,8 @@ def _claims(path: Path | None) -> dict[str, Any] | None:
 
 def _words(metric: str) -> str:
     """eff_acc as "efficacy accuracy"; perplexities keep the names of their columns."""
+    if metric in BEHAVIOR_METRICS:
+        return BEHAVIOR_METRICS[metric].heading
     if metric not in FRACTIONS:
         return metric
     return f"{METRICS[metric].group} {METRICS[metric].heading}".lower()

@@ -434,6 +434,8 @@ rule render_report:
         sequences=of_sequences("sequences.csv"),
         sequence_intervals=of_sequences("sequence_intervals.csv"),
         sequence_comparison=of_sequences("sequence_comparison.csv"),
+        behavior=of_behavior("behavior.csv"),
+        behavior_tests=of_behavior("behavior_tests.csv"),
         provenance=FILES.overall("provenance.json"),
         compiled=FILES.table("compiled", "txt"),
         tables=[FILES.table(name, "html") for name in CONTENTS.tables()],
