@@ -26,7 +26,8 @@ from modeledit.planning.edits import (
 )
 from modeledit.study import memory
 from modeledit.study.config import ELIGIBLE, FAST_TOKENS, Settings
-from modeledit.study.inventory import Inventory, Job, Kind, downloaded
+from modeledit.study.inventory import Inventory, downloaded
+from modeledit.study.jobs import Job, Kind
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.settings import Stop

@@ -6,7 +6,7 @@ from modeledit.planning.batches import SequenceLine
 from modeledit.planning.costs import Speed
 from modeledit.planning.plan import Line, Plan
 from modeledit.planning.preflight import Machine, gigabytes
-from modeledit.study.inventory import Kind
+from modeledit.study.jobs import Kind
 from modeledit.study.settings import Compute
 
 

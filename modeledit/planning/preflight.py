@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from modeledit.planning.edits import write_of
 from modeledit.study import layout, memory
 from modeledit.study.config import Settings
-from modeledit.study.inventory import Job, Kind, downloaded
+from modeledit.study.inventory import downloaded
+from modeledit.study.jobs import Job, Kind
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource

@@ -6,15 +6,15 @@ part as far as its files exist. Paths are those of `layout`; nothing is read.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from modeledit.study.config import ELIGIBLE, Settings
 from modeledit.study.hyperparameters import Cut, Hyperparameters
-from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run, Sequence
+from modeledit.study.jobs import Job, Kind
+from modeledit.study.layout import DOWNLOAD, MODEL, PREPARED, Layout, Run, Sequence, filled
 from modeledit.study.methods import METHODS
 from modeledit.study.models import FolderSource, HubSource, ModelSource, WheelSource
-from modeledit.study.observation import PARTS
+from modeledit.study.observed import Observed
 from modeledit.study.published_files import Source
 from modeledit.study.settings import Dataset
 
@@ -23,48 +23,6 @@ OF_BATCH = ("scores.parquet", "state.json", "norms.csv")  # what metrics of a ba
 
 def _exists(path: str) -> bool:
     return Path(path).exists()
-
-
-class Kind(StrEnum):
-    """What a job does, as a plan names it: its rule, but requests come from one of several."""
-
-    DOWNLOAD = "download"
-    PREPARE = "prepare_model"
-    CONTEXTS = "make_contexts"
-    CONVERT = "convert_covariance"
-    GATHER = "gather_covariance"
-    FACTORIZE = "factorize_covariance"
-    NULL_SPACE = "find_null_spaces"
-    REQUESTS = "requests"
-    ELIGIBLE = "find_eligible"
-    UNEDITED = "score_unedited"
-    EVALUATE = "evaluate_run"
-    CONTINUE = "continue_prompts"
-    TELL = "tell_of_subjects"
-    PROBES = "build_probes"
-    ASK = "ask_probes"
-    DRIFT = "measure_drift"
-    BEHAVIOR = "evaluate_behavior"
-
-
-# Which job leaves a file about a state.
-OBSERVERS = {
-    "generations.parquet": Kind.CONTINUE,
-    "fluency.parquet": Kind.TELL,
-    "probes.parquet": Kind.ASK,
-    "drift.parquet": Kind.DRIFT,
-}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job by the file that it leaves, and what of the study it belongs to, if to one part."""
-
-    kind: Kind
-    file: str
-    model: str = ""
-    dataset: str = ""
-    trial: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +65,7 @@ class Inventory:
         if not self.settings.config.partial:
             return list(ks)
         scores = self.files.iteration_files["scores"]
-        return [k for k in ks if self.at_hand([_of(scores, run, k=k)])]
+        return [k for k in ks if self.at_hand([filled(scores, run, k=k)])]
 
     def reported_runs(self) -> list[Run]:
         """Runs that take part in tables, figures and report: of a partial study those of which
@@ -133,18 +91,18 @@ class Inventory:
         return [
             run
             for run in self.settings.runs
-            if self.at_hand([_of(self.files.run_metrics, run)])
-            or (self.at_hand([_of(self.files.unedited_scores, run)]) and self.iterations(run))
+            if self.at_hand([filled(self.files.run_metrics, run)])
+            or (self.at_hand([filled(self.files.unedited_scores, run)]) and self.iterations(run))
         ]
 
     def reported(self, pattern: str) -> list[str]:
         """`pattern` for each run that is reported."""
-        return [_of(pattern, run) for run in self.reported_runs()]
+        return [filled(pattern, run) for run in self.reported_runs()]
 
     def reported_iterations(self, pattern: str) -> list[str]:
         """`pattern` for all iterations of each run that is reported."""
         return self.at_hand(
-            _of(pattern, run, k=k) for run in self.reported_runs() for k in self.iterations(run)
+            filled(pattern, run, k=k) for run in self.reported_runs() for k in self.iterations(run)
         )
 
     def iterations_of(
@@ -152,7 +110,7 @@ class Inventory:
     ) -> list[str]:
         """`pattern` for all iterations of a run."""
         run = Run(dataset, model, method, trial)
-        return [_of(pattern, run, k=k) for k in self.iterations(run)]
+        return [filled(pattern, run, k=k) for k in self.iterations(run)]
 
     def trials_of(self, pattern: str, dataset: str, model: str, method: str) -> list[str]:
         """`pattern` for all reported trials of a method, and their iterations if it has a {k}."""
@@ -162,25 +120,13 @@ class Inventory:
             if (run.dataset, run.model, run.method) == (dataset, model, method)
         ]
         if "{k}" not in pattern:
-            return [_of(pattern, run) for run in runs]
-        return [_of(pattern, run, k=k) for run in runs for k in self.iterations(run)]
+            return [filled(pattern, run) for run in runs]
+        return [filled(pattern, run, k=k) for run in runs for k in self.iterations(run)]
 
-    # What is observed of states
-
-    def observes(self, file: str) -> bool:
-        """Whether a part of `evaluation` leaves this file of a state."""
-        return PARTS[file] in self.settings.config.evaluation.parts
-
-    def first_and_last(self, run: Run) -> tuple[int, int]:
-        """The iterations of a run that are observed: the first, and the last that it may have,
-        which stands for the stop."""
-        return 1, self.last_iteration(run.dataset, run.model, run.method)
-
-    def probe_file(self, dataset: str) -> str | list[str]:
-        """The file of a dataset's probes, or nothing where they are built in."""
-        found = self.settings.config.evaluation.probes
-        described = found.files.get(dataset.removesuffix(ELIGIBLE)) if found else None
-        return self.in_project(described.path) if described else []
+    @property
+    def observed(self) -> Observed:
+        """What is observed of states besides their scores."""
+        return Observed(self)
 
     # Requests and texts
 
@@ -419,26 +365,11 @@ class Inventory:
             filtered = run.dataset.endswith(ELIGIBLE)
             if filtered and not self.settings.authors_set(run.dataset, run.model):
                 found.append(Job(Kind.ELIGIBLE, self.requests_of(run), *part))
-            found.append(Job(Kind.UNEDITED, _of(files.unedited_scores, run), *part))
+            found.append(Job(Kind.UNEDITED, filled(files.unedited_scores, run), *part))
             if isinstance(run, Run):
-                found.append(Job(Kind.EVALUATE, _of(files.run_metrics, run), *part))
-                found += [Job(kind, path, *part) for kind, path in self._observing(run)]
+                found.append(Job(Kind.EVALUATE, filled(files.run_metrics, run), *part))
+                found += [Job(kind, path, *part) for kind, path in self.observed.jobs(run)]
         return list(dict.fromkeys(found))
-
-    def _observing(self, run: Run) -> Iterator[tuple[Kind, str]]:
-        """What observes the states of a run, by the file that it leaves."""
-        if not self.settings.config.evaluation.parts:
-            return
-        if self.observes("probes.parquet"):
-            yield Kind.PROBES, _of(self.files.probes, run)
-        for file, kind in OBSERVERS.items():
-            if not self.observes(file):
-                continue
-            if kind is not Kind.DRIFT:
-                yield kind, _of(self.files.unedited_observed(file), run)
-            for k in sorted(set(self.first_and_last(run))):
-                yield kind, _of(self.files.observed(file), run, k=k)
-        yield Kind.BEHAVIOR, _of(self.files.behavior("behavior.parquet"), run)
 
     # Sequences of batches
 
@@ -476,7 +407,7 @@ class Inventory:
 
         def there(sequence: Sequence) -> bool:
             names = sequence.key._asdict()
-            sources = [self.requests_of(sequence), _of(self.files.unedited_scores, sequence)]
+            sources = [self.requests_of(sequence), filled(self.files.unedited_scores, sequence)]
             first = self.batches(sequence)[0]
             sources += [self.files.batch(f).format(**names, batch=first) for f in OF_BATCH]
             metrics = [
@@ -508,42 +439,7 @@ class Inventory:
         """The states that a run's iterations leave, in order."""
         state = self.files.iteration_files["state"]
         last = self.last_iteration(run.dataset, run.model, run.method)
-        return [_of(state, run, k=k) for k in range(1, last + 1)]
-
-    # Behavior
-
-    def observed_files(self, run: Run) -> dict[str, str]:
-        """Raw files of what was observed of a run's states, as {state}_{name of the file}."""
-        first, last = self.first_and_last(run)
-        found = {}
-        for file in filter(self.observes, PARTS):
-            places = {
-                "first": _of(self.files.observed(file), run, k=first),
-                "stop": _of(self.files.observed(file), run, k=last),
-            }
-            if file != "drift.parquet":  # which compares the two models itself
-                places["unedited"] = _of(self.files.unedited_observed(file), run)
-            found |= {f"{state}_{Path(file).stem}": path for state, path in places.items()}
-        return {name: path for name, path in found.items() if self.at_hand([path])}
-
-    def observed_runs(self) -> list[Run]:
-        """Runs of whose states something is observed; of a partial study those of which the values,
-        or what these are made of, are there."""
-        return [run for run in self.reported_runs() if self._observed(run)]
-
-    def _observed(self, run: Run) -> bool:
-        """Whether values of a run's behavior are there, or can be made."""
-        if not any(map(self.observes, PARTS)):
-            return False
-        if self.at_hand([_of(self.files.behavior("behavior.parquet"), run)]):
-            return True
-        last = self.first_and_last(run)[1]
-        needed = [self.requests_of(run), _of(self.files.unedited_scores, run)]
-        needed += [_of(self.files.iteration_files[name], run, k=1) for name in ("state", "scores")]
-        needed.append(_of(self.files.iteration_files["state"], run, k=last))
-        if self.observes("probes.parquet"):
-            needed.append(_of(self.files.probes, run))
-        return len(self.at_hand(needed)) == len(needed) and bool(self.observed_files(run))
+        return [filled(state, run, k=k) for k in range(1, last + 1)]
 
     # Single edits
 
@@ -552,10 +448,10 @@ class Inventory:
         found = []
         for run in self.reported_runs():
             edits = EditFiles(
-                _of(self.files.request_metrics, run),
+                filled(self.files.request_metrics, run),
                 self.requests_of(run),
-                _of(self.files.contexts, run),
-                _of(self.files.unedited_scores, run),
+                filled(self.files.contexts, run),
+                filled(self.files.unedited_scores, run),
             )
             sources = (edits.requests, edits.contexts, edits.unedited)
             if len(self.at_hand(sources)) == len(sources) and self.iterations(run):
@@ -566,8 +462,3 @@ class Inventory:
 def downloaded(name: str) -> str:
     """Where a published file lies once it was fetched."""
     return DOWNLOAD.format(file=name)
-
-
-def _of(pattern: str, run: Run | Sequence, **more: int) -> str:
-    """`pattern` filled in for a run."""
-    return pattern.format(**vars(run), **more)

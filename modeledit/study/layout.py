@@ -106,6 +106,11 @@ class Sequence:
         return SequenceKey(self.dataset, self.model, self.method, self.trial, self.size)
 
 
+def filled(pattern: str, run: Run | Sequence, **more: int) -> str:
+    """`pattern` filled in for a run."""
+    return pattern.format(**vars(run), **more)
+
+
 def iteration_of(path: Path) -> tuple[RunKey, int]:
     """The run and the k of a folder `ITERATION`, or of anything in it; else ValueError."""
     for folder in (path, *path.parents):

@@ -34,7 +34,9 @@ def test_it_is_the_plain_loop(family, monkeypatch):
         ids = [*row.ids, row.labels[-1]]
         expected = text_drift(unedited, model.model, ids)
         assert found.tokens == len(ids) - 1
-        assert (found.kl, found.nll, found.nll_unedited) == pytest.approx(expected, rel=1e-7)  # softmax of some in float32
+        assert (found.kl, found.nll, found.nll_unedited) == pytest.approx(
+            expected, rel=1e-7
+        )  # softmax of some in float32
         assert found.kl > 0
 
 

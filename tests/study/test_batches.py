@@ -7,7 +7,8 @@ import pytest
 
 from modeledit.data.record_files import count_records
 from modeledit.study.config import ConfigError, load_settings
-from modeledit.study.inventory import Inventory, Job, Kind
+from modeledit.study.inventory import Inventory
+from modeledit.study.jobs import Job, Kind
 from modeledit.study.layout import Layout, Run, RunKey, Sequence, SequenceKey
 from modeledit.study.methods import METHODS
 from modeledit.study.precedence import Precedence

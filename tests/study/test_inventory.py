@@ -7,7 +7,8 @@ import pytest
 
 from modeledit.data.record_files import count_records
 from modeledit.study.config import load_settings
-from modeledit.study.inventory import EditFiles, Inventory, Job, Kind
+from modeledit.study.inventory import EditFiles, Inventory
+from modeledit.study.jobs import Job, Kind
 from modeledit.study.layout import Layout, Run
 from tests.study.test_config import FACTS, KNOWN, MODEL, ROOT, block, changed, published
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from modeledit.study.config import ConfigError, load_settings
-from modeledit.study.inventory import Inventory, Kind
+from modeledit.study.inventory import Inventory
+from modeledit.study.jobs import Kind
 from modeledit.study.layout import Run
 from modeledit.study.observation import PARTS, SUBJECT_PROMPTS
 from tests.study.test_config import CONFIG, ROOT, merged
@@ -21,7 +22,7 @@ def inventory(evaluation, **more):
 def test_nothing_is_observed_by_default():
     found = inventory({})
     assert found.settings.config.evaluation.parts == ()
-    assert not any(found.observes(file) for file in PARTS)
+    assert not any(found.observed.asks(file) for file in PARTS)
     observing = {Kind.CONTINUE, Kind.TELL, Kind.PROBES, Kind.ASK, Kind.DRIFT, Kind.BEHAVIOR}
     assert not {job.kind for job in found.jobs()} & observing
 
@@ -30,7 +31,7 @@ def test_every_part_has_its_jobs_for_the_unedited_model_the_first_and_the_last_i
     found = inventory(ALL | {"drift": True})
     assert found.settings.config.evaluation.fluency.prompts == SUBJECT_PROMPTS
     runs, last = found.settings.runs, found.settings.config.stop.extended
-    assert found.first_and_last(runs[0]) == (1, last)
+    assert found.observed.iterations(runs[0]) == (1, last)
     trials = len({run.trial for run in runs})
     counts = {kind: 0 for kind in Kind}
     for job in found.jobs():
@@ -90,5 +91,7 @@ def test_a_dataset_of_ones_own_needs_a_file_of_probes(tmp_path):
     asked.write_text("")
     files = {"own": {"path": str(asked), "format": "own"}}
     found = inventory({"probes": {"tokens": 5, "files": files}}, **more)
-    assert found.probe_file("own") == str(asked) == found.probe_file("own-eligible")
-    assert found.probe_file("geography") == []
+    assert (
+        found.observed.probe_file("own") == str(asked) == found.observed.probe_file("own-eligible")
+    )
+    assert found.observed.probe_file("geography") == []

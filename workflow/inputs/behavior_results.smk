@@ -4,13 +4,13 @@
 def observed_files(wildcards):
     """Input function: raw files of a run's states, as {state}_{file}."""
     names = {**wildcards, "trial": int(wildcards.trial)}
-    return STUDY.observed_files(layout.Run(**names))
+    return STUDY.observed.files(layout.Run(**names))
 
 
 def last_state(wildcards):
     """Input function: the state of the last iteration of a run, which says who holds the stop."""
     names = {**wildcards, "trial": int(wildcards.trial)}
-    _, last = STUDY.first_and_last(layout.Run(**names))
+    _, last = STUDY.observed.iterations(layout.Run(**names))
     return FILES.iteration_files["state"].format(**wildcards, k=last)
 
 
@@ -24,4 +24,4 @@ def reference_texts():
 
 def of_behavior(file):
     """A file about the behavior of all models; nothing where nothing was observed of any."""
-    return FILES.overall(file) if STUDY.observed_runs() else []
+    return FILES.overall(file) if STUDY.observed.runs() else []

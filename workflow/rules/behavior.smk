@@ -89,7 +89,7 @@ use rule tell_of_subjects as tell_of_subjects_unedited with:
 rule build_probes:
     input:
         requests=asked(STUDY.requests, "dataset", "model", "trial"),
-        file=asked(STUDY.probe_file, "dataset"),
+        file=asked(STUDY.observed.probe_file, "dataset"),
     output:
         FILES.probes,
     log:

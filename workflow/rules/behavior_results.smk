@@ -20,7 +20,7 @@ rule evaluate_behavior:
     input:
         unpack(observed_files),
         requests=asked(STUDY.requests, "dataset", "model", "trial"),
-        probes=FILES.probes if STUDY.observes("probes.parquet") else [],
+        probes=FILES.probes if STUDY.observed.asks("probes.parquet") else [],
         references=reference_texts(),
         unedited=FILES.unedited_scores,
         scores=every_iteration("scores"),
@@ -43,7 +43,7 @@ rule aggregate_behavior:
     input:
         [
             FILES.behavior("behavior.parquet").format(**vars(run))
-            for run in STUDY.observed_runs()
+            for run in STUDY.observed.runs()
         ],
     output:
         behavior=FILES.overall("behavior.csv"),
