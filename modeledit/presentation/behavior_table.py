@@ -14,7 +14,7 @@ UNEDITED = "Unedited"
 CAPTION = (
     "What models say on {dataset}, writing on greedily by themselves: before the edit, after k = 1"
     " and at the stop. A model says the new object where its continuation begins with it, and keeps"
-    " a neighbor where it begins with the neighbor's own object. The teacher-forcing gap is accuracy by"
+    " a neighbor where it begins with the neighbor's own. The teacher-forcing gap is accuracy by"
     " teacher forcing minus what is said."
 )
 NOTES = {  # metrics: what a table that has one of them says below

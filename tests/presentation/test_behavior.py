@@ -109,7 +109,7 @@ def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavio
     assert printed["Model"].tolist() == ["Tiny <1M>", "", "", "", ""]
     assert printed["Method"].tolist() == ["Unedited", "MEMIT", "", "NA_MEMIT", ""]
     assert printed["k"].tolist() == ["0", "1", "3", "1", "1"]
-    # All eight requests differ between MEMIT's states: p = 2 / 2**8, in seven tests 0.055.
+    # All eight requests differ between MEMIT's states: p = 2 / 2**8, of 13 tests 0.10.
     assert printed["Says o* (%)"].tolist() == ["0.00", "0.00", "100.00", "100.00", "100.00"]
     assert printed["Fluency (bits)"].tolist() == ["5.00", "4.50", "4.00", "4.00", "4.00"]
     assert printed["KL to the unedited (nats)"].tolist()[:3] == ["0.000", "0.500", "1.500"]
