@@ -466,7 +466,7 @@ class Inventory:
     def observed_files(self, run: Run) -> dict[str, str]:
         """Raw files of what was observed of a run's states, as {state}_{name of the file}."""
         first, last = self.first_and_last(run)
-        found = {}
+        found: dict[str, str] = {}
         for file in filter(self.observes, PARTS):
             places = {
                 "first": _of(self.files.observed(file), run, k=first),
