@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from modeledit.study.inventory import Inventory
 from modeledit.study.layout import Run
 from modeledit.study.methods import METHODS, Method, assisted_name
+from modeledit.study.observed import ObservedRuns
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Contents:
         sequences = self.inventory.reported_sequences()
         names += list(dict.fromkeys(f"{one.dataset}.sequence" for one in sequences))
         names += list(
-            dict.fromkeys(f"{run.dataset}.behavior" for run in self.inventory.observed_runs())
+            dict.fromkeys(f"{run.dataset}.behavior" for run in ObservedRuns(self.inventory).runs())
         )
         files = self.inventory.files
         measured = files.iteration_files["hardware"]
@@ -103,7 +104,9 @@ class Contents:
 
     def behavior(self) -> list[str]:
         """A figure for each model of which it was observed what it says on a dataset."""
-        names = [f"{run.dataset}.{run.model}.behavior" for run in self.inventory.observed_runs()]
+        names = [
+            f"{run.dataset}.{run.model}.behavior" for run in ObservedRuns(self.inventory).runs()
+        ]
         return list(dict.fromkeys(names))
 
     def panel_neighbor(self, dataset: str, model: str, algorithm: str) -> str | None:

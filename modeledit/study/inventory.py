@@ -461,41 +461,6 @@ class Inventory:
         last = self.last_iteration(run.dataset, run.model, run.method)
         return [_of(state, run, k=k) for k in range(1, last + 1)]
 
-    # Behavior
-
-    def observed_files(self, run: Run) -> dict[str, str]:
-        """Raw files of what was observed of a run's states, as {state}_{name of the file}."""
-        first, last = self.first_and_last(run)
-        found: dict[str, str] = {}
-        for file in filter(self.observes, PARTS):
-            places = {
-                "first": _of(self.files.observed(file), run, k=first),
-                "stop": _of(self.files.observed(file), run, k=last),
-            }
-            if file != "drift.parquet":  # which compares the two models itself
-                places["unedited"] = _of(self.files.unedited_observed(file), run)
-            found |= {f"{state}_{Path(file).stem}": path for state, path in places.items()}
-        return {name: path for name, path in found.items() if self.at_hand([path])}
-
-    def observed_runs(self) -> list[Run]:
-        """Runs of whose states something is observed; of a partial study those of which the values,
-        or what these are made of, are there."""
-        return [run for run in self.reported_runs() if self._observed(run)]
-
-    def _observed(self, run: Run) -> bool:
-        """Whether values of a run's behavior are there, or can be made."""
-        if not any(map(self.observes, PARTS)):
-            return False
-        if self.at_hand([_of(self.files.behavior("behavior.parquet"), run)]):
-            return True
-        last = self.first_and_last(run)[1]
-        needed = [self.requests_of(run), _of(self.files.unedited_scores, run)]
-        needed += [_of(self.files.iteration_files[name], run, k=1) for name in ("state", "scores")]
-        needed.append(_of(self.files.iteration_files["state"], run, k=last))
-        if self.observes("probes.parquet"):
-            needed.append(_of(self.files.probes, run))
-        return len(self.at_hand(needed)) == len(needed) and bool(self.observed_files(run))
-
     # Single edits
 
     def single_edits(self) -> list[EditFiles]:
