@@ -1,4 +1,4 @@
-"""Of which runs of a study it is observed what their states do, and from which files it is measured."""
+"""Of which runs it is observed what their states do, and from which files that is measured."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from modeledit.study.observation import PARTS
 
 @dataclass(frozen=True)
 class ObservedRuns:
-    """What the block `evaluation` of a study leaves; a partial one takes part as far as it has it."""
+    """What the block `evaluation` leaves; a partial study takes part as far as it is there."""
 
     inventory: Inventory
 
