@@ -75,6 +75,11 @@ def evaluate_behavior(inputs: Inputs, output: Path) -> None:
     asked = asked_of(inputs)
     scores = {iteration_of(path)[1]: path for path in inputs.scores}
     held = read_state(inputs.state).held_by
+    if lacking := [k for k in (1, held) if k not in scores]:
+        raise ValueError(
+            f"{inputs.state}: the run has no scores of iteration {lacking[0]}, only of"
+            f" {sorted(scores)}; bring them, or score them again"
+        )
     before = inputs.unedited.read(inputs.unedited_scores)
     first, stop = inputs.first.read(scores[1]), inputs.stop.read(scores[held])
     frames = [

@@ -7,7 +7,7 @@ mark follows. Wide characters (Chinese, Japanese, Korean) are words of their own
 scripts set no blanks around a name; Thai and its like, which set none either, are not told apart.
 
 What is said without help is less than what teacher forcing finds: there the model is given the
-object's first tokens, however it would have begun (arXiv:2502.11177). `GAP` says how much less.
+object's first tokens, however it would have begun (arXiv:2502.11177). ``gap_`` says how much less.
 """
 
 import unicodedata

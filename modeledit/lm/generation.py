@@ -81,8 +81,8 @@ class Speaker:
     ) -> list[Continuation]:
         """The greedy continuation of each prompt, which has one token id or more.
 
-        Equal prompts are continued once; `done` is told how many were, time after time. Raises ModelError for a prompt that leaves no room for
-        `most` more tokens.
+        Equal prompts are continued once; `done` is told how many were, time after time. Raises
+        ModelError for a prompt that leaves no room for `most` more tokens.
         """
         distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
         longest = max(map(len, distinct), default=0)

@@ -18,11 +18,11 @@ from modeledit.study.switches import ScoringSwitches
 
 
 class Prompt(NamedTuple):
-    """A text to be continued, and where it belongs."""
+    """A text to be continued, and where it belongs: its `number` counts within request and kind."""
 
     request: int
     kind: str
-    index: int
+    number: int
     text: str
 
 
@@ -78,7 +78,9 @@ def sayings(
     with progress(len(set(map(tuple, rows))), "prompt", "continuing prompts") as bar:
         said = Speaker(model, tokenizer, most, token_budget).continuations(rows, bar.update)
     columns = {
-        **{name: [getattr(p, name) for p in prompts] for name in ("request", "kind", "index")},
+        "request": [prompt.request for prompt in prompts],
+        "kind": [prompt.kind for prompt in prompts],
+        "index": [prompt.number for prompt in prompts],
         "prompt": [prompt.text for prompt in prompts],
         "token_ids": [list(one.ids) for one in said],
         "text": [one.text for one in said],

@@ -13,8 +13,8 @@ from modeledit.study.methods import METHODS
 UNEDITED = "Unedited"
 CAPTION = (
     "What models say on {dataset}, writing on greedily by themselves: before the edit, after k = 1"
-    " and at the stop. A model says o* where its continuation begins with it, and keeps a neighbor"
-    " where it begins with the neighbor's own object. The teacher-forcing gap is accuracy by"
+    " and at the stop. A model says the new object where its continuation begins with it, and keeps"
+    " a neighbor where it begins with the neighbor's own. The teacher-forcing gap is accuracy by"
     " teacher forcing minus what is said."
 )
 NOTES = {  # metrics: what a table that has one of them says below
@@ -25,7 +25,7 @@ NOTES = {  # metrics: what a table that has one of them says below
     ),
     ("two_hop_said", "inverse_said", "alias_said", "subject_said", "negation_held"): (
         "Probes are passed where the continuation mentions an accepted answer, a negation where it"
-        " does not mention o*."
+        " does not mention the new object."
     ),
 }
 MARKS = {"iterating": "*", "neighbor": "†"}

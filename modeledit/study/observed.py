@@ -51,7 +51,7 @@ class Observed:
     def files(self, run: Run) -> dict[str, str]:
         """Raw files of what was observed of a run's states, as {state}_{name of the file}."""
         layout, (first, last) = self.study.files, self.iterations(run)
-        found = {}
+        found: dict[str, str] = {}
         for file in filter(self.asks, PARTS):
             places = {
                 "first": filled(layout.observed(file), run, k=first),
@@ -61,6 +61,11 @@ class Observed:
                 places["unedited"] = filled(layout.unedited_observed(file), run)
             found |= {f"{state}_{Path(file).stem}": path for state, path in places.items()}
         return {name: path for name, path in found.items() if self.study.at_hand([path])}
+
+    def last_state(self, run: Run) -> str:
+        """The state of a run's last iteration, which says who holds the stop."""
+        _, last = self.iterations(run)
+        return filled(self.study.files.iteration_files["state"], run, k=last)
 
     def runs(self) -> list[Run]:
         """Runs of whose states something is observed; of a partial study those of which the values,
@@ -74,10 +79,8 @@ class Observed:
             return False
         if at_hand([filled(layout.behavior(VALUES), run)]):
             return True
-        last = self.iterations(run)[1]
         needed = [self.study.requests_of(run), filled(layout.unedited_scores, run)]
-        needed += [filled(layout.iteration_files[name], run, k=1) for name in ("state", "scores")]
-        needed.append(filled(layout.iteration_files["state"], run, k=last))
+        needed += [filled(layout.iteration_files["scores"], run, k=1), self.last_state(run)]
         if self.asks("probes.parquet"):
             needed.append(filled(layout.probes, run))
         return len(at_hand(needed)) == len(needed) and bool(self.files(run))

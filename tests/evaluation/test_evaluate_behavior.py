@@ -158,3 +158,9 @@ def test_files_are_taken_by_the_names_of_their_states():
     given = {"stop_fluency": "a/fluency.parquet", "first_drift": []}
     assert str(StateFiles.named(given, "stop").fluency) == "a/fluency.parquet"
     assert StateFiles.named(given, "first") == StateFiles()
+
+
+def test_scores_of_who_holds_the_stop_must_be_there(inputs, tmp_path):
+    lacking = replace(inputs, scores=[inputs.scores[0], inputs.scores[2]])
+    with pytest.raises(ValueError, match=r"no scores of iteration 2, only of \[1, 3\]"):
+        evaluate_behavior(lacking, tmp_path / "b.parquet")

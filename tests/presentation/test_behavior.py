@@ -13,10 +13,11 @@ from modeledit.evaluation.resampling import Resampling
 from modeledit.evaluation.schemas import BEHAVIOR, BEHAVIOR_TESTS
 from modeledit.io.frames import write_csv
 from modeledit.presentation import behavior_table
+from modeledit.presentation.behavior_table import CAPTION, NOTES
 from modeledit.presentation.figures.behavior import figure_behavior
 from modeledit.presentation.figures.subject import Subject
 from modeledit.presentation.report import SECTIONS, caption, listing, render
-from modeledit.presentation.typesetting import TableFiles
+from modeledit.presentation.typesetting import TableFiles, frame_to_html
 from scripts.aggregate_behavior import aggregate_behavior
 from scripts.draw_behavior import draw_behavior
 from scripts.render_behavior import render_behavior
@@ -108,7 +109,7 @@ def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavio
     assert printed["Model"].tolist() == ["Tiny <1M>", "", "", "", ""]
     assert printed["Method"].tolist() == ["Unedited", "MEMIT", "", "NA_MEMIT", ""]
     assert printed["k"].tolist() == ["0", "1", "3", "1", "1"]
-    # All eight requests differ between MEMIT's states: p = 2 / 2**8, in seven tests 0.055.
+    # All eight requests differ between MEMIT's states: p = 2 / 2**8, of 13 tests 0.10.
     assert printed["Says o* (%)"].tolist() == ["0.00", "0.00", "100.00", "100.00", "100.00"]
     assert printed["Fluency (bits)"].tolist() == ["5.00", "4.50", "4.00", "4.00", "4.00"]
     assert printed["KL to the unedited (nats)"].tolist()[:3] == ["0.000", "0.500", "1.500"]
@@ -122,6 +123,10 @@ def test_what_differs_after_correction_is_marked(behavior, tested):
     table = behavior_table.build(behavior, sure, TITLES)
     assert table.printed["Says o* (%)"].tolist()[2] == "100.00*"
     assert "* differs from the same method after k = 1" in table.note and "†" not in table.note
+    every = frame_to_html(
+        table.printed, CAPTION, "tab:x", f"{table.note} {' '.join(NOTES.values())}"
+    )
+    assert "<i>" not in every  # an asterisk is itself
 
 
 def test_the_scripts_write_csv_table_and_figure(tmp_path, behavior):

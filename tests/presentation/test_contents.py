@@ -127,3 +127,20 @@ def test_sequences_have_a_table_of_each_dataset_and_a_figure_of_each_model_and_s
     figure = f"geography.{MODEL}.batches_of_2.sequence"
     assert alone.figures() == ["algorithms", null_spaces, figure]
     assert not any("sequence" in name for name in contents("MEMIT").tables())
+
+
+def test_behavior_is_shown_of_what_was_observed():
+    name = "geography-eligible.behavior"
+    found = contents("MEMIT", "NA_MEMIT", evaluation={"drift": True})
+    assert found.tables().count(name) == 1
+    assert found.figures().count(f"geography-eligible.{MODEL}.behavior") == 1
+    for names in (contents("MEMIT").tables(), contents("MEMIT").figures()):
+        assert not [name for name in names if name.endswith(".behavior")]
+
+
+def test_behavior_of_a_partial_study_is_shown_if_it_is_there():
+    config = changed(partial=True, runs=[block()], evaluation={"drift": True})
+    run = f"results/demo/geography/{MODEL}/MEMIT/trial1"
+    values = [f"{run}/{file}" for file in ("metrics.csv", "behavior.parquet")]
+    assert Contents(study(config, values)).behavior() == [f"geography.{MODEL}.behavior"]
+    assert Contents(study(config, values[:1])).behavior() == []

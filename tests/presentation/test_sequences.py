@@ -194,7 +194,8 @@ def report(tmp_path: Path, study=None, comparison=None):
     )
 
 
-ALONE = [s for s in SECTIONS if s not in ("findings", "comparison", "statistics", "edits")]
+OF_RUNS = ("behavior", "findings", "comparison", "statistics", "edits")
+ALONE = [s for s in SECTIONS if s not in OF_RUNS]
 
 
 def test_the_report_of_sequences_alone_leaves_out_what_is_of_runs(study, comparison, tmp_path):

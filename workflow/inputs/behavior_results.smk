@@ -1,17 +1,27 @@
 # What the rules of the results of behavior ask: inputs.
 
+OBSERVED = STUDY.observed
+
 
 def observed_files(wildcards):
     """Input function: raw files of a run's states, as {state}_{file}."""
-    names = {**wildcards, "trial": int(wildcards.trial)}
-    return STUDY.observed.files(layout.Run(**names))
+    return OBSERVED.files(run_of(wildcards))
 
 
 def last_state(wildcards):
-    """Input function: the state of the last iteration of a run, which says who holds the stop."""
-    names = {**wildcards, "trial": int(wildcards.trial)}
-    _, last = STUDY.observed.iterations(layout.Run(**names))
-    return FILES.iteration_files["state"].format(**wildcards, k=last)
+    """Input function: the state of a run's last iteration, which says who holds the stop."""
+    return OBSERVED.last_state(run_of(wildcards))
+
+
+def run_of(wildcards):
+    """The run of the wildcards."""
+    return layout.Run(**{**wildcards, "trial": int(wildcards.trial)})
+
+
+def values_of_runs():
+    """Values of each request of all runs that are observed."""
+    values = FILES.behavior("behavior.parquet")
+    return [values.format(**vars(run)) for run in OBSERVED.runs()]
 
 
 def reference_texts():
@@ -24,4 +34,4 @@ def reference_texts():
 
 def of_behavior(file):
     """A file about the behavior of all models; nothing where nothing was observed of any."""
-    return FILES.overall(file) if STUDY.observed.runs() else []
+    return FILES.overall(file) if OBSERVED.runs() else []

@@ -41,10 +41,7 @@ rule evaluate_behavior:
 
 rule aggregate_behavior:
     input:
-        [
-            FILES.behavior("behavior.parquet").format(**vars(run))
-            for run in STUDY.observed.runs()
-        ],
+        values_of_runs(),
     output:
         behavior=FILES.overall("behavior.csv"),
         tests=FILES.overall("behavior_tests.csv"),

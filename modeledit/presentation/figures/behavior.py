@@ -31,6 +31,7 @@ STATES = {"first": "after k = 1", "stop": "at the stop"}
 COLUMNS = 3
 _APART = 0.17  # of the two states from a method's place
 _MANY_TIMES = 20  # from there on perplexities are on a logarithmic axis
+_LEAST = 10.0  # percent that the axis of fractions spans
 _ROW, _AROUND, _WIDTH = 1.15, 1.35, 6.9  # inches: a row of panels, heading and names, the figure
 
 
@@ -91,6 +92,9 @@ def _panel(axes: Axes, of: pd.DataFrame, methods: list[str], metric: BehaviorMet
     axes.set_xlim(-0.6, len(methods) - 0.4)
     axes.set_xticks(range(len(methods)))
     axes.margins(y=0.12)
+    low, high = axes.get_ylim()
+    if metric.unit == "fraction" and high - low < _LEAST:  # all are equal, or nearly
+        axes.set_ylim((low + high - _LEAST) / 2, (low + high + _LEAST) / 2)
     shown = of["value"][of["value"].map(math.isfinite)]
     if metric.unit == "perplexity" and shown.max() > _MANY_TIMES * shown.min():
         axes.set_yscale("log")
