@@ -37,8 +37,8 @@ FORMS = (
     Form(
         "MQuAKE",
         lambda r: isinstance(r.get("requested_rewrite"), list) or _any("new_single_hops")(r),
-        "it asks questions over several edits at once, which are not measured here; "
-        + _AS_COUNTERFACT,
+        "it asks questions over several edits at once: as probes it belongs into the "
+        "configuration's `evaluation.probes.files`; " + _AS_COUNTERFACT,
     ),
     Form(COUNTERFACT, _has("requested_rewrite"), "give the dataset `source: counterfact`"),
     Form(
@@ -67,8 +67,8 @@ FORMS = (
             _has("subject", "prompt", "target_new")(r)
             and (isinstance(r.get("locality"), dict) or isinstance(r.get("portability"), dict))
         ),
-        "it has no old object for each edit and its neighbors are grouped otherwise; "
-        + _AS_COUNTERFACT,
+        "it has no old object for each edit and its neighbors are grouped otherwise (its probes "
+        "may be given as `evaluation.probes.files`); " + _AS_COUNTERFACT,
     ),
     Form(ZSRE, _has("src"), "give the dataset `source: zsre`"),
     Form(
