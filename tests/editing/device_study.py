@@ -21,9 +21,11 @@ from modeledit.editing.job import Inputs, Link, extend_chain
 from modeledit.io.matrices import write_matrices
 from modeledit.io.state import read_state
 from modeledit.lm.contexts import generate_contexts
+from modeledit.lm.drift import TextDrift, drift, outputs
 from modeledit.lm.eligibility import judge_neighbors
+from modeledit.lm.generation import Continuation, Speaker
 from modeledit.lm.model import EditableModel
-from modeledit.lm.scoring import own_objects, score, score_unedited
+from modeledit.lm.scoring import own_objects, score, score_unedited, text_rows
 from modeledit.study.layout import IterationFiles
 from modeledit.study.methods import METHODS
 from modeledit.study.switches import Switches
@@ -128,6 +130,21 @@ class Study:
     def judge(self, device: str = "cuda") -> pd.DataFrame:
         positions = self.switches.eval_positions
         return judge_neighbors(self.load(device), TOKENIZER, REQUESTS, BUDGET, positions)
+
+    def speak(self, device: str = "cuda") -> list[Continuation]:
+        """Greedy continuations; one of them ends where the others go on."""
+        prompts = [TOKENIZER(text)["input_ids"][:n] for n, text in enumerate(TEXTS[:6], start=2)]
+        model = self.load(device)
+        said = Speaker(model, TOKENIZER, 6, BUDGET).continuations(prompts)
+        model.model.generation_config.eos_token_id = said[0].ids[1]
+        return said + Speaker(model, TOKENIZER, 6, BUDGET).continuations(prompts)
+
+    def drift(self, device: str = "cuda") -> list[TextDrift]:
+        """Of a model whose matrix was halved."""
+        model, rows = self.load(device), text_rows(TOKENIZER, TEXTS[:3])
+        unedited = outputs(model, rows, BUDGET)
+        model.write_down_weight(1, model.down_weight(1) / 2)
+        return drift(model, rows, unedited, outputs(model, rows, BUDGET))
 
     def generate(self, device: str = "cuda") -> list[str]:
         return generate_contexts(self.load(device).model, TOKENIZER, LENGTHS, 42)

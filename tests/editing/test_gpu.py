@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,9 @@ def test_what_only_runs_forward(study, kind):
         for name, value in expected.items():
             assert row[name] == (pytest.approx(value, abs=1e-5) if "log" in name else value)
     pd.testing.assert_frame_equal(work.judge(), work.judge("cpu"))
+    assert work.speak() == work.speak("cpu")
+    for one, other in zip(work.drift(), work.drift("cpu"), strict=True):
+        assert asdict(one) == pytest.approx(asdict(other), rel=1e-5)
     there = work.factors()
     for layer, factor in work.factors("cpu").items():
         np.testing.assert_allclose(there[layer], factor, rtol=in_float64(kind), atol=1e-6)

@@ -1,7 +1,7 @@
 """The engine under CUDA's rules about devices, without a GPU; and that the rules would tell."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ import modeledit.editing.rome
 import modeledit.editing.spread
 import modeledit.editing.writes
 import modeledit.lm.contexts
+import modeledit.lm.drift
+import modeledit.lm.generation
 import modeledit.lm.model
 import modeledit.lm.trees
 from modeledit.data.requests import Request
@@ -247,8 +249,12 @@ def test_what_only_runs_forward(study, kind, preset):
     work = study(kind, preset=preset)
     with VirtualCuda() as device:
         scores, verdicts, contexts = work.score(), work.judge(), work.generate()
-        factors = work.factors()
+        factors, said, drifted = work.factors(), work.speak(), work.drift()
         assert device.waits == 0
+    assert said == work.speak("cpu")
+    assert [asdict(one) for one in drifted] == [
+        pytest.approx(asdict(one)) for one in work.drift("cpu")
+    ]
     assert scores == work.score("cpu")
     pd.testing.assert_frame_equal(verdicts, work.judge("cpu"))
     assert contexts == work.generate("cpu")
@@ -309,7 +315,7 @@ def test_the_engine_has_a_deterministic_form(study, deterministic, kind):
         factors = work.factors()
         for name in NAMES:
             work.edit("NAP_" + name, factors)
-        work.score(), work.judge(), work.generate()
+        work.score(), work.judge(), work.generate(), work.speak(), work.drift()
     edits, written = work.edit("NAP_PMET", factors, "cpu")
     torch.use_deterministic_algorithms(False)
     others, before = work.edit("NAP_PMET", factors, "cpu")
@@ -327,6 +333,8 @@ ENGINE = (
     modeledit.editing.factors,
     modeledit.lm.model,
     modeledit.lm.contexts,
+    modeledit.lm.drift,
+    modeledit.lm.generation,
     modeledit.editing.rome,
     modeledit.lm.trees,
     modeledit.editing.spread,
@@ -350,6 +358,8 @@ USED_BY: dict[str, Callable[[Study], object]] = {
     "modeledit.editing.factors": Study.factors,
     "modeledit.lm.model": lambda work: work.chain("ROME"),
     "modeledit.lm.contexts": Study.generate,
+    "modeledit.lm.drift": Study.drift,
+    "modeledit.lm.generation": Study.speak,
 }
 LEGAL = {
     "factors.factors_of: torch.from_numpy(matrix).to(device)": (
