@@ -73,6 +73,12 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
 def _check_evaluation(config: Configuration, root: Path) -> Iterator[str]:
     """Templates without a subject, files that are not there, datasets without probes."""
     fluency, probes = config.evaluation.fluency, config.evaluation.probes
+    harness = config.evaluation.harness
+    if harness and harness.include and not _is_folder(root / harness.include):
+        yield (
+            f"config: evaluation.harness.include = {harness.include!r}: no such folder; give a "
+            "path relative to the project or an absolute one"
+        )
     if fluency:
         at = "config: evaluation.fluency"
         for i, prompt in enumerate(fluency.prompts):

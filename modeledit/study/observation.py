@@ -85,6 +85,34 @@ class Probes(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Harness(Checked):
+    """Tasks of lm-evaluation-harness, run on a model that is asked for by name."""
+
+    tasks: Annotated[
+        tuple[str, ...],
+        MinLen(1),
+        DISTINCT,
+        Doc(
+            "names of tasks or groups of lm-evaluation-harness (`envs/harness.txt`); nothing runs "
+            "until a result is asked for by name. The tasks that it brings download their data "
+            "from the hub"
+        ),
+    ]
+    include: Annotated[
+        str | None,
+        Doc(
+            "a folder with tasks (YAML) of your own; those on local data (`dataset_path: json`) "
+            "need no network. A task may name Python functions, which are run",
+            "an existing folder",
+        ),
+    ] = None
+    limit: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc("documents of each task, the first ones", "all of them if not given"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Checked):
     """What is observed of the unedited model, after k = 1, and at the stop of every run."""
 
@@ -98,11 +126,13 @@ class Evaluation(Checked):
             "and their perplexity"
         ),
     ] = False
+    harness: Harness | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what is observed."""
-        return tuple(name for name, part in vars(self).items() if part)
+        """Names of what is observed of every run; the rest is asked for by name."""
+        asked = set(PARTS.values())
+        return tuple(name for name, part in vars(self).items() if part and name in asked)
 
 
 # What each part leaves of a state, beside its scores.

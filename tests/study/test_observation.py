@@ -49,12 +49,23 @@ def test_a_run_of_one_iteration_is_observed_once():
     assert len(drifts) == len(runs)
 
 
+def test_what_is_asked_for_by_name_is_no_job_of_the_study():
+    found = inventory({"harness": {"tasks": ["piqa"]}})
+    assert found.settings.config.evaluation.parts == ()
+    assert list(found.jobs()) == list(inventory({}).jobs())
+
+
 @pytest.mark.parametrize(
     ("evaluation", "said"),
     [
         ({"generation": {"tokens": 0}}, "evaluation.generation.tokens = 0: must be at least 1"),
         ({"generation": {}}, "evaluation.generation: missing tokens"),
         ({"judge": 1}, "evaluation: unknown key judge"),
+        ({"harness": {"tasks": []}}, "evaluation.harness.tasks = []"),
+        (
+            {"harness": {"tasks": ["mine"], "include": "nowhere"}},
+            "evaluation.harness.include = 'nowhere': no such folder",
+        ),
         (
             {"fluency": {"tokens": 5, "prompts": ["It is"]}},
             "evaluation.fluency.prompts.0 = 'It is': must hold exactly one {} for the subject",
