@@ -113,6 +113,40 @@ class Harness(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judge(Checked):
+    """Whether a continuation says the new object, as somebody else judges it: never needed."""
+
+    kinds: Annotated[
+        tuple[Literal["edit", "paraphrase"], ...],
+        MinLen(1),
+        DISTINCT,
+        Doc(
+            "prompts whose continuations are judged; with neither `verdicts` nor `server` the "
+            "questions are written, and nobody is asked",
+            "`edit`, `paraphrase`",
+        ),
+    ] = ("edit", "paraphrase")
+    verdicts: Annotated[
+        str | None,
+        Doc(
+            "a JSON Lines file with `id` of a question and `verdict`: true, false or null",
+            "an existing file; not with `server`",
+        ),
+    ] = None
+    server: Annotated[
+        str | None,
+        Doc(
+            "address of a server with OpenAI's chat completions; its key, if it has one, is taken "
+            "from the variable `OPENAI_API_KEY`",
+            "http or https, as `http://127.0.0.1:8000/v1`; not with `verdicts`",
+        ),
+    ] = None
+    model: Annotated[str | None, Doc("the server's name of the model; not given, none is sent")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Checked):
     """What is observed of the unedited model, after k = 1, and at the stop of every run."""
 
@@ -127,6 +161,7 @@ class Evaluation(Checked):
         ),
     ] = False
     harness: Harness | None = None
+    judge: Judge | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
