@@ -46,6 +46,6 @@ $(VENV)/.pipeline: envs/requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -r $<
 	@touch $@
 
-$(VENV)/.development: envs/development.txt envs/cluster.txt $(VENV)/.pipeline
+$(VENV)/.development: envs/development.txt envs/cluster.txt envs/harness.txt $(VENV)/.pipeline
 	$(BIN)/python -m pip install --disable-pip-version-check -r $<
 	@touch $@

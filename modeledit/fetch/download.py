@@ -75,8 +75,8 @@ def fetch(source: Source, target: Path, offline: Path | None = None) -> dict:
             why = str(error).removeprefix(f"{target}: ")
             raise DownloadError(f"{source.name}: {why}") from error
         except (ValueError, requests.RequestException) as error:
-            log.warning("%s from %s: %s", source.name, origin, _why(error))
-            troubles.append(f"{origin}: {_why(error)}")
+            log.warning("%s from %s: %s", source.name, origin, reason(error))
+            troubles.append(f"{origin}: {reason(error)}")
         else:
             known = "as expected" if expected else "no published digest to compare with"
             log.info("%s from %s: %d bytes, sha256 %s (%s)", target, origin, size, found, known)
@@ -125,7 +125,7 @@ def _stream(url: str, part: Path) -> tuple[str, None]:
     for attempt in Retrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=FIRST_WAIT, max=60 * FIRST_WAIT),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(may_pass),
         before_sleep=partial(_tell, url),
         reraise=True,
     ):
@@ -154,17 +154,18 @@ def _take(source: Source, folder: Path, part: Path) -> tuple[str, str | None]:
 def _tell(url: str, state: RetryCallState) -> None:
     """Say why an attempt failed, before the next one."""
     if state.outcome and (error := state.outcome.exception()):
-        log.warning("%s: %s", masked(url), _why(error))
+        log.warning("%s: %s", masked(url), reason(error))
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
+    """Whether it may help to ask a server again."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in _BUSY
     # Those of requests that are ValueErrors say that an address is none.
     return isinstance(error, requests.RequestException) and not isinstance(error, ValueError)
 
 
-def _why(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """What went wrong, in one line without secrets."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server says {error.response.status_code} {error.response.reason}"

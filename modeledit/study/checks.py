@@ -73,6 +73,13 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
 def _check_evaluation(config: Configuration, root: Path) -> Iterator[str]:
     """Templates without a subject, files that are not there, datasets without probes."""
     fluency, probes = config.evaluation.fluency, config.evaluation.probes
+    yield from _check_judge(config, root)
+    harness = config.evaluation.harness
+    if harness and harness.include and not _is_folder(root / harness.include):
+        yield (
+            f"config: evaluation.harness.include = {harness.include!r}: no such folder; give a "
+            "path relative to the project or an absolute one"
+        )
     if fluency:
         at = "config: evaluation.fluency"
         for i, prompt in enumerate(fluency.prompts):
@@ -93,6 +100,33 @@ def _check_evaluation(config: Configuration, root: Path) -> Iterator[str]:
         dataset = config.datasets.get(name)
         if dataset and dataset.source != "geography" and name not in probes.files:
             yield f"{at}: missing {name}; only the probes of geography are built in"
+
+
+def _check_judge(config: Configuration, root: Path) -> Iterator[str]:
+    """A judge who has nothing to judge, or two sources of verdicts, or no address of the web."""
+    judge, at = config.evaluation.judge, "config: evaluation.judge"
+    if judge is None:
+        return
+    if config.evaluation.generation is None:
+        yield f"{at}: judges what evaluation.generation lets models say; give that, too"
+    if judge.verdicts and judge.server:
+        yield f"{at}: both verdicts and server; give one of the two, or none"
+    if judge.verdicts and not _is_file(root / judge.verdicts):
+        yield f"{at}.verdicts = {judge.verdicts!r}: no such file"
+    if judge.model and not judge.server:
+        yield f"{at}.model = {judge.model!r}: there is no server to ask for it; give server, too"
+    if judge.server is None:
+        return
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", judge.server):
+        yield (
+            f"{at}.server = {masked(judge.server)!r}: allowed: addresses like "
+            "http://127.0.0.1:8000/v1, http or https"
+        )
+    elif has_password(judge.server):
+        yield (
+            f"{at}.server = {masked(judge.server)!r}: a password would be copied into records of "
+            "the workflow; set the variable OPENAI_API_KEY"
+        )
 
 
 def check_origins(config: Configuration) -> Iterator[str]:

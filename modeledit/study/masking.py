@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 MASK = "***"
 _LEAST = 6  # characters of a secret that is looked for anywhere; shorter ones stand in words too
-_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 _PATTERNS = (
     # user:password@ in an address, also where a password holds a slash that should be written %2F
     (r"(?<=://)(?!\[)[^\s/@:]+:(?!\d+(?:[/?#]|\Z))[^\s@'\"]*@(?:[^\s/?#@]*@)*", f"{MASK}@"),
@@ -54,7 +54,7 @@ def mask_logs(*libraries: str) -> None:
 
 
 def _secrets() -> Iterator[str]:
-    """The hub's token, and the passwords of addresses in the environment (proxies, mirrors)."""
+    """Tokens, and the passwords of addresses in the environment (proxies, mirrors)."""
     for name, value in os.environ.items():
         if name in _TOKENS:
             found = value.strip()

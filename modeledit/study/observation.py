@@ -85,6 +85,68 @@ class Probes(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Harness(Checked):
+    """Tasks of lm-evaluation-harness, run on a model that is asked for by name."""
+
+    tasks: Annotated[
+        tuple[str, ...],
+        MinLen(1),
+        DISTINCT,
+        Doc(
+            "names of tasks or groups of lm-evaluation-harness (`envs/harness.txt`); nothing runs "
+            "until a result is asked for by name. The tasks that it brings download their data "
+            "from the hub"
+        ),
+    ]
+    include: Annotated[
+        str | None,
+        Doc(
+            "a folder with tasks (YAML) of your own; those on local data (`dataset_path: json`) "
+            "need no network. A task may name Python functions, which are run",
+            "an existing folder",
+        ),
+    ] = None
+    limit: Annotated[
+        Annotated[int, Ge(1)] | None,
+        Doc("documents of each task, the first ones", "all of them if not given"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge(Checked):
+    """Whether a continuation says the new object, as somebody else judges it: never needed."""
+
+    kinds: Annotated[
+        tuple[Literal["edit", "paraphrase"], ...],
+        MinLen(1),
+        DISTINCT,
+        Doc(
+            "prompts whose continuations are judged; with neither `verdicts` nor `server` the "
+            "questions are written, and nobody is asked",
+            "`edit`, `paraphrase`",
+        ),
+    ] = ("edit", "paraphrase")
+    verdicts: Annotated[
+        str | None,
+        Doc(
+            "a JSON Lines file with `id` of a question and `verdict`: true, false or null",
+            "an existing file; not with `server`",
+        ),
+    ] = None
+    server: Annotated[
+        str | None,
+        Doc(
+            "address of a server with OpenAI's chat completions; its key, if it has one, is taken "
+            "from the variable `OPENAI_API_KEY`",
+            "http or https, as `http://127.0.0.1:8000/v1`; not with `verdicts`",
+        ),
+    ] = None
+    model: Annotated[str | None, Doc("the server's name of the model; not given, none is sent")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Checked):
     """What is observed of the unedited model, after k = 1, and at the stop of every run."""
 
@@ -98,11 +160,14 @@ class Evaluation(Checked):
             "and their perplexity"
         ),
     ] = False
+    harness: Harness | None = None
+    judge: Judge | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what is observed."""
-        return tuple(name for name, part in vars(self).items() if part)
+        """Names of what is observed of every run; the rest is asked for by name."""
+        asked = set(PARTS.values())
+        return tuple(name for name, part in vars(self).items() if part and name in asked)
 
 
 # What each part leaves of a state, beside its scores.

@@ -16,7 +16,11 @@ def pins(lines) -> dict[str, str]:
     return dict(line.strip().split("==") for line in lines if "==" in line and line[0] != "#")
 
 
-PINNED = pins((ENVS / "requirements.txt").read_text().splitlines())
+PINNED = {
+    package: version
+    for name in ("requirements.txt", "harness.txt")
+    for package, version in pins((ENVS / name).read_text().splitlines()).items()
+}
 
 
 @pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.name)

@@ -48,6 +48,7 @@ def test_what_is_no_secret_stays(text):
     ("name", "value", "secret"),
     [
         ("HF_TOKEN", "a-token-of-another-form", "a-token-of-another-form"),
+        ("OPENAI_API_KEY", "a-key-of-any-form", "a-key-of-any-form"),
         ("HTTPS_PROXY", "user:s3cret!x@proxy:3128", "s3cret!x"),
         ("http_proxy", "http://user:s3cret!x@proxy:3128", "s3cret!x"),
         ("PIP_INDEX_URL", "https://user:s3cret!x@index.org/simple", "s3cret!x"),

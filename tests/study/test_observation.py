@@ -50,12 +50,47 @@ def test_a_run_of_one_iteration_is_observed_once():
     assert len(drifts) == len(runs)
 
 
+def test_what_is_asked_for_by_name_is_no_job_of_the_study():
+    asked = {"generation": {"tokens": 8}}
+    named = {"harness": {"tasks": ["piqa"]}, "judge": {"server": "http://127.0.0.1:8000/v1"}}
+    found = inventory(asked | named)
+    assert found.settings.config.evaluation.parts == ("generation",)
+    assert list(found.jobs()) == list(inventory(asked).jobs())
+
+
 @pytest.mark.parametrize(
     ("evaluation", "said"),
     [
         ({"generation": {"tokens": 0}}, "evaluation.generation.tokens = 0: must be at least 1"),
         ({"generation": {}}, "evaluation.generation: missing tokens"),
-        ({"judge": 1}, "evaluation: unknown key judge"),
+        ({"jury": 1}, "evaluation: unknown key jury"),
+        ({"judge": {}}, "evaluation.judge: judges what evaluation.generation lets models say"),
+        (
+            ALL | {"judge": {"verdicts": "nowhere.jsonl"}},
+            "evaluation.judge.verdicts = 'nowhere.jsonl': no such file",
+        ),
+        (
+            ALL | {"judge": {"verdicts": "Makefile", "server": "http://127.0.0.1:8000/v1"}},
+            "evaluation.judge: both verdicts and server; give one of the two, or none",
+        ),
+        (
+            ALL | {"judge": {"server": "file:///etc/passwd"}},
+            "evaluation.judge.server = 'file:///etc/passwd': allowed: addresses like http://127",
+        ),
+        (
+            ALL | {"judge": {"server": "https://me:secret@judge.example/v1"}},
+            "evaluation.judge.server = 'https://***@judge.example/v1': a password would be",
+        ),
+        (
+            ALL | {"judge": {"model": "small"}},
+            "evaluation.judge.model = 'small': there is no server to ask for it",
+        ),
+        (ALL | {"judge": {"kinds": ["neighbor"]}}, "evaluation.judge.kinds.0 = 'neighbor'"),
+        ({"harness": {"tasks": []}}, "evaluation.harness.tasks = []"),
+        (
+            {"harness": {"tasks": ["mine"], "include": "nowhere"}},
+            "evaluation.harness.include = 'nowhere': no such folder",
+        ),
         (
             {"fluency": {"tokens": 5, "prompts": ["It is"]}},
             "evaluation.fluency.prompts.0 = 'It is': must hold exactly one {} for the subject",
