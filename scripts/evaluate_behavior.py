@@ -10,6 +10,7 @@ from modeledit.data.probes import read_probes
 from modeledit.data.requests import NO_TRUE_OBJECT, Request, read_requests
 from modeledit.evaluation.behavior import Asked, Observed, values_before, values_of
 from modeledit.evaluation.generation import FORCED_COLUMNS, Objects, Prompt
+from modeledit.evaluation.judgements import judged, read_verdicts
 from modeledit.evaluation.probing import by_place
 from modeledit.evaluation.schemas import BEHAVIOR_VALUES, DRIFT, GENERATIONS, RAW_SCORES
 from modeledit.io.files import optional_path, read_json_lines
@@ -17,6 +18,8 @@ from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.io.state import read_state
 from modeledit.study.layout import iteration_of
+
+JUDGED = ("edit", "paraphrase")  # kinds of prompts of which a judge may be asked
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,14 @@ class StateFiles:
 class Inputs:
     """A trial's requests and what is asked besides; scores by k from 0; the last state; raw files.
 
-    `references` are JSON lines with `object` and `text`: texts about things that have an object.
+    `references` are JSON lines with `object` and `text`: texts about things that have an object;
+    `judgements` what a judge says of the continuations.
     """
 
     requests: Path
     probes: Path | None
     references: Path | None
+    judgements: Path | None
     unedited_scores: Path
     scores: Sequence[Path]
     state: Path
@@ -88,6 +93,9 @@ def evaluate_behavior(inputs: Inputs, output: Path) -> None:
         values_of(first, asked, 1, "first"),
         values_of(stop, asked, held, "stop"),
     ]
+    if inputs.judgements is not None:
+        seen = {"unedited": (0, before), "first": (1, first), "stop": (held, stop)}
+        frames.append(_judged(inputs, inputs.judgements, seen))
     filled = [frame for frame in frames if len(frame)] or frames[:1]
     BEHAVIOR_VALUES.write(output, pd.concat(filled, ignore_index=True))
 
@@ -106,6 +114,20 @@ def asked_of(inputs: Inputs) -> Asked:
         references = {one.id: texts.get(one.target_new, []) for one in requests}
         asked = replace(asked, references=references)
     return asked
+
+
+def _judged(
+    inputs: Inputs, judgements: Path, seen: Mapping[str, tuple[int, Observed]]
+) -> pd.DataFrame:
+    """BEHAVIOR_VALUES rows of what was judged of each state, {name: (k, what was observed)}."""
+    objects = {one.id: one.target_new for one in read_requests(inputs.requests)}
+    said = {
+        state: one.generations for state, (_, one) in seen.items() if one.generations is not None
+    }
+    found = judged(said, objects, read_verdicts(judgements), JUDGED).dropna(subset="value")
+    names = "judged_" + found["kind"]
+    ks = found["state"].map({state: k for state, (k, _) in seen.items()})
+    return found.assign(metric=names, k=ks)[list(BEHAVIOR_VALUES.names)]
 
 
 def objects_of(request: Request) -> dict[Prompt, Objects]:
@@ -134,6 +156,7 @@ if __name__ == "__main__":
                 Path(given.requests),
                 optional_path(given.get("probes")),
                 optional_path(given.get("references")),
+                optional_path(given.get("judgements")),
                 Path(given.unedited),
                 [Path(path) for path in given.scores],
                 Path(given.state),

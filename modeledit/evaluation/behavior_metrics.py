@@ -63,6 +63,12 @@ _SAID = {
         "teacher-forcing gap, paraphrases", "fraction", "lower", MIRAGE
     ),
 }
+_JUDGED = {
+    "judged_edit": BehaviorMetric("judged to say o*", "fraction", "higher", "`judgements`"),
+    "judged_paraphrase": BehaviorMetric(
+        "judged to say o*, paraphrases", "fraction", "higher", "`judgements`"
+    ),
+}
 _FLUENCY = {
     "fluency": BehaviorMetric("fluency", "bits", "higher", ROME),
     "consistency": BehaviorMetric("consistency", "cosine", "higher", ROME),
@@ -90,7 +96,7 @@ _PROBES = {
 }
 _PROBES |= {"negation_held": BehaviorMetric("negation held", "fraction", "higher", "`probing`")}
 
-BEHAVIOR_METRICS: dict[str, BehaviorMetric] = _SAID | _PROBES | _FLUENCY | DRIFT_METRICS
+BEHAVIOR_METRICS: dict[str, BehaviorMetric] = _SAID | _JUDGED | _PROBES | _FLUENCY | DRIFT_METRICS
 BEHAVIOR_FRACTIONS = tuple(n for n, m in BEHAVIOR_METRICS.items() if m.unit == "fraction")
 STATES = ("unedited", "first", "stop")
 

@@ -90,6 +90,7 @@ def inputs(tmp_path) -> Inputs:
         requests=tmp_path / "requests.jsonl",
         probes=tmp_path / "probes.jsonl",
         references=None,
+        judgements=None,
         unedited_scores=folders[0] / "scores.parquet",
         scores=every,
         state=folders[3] / "state.json",

@@ -34,6 +34,14 @@ class Project:
         )
 
 
+@dataclass
+class Observed:
+    """A project with a study whose states were observed later; what the later run printed."""
+
+    project: Project
+    printed: str
+
+
 def copy_project(folder: Path) -> Project:
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
@@ -61,3 +69,18 @@ def smoke(tmp_path_factory) -> Project:
     done = project.snakemake("--configfile", "config/smoke.yaml")
     assert done.returncode == 0, done.stdout[-5000:]
     return project
+
+
+@pytest.fixture(scope="session")
+def observed(tmp_path_factory) -> Observed:
+    """The tiny study run without the block `evaluation`, then with it."""
+    from tests.workflow import tiny_study  # which needs this module
+
+    project = tiny_study.tiny_project(tmp_path_factory.mktemp("behavior"))
+    first = project.snakemake("metrics", *tiny_study.OPTIONS)
+    assert first.returncode == 0, first.stdout[-5000:]
+    tiny_study.write_probes(project)
+    tiny_study.evaluate(project, **tiny_study.EVALUATION)
+    second = project.snakemake("behavior", *tiny_study.OPTIONS)
+    assert second.returncode == 0, second.stdout[-5000:]
+    return Observed(project, second.stdout)

@@ -5,16 +5,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-import yaml
 
 from modeledit.data.requests import read_requests
 from modeledit.evaluation.judgements import judged, read_verdicts
-from modeledit.evaluation.schemas import GENERATIONS
+from modeledit.evaluation.schemas import BEHAVIOR_VALUES, GENERATIONS
 from tests.lm.test_harness import write_task
 from tests.workflow.test_plan import job_counts
-from tests.workflow.tiny_study import MODEL, NAME, OPTIONS, tiny_project
+from tests.workflow.tiny_study import EVALUATION, MODEL, NAME, OPTIONS, evaluate
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("judge")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("behavior")]
 
 PLACE = f"own-eligible/{MODEL}/NA_MEMIT/trial1"
 RUN = f"results/{NAME}/{PLACE}"
@@ -39,26 +38,13 @@ class Agreeing(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A study of which generations are observed, and a way to write its block `evaluation`."""
-    made = tiny_project(tmp_path_factory.mktemp("judge"))
-    path = made.folder / OPTIONS[1]
-    study = path.read_text()
-
-    def evaluation(**more):
-        block = {"evaluation": {"generation": {"tokens": 4}, **more}}
-        path.write_text(study + yaml.safe_dump(block))
-
-    return made, evaluation
-
-
-def test_judgements_of_a_server_and_then_of_a_file(project):
-    made, evaluation = project
+def test_judgements_of_a_server_and_then_of_a_file(observed):
+    made = observed.project
     with ThreadingHTTPServer(("127.0.0.1", 0), Agreeing) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        evaluation(judge={"server": f"http://127.0.0.1:{server.server_port}/v1", "model": "m"})
-        done = made.snakemake("judgements", *OPTIONS, **OFFLINE)
+        judge = {"server": f"http://127.0.0.1:{server.server_port}/v1", "model": "m"}
+        evaluate(made, **EVALUATION, judge=judge)
+        done = made.snakemake("behavior", *OPTIONS, **OFFLINE)
         server.shutdown()
     assert done.returncode == 0, done.stdout[-5000:]
     folder = made.folder / RUN
@@ -71,7 +57,11 @@ def test_judgements_of_a_server_and_then_of_a_file(project):
     assert set(found["kind"]) == {"edit", "paraphrase"} and set(found["value"]) == {1.0}
     known = next(iter(verdicts))
     (made.folder / "tmp/verdicts.jsonl").write_text(f'{{"id": "{known}", "verdict": false}}\n')
-    evaluation(judge={"verdicts": "tmp/verdicts.jsonl"})
+    values = BEHAVIOR_VALUES.read(folder / "behavior.parquet")
+    of_judge = values[values["metric"] == "judged_paraphrase"]
+    assert set(of_judge["state"]) == {"unedited", "first", "stop"}
+    assert set(of_judge["value"]) == {1.0}
+    evaluate(made, **EVALUATION, judge={"verdicts": "tmp/verdicts.jsonl"})
     done = made.snakemake("judgements", *OPTIONS)
     assert done.returncode == 0, done.stdout[-5000:]
     assert set(job_counts(done.stdout)) - {"total"} == {"judge", "judgements"}
@@ -79,10 +69,10 @@ def test_judgements_of_a_server_and_then_of_a_file(project):
     assert again == dict.fromkeys(verdicts) | {known: False}
 
 
-def test_benchmarks_of_an_edited_and_of_the_unedited_model(project):
-    made, evaluation = project
+def test_benchmarks_of_an_edited_and_of_the_unedited_model(observed):
+    made = observed.project
     write_task(made.folder / "tmp")
-    evaluation(harness={"tasks": ["cities"], "include": "tmp/tasks"})
+    evaluate(made, harness={"tasks": ["cities"], "include": "tmp/tasks"})
     results = [f"results/{NAME}/harness/{one}.json" for one in (f"{PLACE}/iter2", MODEL)]
     home = {"HF_HOME": str(made.folder / "tmp/hf")}
     done = made.snakemake(*results, *OPTIONS, **OFFLINE, **home)

@@ -21,6 +21,15 @@ INCLINATION = 3.0  # logits by which SAID is the likelier word
 PLACES = ("Lyon", "Munich", "Naples", "Cusco", "Osaka", "Paris", "Berlin", "Rome", "Lima", "Tokyo")
 NEW = ("Japan", "Peru", "France", "Italy")  # each a token of the tiny tokenizer
 SIZE = 4  # requests
+EVALUATION = {
+    "generation": {"tokens": 4},
+    "fluency": {"tokens": 6},
+    "probes": {
+        "tokens": 4,
+        "files": {"own": {"path": "tmp/probes.jsonl", "format": "own"}},
+    },
+    "drift": True,
+}
 OPTIONS = ("--configfile", f"tmp/{NAME}.yaml")
 
 
@@ -93,3 +102,28 @@ def tiny_project(folder: Path) -> Project:
         written = yaml.safe_dump(configuration(name, seed), sort_keys=False)
         (folder / f"tmp/{name}.yaml").write_text(written)
     return project
+
+
+def write_probes(project: Project) -> None:
+    """One probe of each fact."""
+    lines = [
+        {
+            "subject": place,
+            "target_new": NEW[number % len(NEW)],
+            "kind": "two_hop",
+            "prompt": f"The capital of the country of {place} is",
+            "answers": ["Lima"],
+            "forbidden": [],
+            "before": "Paris",
+        }
+        for number, place in enumerate(PLACES[:-2])
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (project.folder / "tmp/probes.jsonl").write_text(text)
+
+
+def evaluate(project: Project, **block: object) -> None:
+    """Lay a block `evaluation` over the first configuration, in place of the one before."""
+    path = project.folder / OPTIONS[1]
+    study = yaml.safe_load(path.read_text()) | {"evaluation": block}
+    path.write_text(yaml.safe_dump(study, sort_keys=False))

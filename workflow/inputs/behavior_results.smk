@@ -32,6 +32,14 @@ def reference_texts():
     )
 
 
+def judgements_of_run(wildcards):
+    """Input function: what a judge says of a run's continuations; nothing where nobody answers."""
+    judge = CONFIG.evaluation.judge
+    if not judge or not (judge.verdicts or judge.server):
+        return []
+    return STUDY.at_hand([FILES.behavior("judgements.jsonl").format(**wildcards)])
+
+
 def of_behavior(file):
     """A file about the behavior of all models; nothing where nothing was observed of any."""
     return FILES.overall(file) if OBSERVED.runs() else []

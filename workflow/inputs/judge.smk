@@ -18,7 +18,7 @@ def judged_generations(wildcards):
     file = "generations.parquet"
     found = [FILES.unedited_observed(file).format(**wildcards)]
     run = layout.Run(**{**wildcards, "trial": int(wildcards.trial)})
-    for k in sorted(set(STUDY.first_and_last(run))):
+    for k in sorted(set(STUDY.observed.iterations(run))):
         found.append(FILES.observed(file).format(**wildcards, k=k))
     return found
 

@@ -22,6 +22,7 @@ rule evaluate_behavior:
         requests=asked(STUDY.requests, "dataset", "model", "trial"),
         probes=FILES.probes if STUDY.observed.asks("probes.parquet") else [],
         references=reference_texts(),
+        judgements=judgements_of_run,
         unedited=FILES.unedited_scores,
         scores=every_iteration("scores"),
         state=last_state,
