@@ -1,4 +1,4 @@
-"""The table of what models of one dataset say, as a LaTeX fragment, as HTML and as CSV."""
+"""The table of what models of one dataset say, as a LaTeX fragment, as HTML, as Markdown and as CSV."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ from modeledit.io.files import write_text
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation.behavior_table import CAPTION, build
+from modeledit.presentation.markdown import frame_to_markdown
 from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
 from modeledit.presentation.wording import describe_dataset, small_model_note
 
@@ -30,6 +31,7 @@ def render_behavior(
     shown = (table.printed, caption, LABEL, table.note, table.numbers)
     write_text(outputs.tex, frame_to_latex(*shown))
     write_text(outputs.html, frame_to_html(*shown))
+    write_text(outputs.md, frame_to_markdown(*shown))
     write_text(outputs.csv, table.rows.to_csv(index=False, lineterminator="\n"))
 
 

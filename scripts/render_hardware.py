@@ -9,6 +9,7 @@ from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.paper.published import read_hardware
 from modeledit.presentation.hardware_table import CAPTION, NOTE, summary
+from modeledit.presentation.markdown import frame_to_markdown
 from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
 from modeledit.presentation.wording import describe_dataset
 
@@ -24,6 +25,7 @@ def render_hardware(
     table = summary(jobs, read_hardware(published), titles, described)
     write_text(outputs.tex, frame_to_latex(table, CAPTION, LABEL, NOTE))
     write_text(outputs.html, frame_to_html(table, CAPTION, LABEL, NOTE))
+    write_text(outputs.md, frame_to_markdown(table, CAPTION, LABEL, NOTE))
     write_text(outputs.csv, table.to_csv(index=False))
 
 

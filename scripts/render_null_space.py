@@ -1,4 +1,4 @@
-"""The null spaces of a model as a table: LaTeX, HTML and CSV."""
+"""The null spaces of a model as a table: LaTeX, HTML, Markdown and CSV."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from modeledit.io.files import write_text
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation import null_space_table
+from modeledit.presentation.markdown import frame_to_markdown
 from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
 
 
@@ -23,6 +24,7 @@ def render_null_space(
     )
     write_text(outputs.tex, frame_to_latex(table, *words))
     write_text(outputs.html, frame_to_html(table, *words))
+    write_text(outputs.md, frame_to_markdown(table, *words))
     write_text(outputs.csv, rows.to_csv(index=False, lineterminator="\n"))
 
 

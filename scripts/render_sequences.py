@@ -1,4 +1,4 @@
-"""The table of sequences of batches of one dataset as a LaTeX fragment, as HTML and as CSV."""
+"""The table of sequences of batches of one dataset as a LaTeX fragment, as HTML, as Markdown and as CSV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from modeledit.io.files import write_text
 from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
+from modeledit.presentation.markdown import frame_to_markdown
 from modeledit.presentation.sequence_table import CAPTION, NUMBERS, build
 from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
 from modeledit.presentation.wording import describe_dataset, small_model_note
@@ -42,6 +43,7 @@ def render_sequences(
     shown = (table.printed, caption, LABEL, table.note, NUMBERS)
     write_text(outputs.tex, frame_to_latex(*shown))
     write_text(outputs.html, frame_to_html(*shown))
+    write_text(outputs.md, frame_to_markdown(*shown))
     write_text(outputs.csv, table.rows.to_csv(index=False, lineterminator="\n"))
 
 

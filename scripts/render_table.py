@@ -1,4 +1,4 @@
-"""One table of the paper as a LaTeX fragment, as HTML and as CSV."""
+"""One table of the paper as a LaTeX fragment, as HTML, as Markdown and as CSV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation.footnotes import difference_notes, stage_notes
+from modeledit.presentation.markdown import to_markdown
 from modeledit.presentation.tables import Selection, Words, build
 from modeledit.presentation.typesetting import TableFiles, to_csv, to_html, to_latex
 from modeledit.presentation.wording import describe_dataset, small_model_note
@@ -38,7 +39,7 @@ def render_table(
     switches: Switches,
     outputs: TableFiles,
 ) -> None:
-    """Write one table in its three forms; `differences` say which of those that it shows hold."""
+    """Write one table in its four forms; `differences` say which of those that it shows hold."""
     averaging = Averaging.of(switches, epsilon)
     rows = read_metrics(metrics)
     of_dataset = rows[rows["dataset"] == content.dataset]
@@ -61,6 +62,7 @@ def render_table(
     )
     write_text(outputs.tex, to_latex(table))
     write_text(outputs.html, to_html(table))
+    write_text(outputs.md, to_markdown(table))
     write_text(outputs.csv, to_csv(table))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 LOOK_AT = (  # below results/{name}/, the best first
     ("report.html", "everything on one page, for the browser"),
     ("tables/tables.pdf", "the tables, typeset"),
-    ("tables", "the tables as LaTeX, HTML and CSV"),
+    ("tables", "the tables as LaTeX, HTML, Markdown and CSV"),
     ("figures", "the figures as PNG and PDF"),
     ("metrics.csv", "every run and iteration"),
     ("sequences.csv", "every sequence and batch"),

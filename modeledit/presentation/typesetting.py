@@ -1,5 +1,7 @@
 """Tables as text: LaTeX with booktabs and siunitx, HTML, CSV, and the document that holds them all.
 
+Markdown is made in `markdown`.
+
 Captions, notes and headings are plain text with three marks: **bold**, *italic*, `code`; what they
 need of mathematics is in one list, `_MATHEMATICS`.
 """
@@ -49,6 +51,7 @@ class TableFiles:
     tex: Path
     csv: Path
     html: Path
+    md: Path
 
 
 def to_csv(table: Table) -> str:
@@ -193,11 +196,18 @@ def markup_html(text: str) -> Markup:
     return Markup(_markup(text, html.escape, tags, 1))
 
 
-def _markup(text: str, escaped: Callable[[str], str], tags: Sequence[str], column: int) -> str:
+def marked(text: str, escaped: Callable[[str], str], tags: Sequence[str]) -> str:
+    """Marked text for a form that has no mathematics; `tags` are of bold, italic and code."""
+    return _markup(text, escaped, tags, None)
+
+
+def _markup(
+    text: str, escaped: Callable[[str], str], tags: Sequence[str], column: int | None
+) -> str:
     pieces = re.split(f"({'|'.join(map(re.escape, _MATHEMATICS))})", text)
     for i, piece in enumerate(pieces):
         if piece in _MATHEMATICS:
-            pieces[i] = _MATHEMATICS[piece][column]
+            pieces[i] = escaped(piece) if column is None else _MATHEMATICS[piece][column]
             continue
         out, end = [], 0
         for match in _MARKS.finditer(piece):
@@ -244,7 +254,7 @@ class _RuleMark:
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """A printed row; templates leave out the model and the method where they do not start."""
 
     names: list[str]  # of the model, and how many requests
@@ -282,12 +292,17 @@ def _given(table: Table, spread: bool) -> dict[str, Any]:
     }
 
 
+def lines_of(table: Table) -> list[Line]:
+    """The printed rows of a table, without deviations."""
+    return _layout(table, spread=False)
+
+
 def _starts(names: pd.Series) -> pd.Series:
     """Whether each is another than the one before."""
     return names != names.shift()
 
 
-def _layout(table: Table, spread: bool) -> list[_Line]:
+def _layout(table: Table, spread: bool) -> list[Line]:
     """Printed rows: names where they change, cells, and what separates a row from the one above."""
     frame = table.frame
     model = _starts(frame["model"])
@@ -318,7 +333,7 @@ def _layout(table: Table, spread: bool) -> list[_Line]:
         if i > 0 and starts_block[i]:
             separator = "model" if starts_model[i] else "block"
         lines.append(
-            _Line(
+            Line(
                 names=names,
                 height=heights[i],
                 starts_model=starts_model[i],
@@ -341,7 +356,7 @@ def _layout(table: Table, spread: bool) -> list[_Line]:
     return lines
 
 
-def _model_cell(row: _Line) -> str:
+def _model_cell(row: Line) -> str:
     """A model's name beside its rows; "GPT-2 XL (1.5B)" takes a second line where there is room."""
     height = row.height * (2 if row.spread else 1)  # deviations take a line of their own
     name, _, size = row.names[0].partition(" (")

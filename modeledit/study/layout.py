@@ -314,7 +314,7 @@ class Layout:
         return f"{self.results}/{file}"
 
     def table(self, name: str, form: str) -> str:
-        """A table in one of its forms: tex, csv, html."""
+        """A table in one of its forms: tex, csv, html, md."""
         return f"{self.results}/tables/{name}.{form}"
 
     def figure(self, name: str, form: str = "png") -> str:

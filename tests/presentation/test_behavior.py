@@ -143,7 +143,7 @@ def test_the_scripts_write_csv_table_and_figure(tmp_path, behavior):
         "first",
         "stop",
     }
-    outputs = TableFiles(*(tmp_path / f"t.{form}" for form in ("tex", "csv", "html")))
+    outputs = TableFiles(*(tmp_path / f"t.{form}" for form in ("tex", "csv", "html", "md")))
     render_behavior("places", *paths, TITLES, "Small.", outputs)
     assert (
         "Tiny &lt;1M&gt;" in outputs.html.read_text() and "tab:behavior" in outputs.tex.read_text()
@@ -166,7 +166,9 @@ def test_the_report_has_a_section_with_figure_table_and_tests(tmp_path, behavior
         write_csv(files[name], frame)
     figure = tmp_path / "places.tiny.behavior.png"
     figure_behavior(behavior, figure)
-    outputs = TableFiles(*(tmp_path / f"places.behavior.{form}" for form in ("tex", "csv", "html")))
+    outputs = TableFiles(
+        *(tmp_path / f"places.behavior.{form}" for form in ("tex", "csv", "html", "md"))
+    )
     render_behavior("places", *files.values(), TITLES, "", outputs)
     page = Page(
         render(

@@ -144,7 +144,7 @@ def test_published_rows_stand_below_what_they_were_set_against(study, comparison
 def test_the_table_is_written_in_three_forms(study, comparison, tmp_path):
     against = tmp_path / "sequence_comparison.csv"
     write_csv(against, comparison)
-    outputs = TableFiles(*(tmp_path / f"a.{form}" for form in ("tex", "csv", "html")))
+    outputs = TableFiles(*(tmp_path / f"a.{form}" for form in ("tex", "csv", "html", "md")))
     given = Inputs(study["paths"][0], against)
     render_sequences("geography", given, TITLES, "A note.", AVERAGING, outputs)
     tex, html = (p.read_text(encoding="utf-8") for p in (outputs.tex, outputs.html))

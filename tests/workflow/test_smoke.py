@@ -49,7 +49,7 @@ def test_everything_that_was_promised_is_there(smoke):
     for name in (*names, "config.yaml", "provenance.json", "report.html", "tables/tables.tex"):
         assert (out / name).stat().st_size > 0
     for table in ("iterative", "iterative_all", "stopping", "neighbor", "neighbor_all"):
-        for ending in ("tex", "csv", "html"):
+        for ending in ("tex", "csv", "html", "md"):
             assert (out / f"tables/geography-eligible.{table}.{ending}").stat().st_size > 0
     assert r"NA\_MEMIT" in (out / "tables/hardware.tex").read_text()
     assert (out / "figures/algorithms.pdf").read_bytes().startswith(b"%PDF")

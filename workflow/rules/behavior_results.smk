@@ -67,6 +67,7 @@ rule render_behavior:
     output:
         tex=FILES.table("{dataset}.behavior", "tex"),
         csv=FILES.table("{dataset}.behavior", "csv"),
+        md=FILES.table("{dataset}.behavior", "md"),
         html=report(
             FILES.table("{dataset}.behavior", "html"),
             caption="../report/behavior.rst",

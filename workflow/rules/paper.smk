@@ -22,7 +22,7 @@ rule tables:
         [
             FILES.table(name, form)
             for name in CONTENTS.tables()
-            for form in ("tex", "csv", "html")
+            for form in ("tex", "csv", "html", "md")
         ],
         FILES.table("compiled", "txt"),
 
@@ -60,6 +60,7 @@ rule render_table:
     output:
         tex=FILES.table(OF_TABLE, "tex"),
         csv=FILES.table(OF_TABLE, "csv"),
+        md=FILES.table(OF_TABLE, "md"),
         html=report(
             FILES.table(OF_TABLE, "html"),
             caption="../report/table.rst",
@@ -92,6 +93,7 @@ rule render_hardware:
     output:
         tex=FILES.table("hardware", "tex"),
         csv=FILES.table("hardware", "csv"),
+        md=FILES.table("hardware", "md"),
         html=FILES.table("hardware", "html"),
     log:
         FILES.log("tables/hardware"),
@@ -113,6 +115,7 @@ rule render_null_space:
     output:
         tex=FILES.table("{model}.null_space", "tex"),
         csv=FILES.table("{model}.null_space", "csv"),
+        md=FILES.table("{model}.null_space", "md"),
         html=report(
             FILES.table("{model}.null_space", "html"),
             caption="../report/null_space.rst",

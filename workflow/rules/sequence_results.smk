@@ -100,6 +100,7 @@ rule render_sequences:
     output:
         tex=FILES.table("{dataset}.sequence", "tex"),
         csv=FILES.table("{dataset}.sequence", "csv"),
+        md=FILES.table("{dataset}.sequence", "md"),
         html=report(
             FILES.table("{dataset}.sequence", "html"),
             caption="../report/table.rst",
