@@ -1,4 +1,4 @@
-"""The table of what models of one dataset say, as a LaTeX fragment, as HTML, as Markdown and as CSV."""
+"""The table of what models of one dataset say: LaTeX, HTML, Markdown and CSV."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of sequences of batches of one dataset as a LaTeX fragment, as HTML, as Markdown and as CSV."""
+"""The table of sequences of batches of one dataset: LaTeX, HTML, Markdown and CSV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One table of the paper as a LaTeX fragment, as HTML, as Markdown and as CSV."""
+"""One table of the paper: LaTeX, HTML, Markdown and CSV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

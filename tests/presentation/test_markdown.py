@@ -1,4 +1,4 @@
-"""Tables as Markdown, read back by a Markdown parser: the cells of the other forms, and the text."""
+"""Tables as Markdown, read back by a parser: the cells of the other forms, and the text."""
 
 import re
 
