@@ -14,6 +14,8 @@ from modeledit.presentation.tables import Table
 from modeledit.presentation.typesetting import Line, html_value, lines_of, marked
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$#])")
+_CODE = re.compile(r"(?<!\\)`.+?(?<!\\)`")
+_ESCAPED = re.compile(r"\\(.)")
 _TAGS = ("**%s**", "*%s*", "`%s`")
 
 
@@ -47,7 +49,10 @@ def _marked(text: str) -> str:
     """Marked text (see `typesetting`)."""
     edges = re.match(r"(\s*).*?(\s*)$", text, re.DOTALL)
     before, after = edges.groups() if edges else ("", "")
-    return f"{before}{marked(text.strip(), _inline, _TAGS)}{after}"
+    found = marked(text.strip(), _inline, _TAGS)
+    # Within code a backslash is one.
+    found = _CODE.sub(lambda code: _ESCAPED.sub(r"\1", code[0]), found)
+    return f"{before}{found}{after}"
 
 
 def _inline(text: str) -> str:
