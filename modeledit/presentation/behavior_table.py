@@ -28,6 +28,7 @@ NOTES = {  # metrics: what a table that has one of them says below
         " does not mention the new object."
     ),
 }
+STATES = {"first": "k = 1", "stop": "stop"}
 MARKS = {"iterating": "*", "neighbor": "†"}
 
 
@@ -44,7 +45,8 @@ class BehaviorTable:
 def build(
     behavior: pd.DataFrame, tests: pd.DataFrame, titles: Mapping[str, str], note: str = ""
 ) -> BehaviorTable:
-    """The table of one dataset, from its BEHAVIOR and BEHAVIOR_TESTS rows.
+    """The table of one dataset, from its BEHAVIOR and BEHAVIOR_TESTS rows: a row for each metric, a
+    column for each state of each method.
 
     ``titles`` are the models' printed names. Raises ValueError if there is nothing.
     """
@@ -52,38 +54,33 @@ def build(
     columns = [n for n, metric in BEHAVIOR_METRICS.items() if metric.main and n in measured]
     if not columns:
         raise ValueError("table: nothing was measured of the behavior of models")
-    headings = {name: _heading(name) for name in columns}
     marks = _marks(tests)
-    lines: list[dict[str, str]] = []
+    frames = []
     for model, of_model in behavior.groupby("model", sort=False):
         title = titles.get(str(model), str(model))
         before = of_model.dropna(subset="unedited").drop_duplicates("metric")
         values = dict(zip(before["metric"], before["unedited"], strict=True))
-        start = {"Model": title, "Method": UNEDITED, "k": "0"}
-        lines.append(start | {headings[n]: _text(n, values.get(n)) for n in columns})
+        values_by_column = {UNEDITED: ["0", *(_text(n, values.get(n)) for n in columns)]}
         for method in (name for name in METHODS if name in set(of_model["method"])):
             of_method = of_model[of_model["method"] == method]
-            for state in ("first", "stop"):
+            for state, words in STATES.items():
                 rows = of_method[of_method["state"] == state].set_index("metric")
                 if rows.empty:
                     continue
-                line = {"Model": title, "Method": method, "k": f"{rows['k'].iloc[0]:.3g}"}
+                cells = [f"{rows['k'].iloc[0]:.3g}"]
                 for name in columns:
                     mark = marks.get((model, method, name), "") if state == "stop" else ""
-                    value = rows["value"].get(name)
-                    line[headings[name]] = _text(name, value) + mark
-                lines.append(line)
-    printed = pd.DataFrame(lines)
-    for names in (["Model", "Method"], ["Model"]):  # a name stands where it changes
-        same = (printed[names] == printed[names].shift()).all(axis=1)
-        printed[names[-1]] = printed[names[-1]].mask(same, "")
-    return BehaviorTable(
-        behavior, printed, ("k", *headings.values()), _note(columns, tests, marks, note)
-    )
+                    cells.append(_text(name, rows["value"].get(name)) + mark)
+                values_by_column[f"{method}, {words}"] = cells
+        names = {"Model": [title, *[""] * len(columns)], "": ["k", *map(_heading, columns)]}
+        frames.append(pd.DataFrame(names | values_by_column))
+    printed = pd.concat(frames, ignore_index=True).fillna("--")
+    numbers = tuple(str(name) for name in printed.columns[2:])
+    return BehaviorTable(behavior, printed, numbers, _note(columns, tests, marks, note))
 
 
 def _heading(name: str) -> str:
-    """The heading of a metric's column."""
+    """The heading of a metric's row."""
     words = headed(BEHAVIOR_METRICS[name])
     return words[:1].upper() + words[1:]
 

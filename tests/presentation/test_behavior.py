@@ -106,22 +106,25 @@ def test_nothing_measured_is_no_figure_and_no_table(behavior, tmp_path):
 def test_the_table_has_the_unedited_model_and_both_states_of_each_method(behavior, tested):
     table = behavior_table.build(behavior, tested, TITLES, "Small.")
     printed = table.printed
-    assert printed["Model"].tolist() == ["Tiny <1M>", "", "", "", ""]
-    assert printed["Method"].tolist() == ["Unedited", "MEMIT", "", "NA_MEMIT", ""]
-    assert printed["k"].tolist() == ["0", "1", "3", "1", "1"]
+    states = ["MEMIT, k = 1", "MEMIT, stop", "NA_MEMIT, k = 1", "NA_MEMIT, stop"]
+    assert printed.columns.tolist() == ["Model", "", "Unedited", *states]
+    assert printed["Model"].tolist() == ["Tiny <1M>", *[""] * 5]
     # All eight requests differ between MEMIT's states: p = 2 / 2**8, of 13 tests 0.10.
-    assert printed["Says o* (%)"].tolist() == ["0.00", "0.00", "100.00", "100.00", "100.00"]
-    assert printed["Fluency (bits)"].tolist() == ["5.00", "4.50", "4.00", "4.00", "4.00"]
-    assert printed["KL to the unedited (nats)"].tolist()[:3] == ["0.000", "0.500", "1.500"]
-    assert printed["Perplexity of texts"].tolist()[:3] == ["2.72", "7.39", "∞"]
-    assert set(table.numbers) == set(printed.columns) - {"Model", "Method"}
+    rows = {row[1]: list(row[2:]) for row in printed.itertuples(index=False)}
+    assert rows["k"] == ["0", "1", "3", "1", "1"]
+    assert rows["Says o* (%)"] == ["0.00", "0.00", "100.00", "100.00", "100.00"]
+    assert rows["Fluency (bits)"] == ["5.00", "4.50", "4.00", "4.00", "4.00"]
+    assert rows["KL to the unedited (nats)"][:3] == ["0.000", "0.500", "1.500"]
+    assert rows["Perplexity of texts"][:3] == ["2.72", "7.39", "∞"]
+    assert table.numbers == ("Unedited", *states)
     assert table.note.endswith("--: not measured. Small.") and "nothing differs" in table.note
 
 
 def test_what_differs_after_correction_is_marked(behavior, tested):
     sure = tested.assign(p_corrected=tested["p"])
     table = behavior_table.build(behavior, sure, TITLES)
-    assert table.printed["Says o* (%)"].tolist()[2] == "100.00*"
+    rows = table.printed.set_index("")
+    assert rows.loc["Says o* (%)", "MEMIT, stop"] == "100.00*"
     assert "* differs from the same method after k = 1" in table.note and "†" not in table.note
     every = frame_to_html(
         table.printed, CAPTION, "tab:x", f"{table.note} {' '.join(NOTES.values())}"
