@@ -37,7 +37,8 @@ def judgements_of_run(wildcards):
     judge = CONFIG.evaluation.judge
     if not judge or not (judge.verdicts or judge.server):
         return []
-    return STUDY.at_hand([FILES.behavior("judgements.jsonl").format(**wildcards)])
+    path = FILES.behavior("judgements.jsonl").format(**wildcards)
+    return path if STUDY.at_hand([path]) else []
 
 
 def of_behavior(file):
