@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modeledit.evaluation.schemas import BEHAVIOR, BEHAVIOR_TESTS
-from modeledit.io.files import write_text
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation.behavior_table import CAPTION, build
-from modeledit.presentation.markdown import frame_to_markdown
-from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
+from modeledit.presentation.table_files import write_frame
+from modeledit.presentation.typesetting import TableFiles
 from modeledit.presentation.wording import describe_dataset, small_model_note
 
 LABEL = "tab:behavior"
@@ -29,10 +28,7 @@ def render_behavior(
     table = build(rows[rows["dataset"] == dataset], own, titles, note)
     caption = CAPTION.format(dataset=describe_dataset(dataset))
     shown = (table.printed, caption, LABEL, table.note, table.numbers)
-    write_text(outputs.tex, frame_to_latex(*shown))
-    write_text(outputs.html, frame_to_html(*shown))
-    write_text(outputs.md, frame_to_markdown(*shown))
-    write_text(outputs.csv, table.rows.to_csv(index=False, lineterminator="\n"))
+    write_frame(outputs, table.rows, *shown)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from modeledit.evaluation.schemas import NULL_SPACES
-from modeledit.io.files import write_text
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.presentation import null_space_table
-from modeledit.presentation.markdown import frame_to_markdown
-from modeledit.presentation.typesetting import TableFiles, frame_to_html, frame_to_latex
+from modeledit.presentation.table_files import write_frame
+from modeledit.presentation.typesetting import TableFiles
 
 
 def render_null_space(
@@ -22,10 +21,7 @@ def render_null_space(
         f"tab:null-space-{model}",
         null_space_table.note(small),
     )
-    write_text(outputs.tex, frame_to_latex(table, *words))
-    write_text(outputs.html, frame_to_html(table, *words))
-    write_text(outputs.md, frame_to_markdown(table, *words))
-    write_text(outputs.csv, rows.to_csv(index=False, lineterminator="\n"))
+    write_frame(outputs, rows, table, *words)
 
 
 if __name__ == "__main__":
