@@ -5,7 +5,7 @@ WORKERS ?= logical
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage gpu check unlock clean
+.PHONY: demo test test-all coverage gpu docs check unlock clean
 
 demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
@@ -23,7 +23,10 @@ gpu: $(VENV)/.development  ## prove the engine on this machine's GPU, then measu
 	$(BIN)/python -m pytest tests/editing/test_gpu.py
 	$(BIN)/python benchmarks/gpu.py
 
-check: $(VENV)/.development  ## formatters, linters and types
+docs: $(VENV)/.development  ## build the pages of docs/ as a site, build/site/index.html
+	$(BIN)/mkdocs build --strict --quiet
+
+check: $(VENV)/.development docs  ## formatters, linters and types, and the links of docs/
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

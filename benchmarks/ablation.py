@@ -1,7 +1,7 @@
 """What each technique of the engine's OPTIMIZATION is worth: switched off in turn, and batch sizes.
 
 Every variant finds the targets of the same requests; the script fails when one finds others than
-the engine as it is. See benchmarks/README.md.
+the engine as it is. See docs/benchmarks.md.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Second moments of the keys are gathered once from the embedded excerpt; after each of `--multiples`
 (tokens for each row of a key, d_mlp) they are set against those of all tokens, `--reference`. The
-targets are the same for all. See benchmarks/README.md.
+targets are the same for all. See docs/benchmarks.md.
 """
 
 import argparse

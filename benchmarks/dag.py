@@ -3,7 +3,7 @@
 The project is copied into a temporary folder in which every script is a stub that leaves its
 outputs empty. Each job is started as ever; what passes beyond the stubs' own seconds is overhead.
 It is set against the seconds that the plan expects of the same jobs on a device of an assumed
-speed. See benchmarks/README.md.
+speed. See docs/benchmarks.md.
 """
 
 import argparse

@@ -4,7 +4,7 @@ Nothing is downloaded: the shapes come from config/models/, the weights from a r
 the device, the token ids from a tokenizer at hand, folded into the vocabulary. Random weights
 seldom meet the stop rule, so that nearly all steps are made: the worst case. What SPREAD costs does
 not depend on the numbers in the covariance, which is the identity. Every measurement is written as
-soon as it is made, and not made again: a run that was stopped goes on. See benchmarks/README.md.
+soon as it is made, and not made again: a run that was stopped goes on. See docs/benchmarks.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/README.md that are made from what gpu.py measured.
+"""The tables of docs/benchmarks.md that are made from what gpu.py measured.
 
 `python benchmarks/gpu_table.py` writes them anew; a test says when they are stale.
 """
@@ -15,7 +15,7 @@ from modeledit.study.config import described_model
 from modeledit.study.manual import between, table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "benchmarks/README.md"
+PAGE = ROOT / "docs/benchmarks.md"
 MEASURED = ROOT / "benchmarks/measured/h100.json"
 ARTICLES, ARTICLE = 100_000, 730  # the paper's covariance; mean tokens of an article
 

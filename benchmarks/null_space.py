@@ -3,7 +3,7 @@
 The dense side does what the release does (SPEC K.3), in its float32 and in float64: a d_mlp x d_mlp
 projector and sum of earlier K K^T, one LU solve. The engine is given the same null space by the
 smaller of its bases, and earlier keys projected. Random numbers: what a solve costs does not depend
-on them. See benchmarks/README.md.
+on them. See docs/benchmarks.md.
 """
 
 import argparse

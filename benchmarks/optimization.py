@@ -3,7 +3,7 @@
 The plain loop of tests/reference optimises one request after another and runs the whole model for
 every row and every step. Both sides edit the same geographic requests with the same model,
 contexts and hyperparameters; the script fails when their targets or stop steps differ, so that a
-ratio is never that of two different computations. See benchmarks/README.md.
+ratio is never that of two different computations. See docs/benchmarks.md.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 Sections: spread (the update by requests and width), requests and length (OPTIMIZATION), covariance,
 scoring, rome (where its seconds go), precision (of the matrix products), scale (every stage and
 its memory for up to 10,000 requests on a tiny model) and crossing (SPREAD's two ways to solve).
-Each writes a table and a plot of its own. See benchmarks/README.md.
+Each writes a table and a plot of its own. See docs/benchmarks.md.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Products with frozen weights on a CPU, by oneDNN in both directions.
 
 On a CPU torch hands float32 products to MKL, whose kernels for processors that are not Intel's
-reach half of what these can do (measured: benchmarks/README.md). oneDNN is part of torch too and
+reach half of what these can do (measured: docs/benchmarks.md). oneDNN is part of torch too and
 has kernels for all of them, but torch calls it of itself for lower precisions only. The numbers are
 the same to rounding. Anything else - a GPU, float64, autocast, weights that are trained, a torch
 without oneDNN - takes torch's own way.

@@ -17,7 +17,7 @@ from modeledit.study.methods import Method
 from modeledit.study.models import Model
 
 # Of the speed of plain products: OPTIMIZATION, and passes without a gradient, on a CPU with one or
-# two threads (benchmarks/README.md). On an H100 in float32 OPTIMIZATION of models of 6 to 8 billion
+# two threads (docs/benchmarks.md). On an H100 in float32 OPTIMIZATION of models of 6 to 8 billion
 # parameters has 0.72 to 0.77; in reduced precision it waits for calls, which are counted apart.
 OPTIMIZATION_SHARE = 0.55
 FORWARD_SHARE = 0.55

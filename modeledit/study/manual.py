@@ -1,4 +1,4 @@
-"""The tables of keys and switches in config/README.md, written from the types that check them.
+"""The tables of keys and switches in docs/configuration.md, written from the types that check them.
 
 `python -m modeledit.study.manual` writes them anew; a test says when they are stale.
 """
@@ -18,7 +18,7 @@ from modeledit.study.settings import Configuration, Preset
 from modeledit.study.switches import Switches
 
 ROOT = Path(__file__).parents[2]
-MANUAL = ROOT / "config" / "README.md"
+MANUAL = ROOT / "docs" / "configuration.md"
 _SIGNS = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
 
 

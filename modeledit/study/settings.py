@@ -1,6 +1,6 @@
 """The configuration of a study as types: `config/*.yaml`, one class per block.
 
-What each key means and may be stands here alone; `config/README.md` is written from it. Values come
+What each key means and may be stands here alone; `docs/configuration.md` is written from it. Values come
 from `config/config.yaml` and what is laid over it; a default here is only for keys that may be left
 out.
 """
@@ -25,7 +25,7 @@ MOST_ITERATIONS = 1000  # each is a job that has to be planned
 MOST_BATCHES = 10_000
 MOST_THREADS = 4096
 LARGEST_BUDGET = 2**30  # tokens at once, far more than any memory holds
-# Tokens at once of "auto": more are no faster on a CPU, and hardly on a GPU (benchmarks/README.md).
+# Tokens at once of "auto": more are no faster on a CPU, and hardly on a GPU (docs/benchmarks.md).
 AUTO_BUDGET = {"cpu": 1024, "cuda": 8192}
 EXCERPT_ARTICLES = 68  # of the excerpt that are not held out for sentences, whatever the seed
 EXCERPT_SENTENCES = 1000

@@ -212,7 +212,7 @@ def test_spread_makes_as_many_operations_as_counted(engine):
 
 
 def test_the_count_agrees_with_the_measured_benchmark():
-    """README and benchmarks: 48 requests of MEMIT took 5440 GFLOP, in 18 to 19 steps."""
+    """docs/benchmarks.md: 48 requests of MEMIT took 5440 GFLOP, in 18 to 19 steps."""
     study = default()
     shape, described = costs.SHAPES["geography"], study.models[MODEL]
     hyper = described.hyperparameters("MEMIT")
