@@ -38,7 +38,7 @@ unlock: $(VENV)/.pipeline  # take away what a killed run left locked
 	@$(BIN)/python scripts/unlock.py
 
 clean:  ## remove everything that was generated
-	rm -rf resources logs .snakemake
+	rm -rf resources logs build .snakemake
 	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 
 $(BIN)/python:
