@@ -103,7 +103,9 @@ class Demo:
         return self.metrics.drop_duplicates("trial")
 
     def rises(self, comparison: str, method: str, column: str) -> str:
-        """ "from 90.3 to 98.5% (p = 0.13)", for a sentence that says so; p as corrected.
+        """ "from 78.6 to 93.6% (p < 0.005)", for a sentence that says so; p as corrected.
+
+        It says, too, where that could be chance: where the test has not found it significant.
 
         Raises ValueError where the value does not rise: the sentence of readme.md.j2 is wrong then.
         """
@@ -118,7 +120,8 @@ class Demo:
             )
         row = found.iloc[0]
         p = f"p = {row['p_adjusted']:.2f}" if row["p_adjusted"] >= 0.005 else "p < 0.005"
-        return f"from {100 * row['mean_b']:.1f} to {100 * row['mean_a']:.1f}% ({p})"
+        chance = "" if row["significant"] else ", which may be chance"
+        return f"from {100 * row['mean_b']:.1f} to {100 * row['mean_a']:.1f}% ({p}{chance})"
 
     def table(self, digits: int) -> str:
         """Means over trials, a row for each method after k = 1 and at its stop."""
@@ -163,12 +166,24 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """MEMIT's iteration with its scores: seconds per request, and the plain loop's over these."""
+
+    seconds: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Gpu:
-    """MEMIT's iteration with its scores in float32: by model, seconds per request and the ratio."""
+    """How fast MEMIT is on a GPU in float32, by model, the fastest first."""
 
     device: str
-    seconds: Mapping[str, float]
-    times_as_fast: Sequence[float]
+    entries: Mapping[str, Speed]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as fast as the plain loop, the least first."""
+        return sorted(speed.ratio for speed in self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -207,15 +222,15 @@ def read_demo(metrics: Path, differences: Path) -> Demo:
 def read_gpu(path: Path) -> Gpu:
     """The whole iterations among what benchmarks/gpu.py measured, fastest first."""
     found = read_json(path)
-    seconds, ratios = {}, []
+    entries = {}
     for entry in found["entries"].values():
         if "plain_seconds" in entry:
-            here, plain = sum(entry["seconds"].values()), sum(entry["plain_seconds"].values())
-            title = described_model(entry["model"], ROOT).title
-            seconds[title] = here / entry["requests"]
-            ratios.append(plain / here)
-    seconds = dict(sorted(seconds.items(), key=lambda item: item[1]))
-    return Gpu(found["made_with"]["device"], seconds, sorted(ratios))
+            seconds = sum(entry["seconds"].values())
+            entries[described_model(entry["model"], ROOT).title] = Speed(
+                seconds / entry["requests"], sum(entry["plain_seconds"].values()) / seconds
+            )
+    ordered = sorted(entries.items(), key=lambda item: item[1].seconds)
+    return Gpu(found["made_with"]["device"], dict(ordered))
 
 
 def read_measured() -> Measured:
@@ -250,6 +265,22 @@ def cpu_table(measured: Measured) -> str:
     return table(header, [(name, *(f"{value:g}" for value in values)) for name, *values in rows])
 
 
+def gpu_table(measured: Measured) -> str:
+    """What h100.json says of whole iterations, for docs/benchmarks.md."""
+    gpu = measured.gpu
+    header = ("an iteration of MEMIT with its scores", *gpu.entries)
+    return table(
+        header,
+        [
+            ("seconds per request", *(f"{one.seconds:.2f}" for one in gpu.entries.values())),
+            (
+                "times as fast as the plain loop",
+                *(f"{one.ratio:.0f}" for one in gpu.entries.values()),
+            ),
+        ],
+    )
+
+
 def wrapped(text: str) -> str:
     """Markdown with its paragraphs filled to LINE; code, headings, tables and comments stay."""
     lines: list[str] = []
@@ -282,19 +313,20 @@ def readme(measured: Measured) -> str:
 
 
 Block = Callable[[Measured], str]
-BLOCKS: dict[str, tuple[str, Block]] = {  # page of docs/: the table between its marks
-    "results.md": ("demo", lambda m: f"{m.demo.table(2)}\n\n{m.demo.table_of_trials()}"),
-    "status.md": ("commands", commands_table),
-    "benchmarks.md": ("cpu", cpu_table),
+BLOCKS: dict[str, tuple[str, Block]] = {  # marks in a page of docs/: the page, what is between
+    "demo": ("results.md", lambda m: f"{m.demo.table(2)}\n\n{m.demo.table_of_trials()}"),
+    "commands": ("status.md", commands_table),
+    "cpu": ("benchmarks.md", cpu_table),
+    "gpu": ("benchmarks.md", gpu_table),
 }
 
 
 def pages(measured: Measured) -> dict[Path, str]:
     """All pages with numbers of what was measured, as they should be."""
     found = {ROOT / "README.md": readme(measured)}
-    for name, (mark, block) in BLOCKS.items():
+    for mark, (name, block) in BLOCKS.items():
         page = ROOT / "docs" / name
-        text = page.read_text(encoding="utf-8")
+        text = found.get(page) or page.read_text(encoding="utf-8")
         found[page] = between(text, f"{mark}: {COMMAND}", mark, block(measured), page)
     return found
 

@@ -1,8 +1,8 @@
 """Marks for typed settings: what a value may be, and what it means.
 
 They stand in the annotations of frozen dataclasses. `validation` checks values against them and
-`docs/configuration.md` is written from them, so that a rule stands in one place. Importing this costs
-next to nothing: jobs that only receive settings do not load the validator.
+`docs/configuration.md` is written from them, so that a rule stands in one place. Importing this
+costs next to nothing: jobs that only receive settings do not load the validator.
 """
 
 from collections.abc import Callable, Collection

@@ -1,8 +1,8 @@
 """The configuration of a study as types: `config/*.yaml`, one class per block.
 
-What each key means and may be stands here alone; `docs/configuration.md` is written from it. Values come
-from `config/config.yaml` and what is laid over it; a default here is only for keys that may be left
-out.
+What each key means and may be stands here alone; `docs/configuration.md` is written from it. Values
+come from `config/config.yaml` and what is laid over it; a default here is only for keys that may be
+left out.
 """
 
 from dataclasses import dataclass, field
