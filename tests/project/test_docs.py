@@ -28,7 +28,7 @@ ROWS = [
 WRITTEN = [
     *sorted(ROOT.glob("*.md")),
     *sorted(ROOT.glob("docs/*.md")),
-    *sorted(ROOT.glob("*/README.md")),
+    *(ROOT / folder / "README.md" for folder in ("benchmarks", "config", "results")),
     *sorted(ROOT.glob("modeledit/**/*.md")),
 ]
 
