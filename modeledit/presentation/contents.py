@@ -58,8 +58,8 @@ class Contents:
         return figures + tables
 
     def figures(self) -> list[str]:
-        """Every figure: of each method, algorithm, study and null space, of the sequences and the
-        behavior of each model, and the schematic."""
+        """Every figure: of each dataset and model, method, algorithm, study and null space, of the
+        sequences and the behavior of each model, and the schematic."""
         methods: dict[str, None] = {}
         algorithms: dict[str, None] = {}
         for run in self.inventory.reported_runs():
@@ -69,13 +69,18 @@ class Contents:
             methods[f"{run.dataset}.{run.model}.{run.method}"] = None
             if not METHODS[run.method].probe:
                 algorithms[_study(run)] = None
-        names = ["algorithms"]
+        names = [f"{place}.trajectories" for place in self._iterated()] + ["algorithms"]
         names += [
             f"{name}.{kind}" for name in methods for kind in ("perplexity_stages", "underedit")
         ]
         names += [f"{name}.qualitative" for name in algorithms]
         names += [*self.studies(), *self.null_spaces(), *self.sequences()]
         return [*names, *self.behavior()]
+
+    def _iterated(self) -> list[str]:
+        """{dataset}.{model} wherever a run that is reported has an iteration."""
+        runs = [run for run in self.inventory.reported_runs() if self.inventory.iterations(run)]
+        return list(dict.fromkeys(f"{run.dataset}.{run.model}" for run in runs))
 
     def null_spaces(self) -> list[str]:
         """A table and a figure for each model into whose null space some method writes."""

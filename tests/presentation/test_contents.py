@@ -65,6 +65,7 @@ def test_null_spaces_of_a_partial_study_are_shown_if_they_are_there():
 def test_figures_are_of_methods_algorithms_and_studies():
     at = f"geography-eligible.{MODEL}"
     assert contents("MEMIT", "NA2_MEMIT", "SPREAD_MEMIT").figures() == [
+        f"{at}.trajectories",
         "algorithms",
         *(
             f"{at}.{method}.{kind}"

@@ -35,7 +35,16 @@ def first_trial_requests(wildcards):
 
 def differences_at_hand():
     """The paired tests; nothing where a partial study has no values of single requests."""
-    path = FILES.overall("differences.csv")
+    return _of_single_requests("differences.csv")
+
+
+def intervals_at_hand():
+    """The intervals; nothing where a partial study has no values of single requests."""
+    return _of_single_requests("intervals.csv")
+
+
+def _of_single_requests(name):
+    path = FILES.overall(name)
     values = STUDY.reported(FILES.request_metrics)
     edited = any(STUDY.iterations(run) for run in STUDY.reported_runs())
     return path if edited or STUDY.at_hand([path, *values]) else []

@@ -158,6 +158,37 @@ rule compile_tables:
         "../../scripts/compile_tables.py"
 
 
+rule draw_trajectories:
+    input:
+        metrics=FILES.overall("metrics.csv"),
+        intervals=intervals_at_hand(),
+        templates=templates("paper.mplstyle"),
+    output:
+        figure=report(
+            FILES.figure(f"{OF_MODEL}.trajectories", "png"),
+            caption="../report/trajectories.rst",
+            category="Figures",
+            subcategory="{dataset}",
+            labels={"figure": "metrics by iteration", "of": "{model}"},
+        ),
+        pdf=FILES.figure(f"{OF_MODEL}.trajectories", "pdf"),
+        record=FILES.figure(f"{OF_MODEL}.trajectories", "json"),
+    log:
+        FILES.log("figures/{dataset}.{model}.trajectories"),
+    conda:
+        "../../envs/paper.yaml"
+    params:
+        code=code_of("draw_trajectories", "presentation/figures", "evaluation"),
+        titles=SETTINGS.titles,
+        small=asked(CONTENTS.small, "model"),
+        epsilon=CONFIG.stop.epsilon,
+        switches=SWITCHES,
+    message:
+        "Metrics by iteration on {wildcards.dataset}, {wildcards.model}"
+    script:
+        "../../scripts/draw_trajectories.py"
+
+
 rule draw_figures:
     input:
         requests=trials_of(FILES.request_metrics),
