@@ -18,14 +18,16 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from modeledit.evaluation.aggregation import by_run, pick_table, read_metrics
+from modeledit.evaluation.aggregation import Averaging, by_run, pick_table, read_metrics
 from modeledit.evaluation.behavior_metrics import BEHAVIOR_FRACTIONS, BEHAVIOR_METRICS
 from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
+from modeledit.paper.claims import PRINTED
 from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
-from modeledit.presentation import TEMPLATES
+from modeledit.presentation import TEMPLATES, VENDORED
+from modeledit.presentation.findings import TITLES, findings, group_of
 from modeledit.presentation.sequence_rows import SequenceRow, sequence_rows
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
@@ -50,24 +52,35 @@ TONES = {
     IN_PART: "fair",
     FAILS: "bad",
 }
+PLURALS = {HOLDS: "hold", IN_PART: "hold in part", FAILS: "do not hold"}
 SECTIONS = {
-    "plan": "What was run",
-    "findings": "Findings",
-    "tables": "Tables",
+    "overview": "At a glance",
     "figures": "Figures",
+    "edits": "Single edits",
+    "tables": "Tables",
     "sequences": "Batches in sequence",
     "behavior": "What models say",
+    "claims": "The paper’s claims",
     "comparison": "Published and reproduced",
     "statistics": "Statistics",
-    "edits": "Single edits",
+    "plan": "What was run",
     "provenance": "Provenance",
     "configuration": "Configuration",
 }
-OF_RUNS = ("findings", "comparison", "statistics", "edits")  # sections
+OF_RUNS = ("overview", "edits", "claims", "comparison", "statistics")  # sections
 LISTS = (  # sources that are CSV files, and on the page lists
-    "comparison", "intervals", "differences", "hardware", "sequences", "sequence_intervals",
+    "intervals", "differences", "hardware", "sequences", "sequence_intervals",
     "sequence_comparison", "behavior", "behavior_tests",
 )  # fmt: skip
+# What of a published cell is listed: where it was run, and where it was not.
+_CELL = ("table", "dataset", "model", "method", "k", "metric", "published", "verdict")
+_COMPARED = (*_CELL, "ours", "difference", "sd", "low", "high", "tolerance", "reason")
+STYLES = (VENDORED / "tabulator.min.css", TEMPLATES / "report.css")
+LIBRARIES = tuple(VENDORED / f"{name}.min.js" for name in ("d3", "plot.umd", "tabulator"))
+PARTS = tuple(
+    TEMPLATES / name
+    for name in ("report.js", "report_trajectories.js", "report_lists.js", "report_edits.js")
+)
 
 
 @dataclass(frozen=True)
@@ -138,9 +151,12 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
     runs = run_rows([run.key for run in planned_runs(config)], metrics, rule)
     sequences = sequence_rows(planned_sequences(config), sources.sequences)
     stops = {row.key: row.k if row.met else None for row in runs}
-    index, blocks = build(sources.runs, switches, stops, max_edits)
-    script = _template_text("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    single = build(sources.runs, switches, stops, max_edits)
+    titles = {name: model["title"] for name, model in models.items()}
+    claims = _read_claims(sources.claims)
+    averaging = Averaging.of(switches, config.stop.epsilon)
+    figures = [_figure(path, [*runs, *sequences], models) for path in sources.figures]
+    scripts = _scripts()
     return (
         _environment()
         .get_template("report.html.j2")
@@ -157,28 +173,54 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
             runs=runs,
             sequences=sequences,
             rule=rule,
-            claims=_claims(sources.claims),
+            trajectories=[one for one in figures if one["kind"] == "trajectories"],
+            findings=findings(metrics, claims, averaging, titles),
+            claims=_claims(claims),
             tables=[_table(path) for path in sources.tables],
-            figures=[_figure(path, [*runs, *sequences], models) for path in sources.figures],
+            figures=sorted(
+                (one for one in figures if one["kind"] != "trajectories"), key=_place_of_figure
+            ),
             comparison=_comparison(sources.comparison),
-            lists={
-                name: listing(path)
-                for name in LISTS
-                if (path := getattr(sources, name)) is not None
-            },
+            lists=_lists(sources),
             hardware=_used(sources.hardware),
-            index=index,
-            blocks=blocks,
+            index=single.runs,
+            rows=single.rows,
+            blocks=single.blocks,
             max_edits=max_edits,
             compiled=sources.compiled.read_text(encoding="utf-8") if sources.compiled else "",
             provenance=None if sources.provenance is None else read_json(sources.provenance),
             configuration=text,
             colours=COLOURS,
-            style=Markup(_template_text("report.css")),
-            script=Markup(script),
-            script_digest=digest,
+            style=Markup("\n".join(path.read_text(encoding="utf-8") for path in STYLES)),
+            scripts=[Markup(script) for script in scripts],
+            digests=[_digest(script) for script in scripts],
         )
     )
+
+
+def _scripts() -> list[str]:
+    """What runs in the page: the libraries, each as it was published, then our own in one."""
+    ours = "\n".join(path.read_text(encoding="utf-8") for path in PARTS)
+    return [*(path.read_text(encoding="utf-8") for path in LIBRARIES), ours]
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _lists(sources: Sources) -> dict[str, Any]:
+    """The page's lists by name: those of LISTS that are there, and the published cells in two."""
+    found = {
+        name: listing(read_csv(path))
+        for name in LISTS
+        if (path := getattr(sources, name)) is not None
+    }
+    if sources.comparison is not None:
+        cells = read_csv(sources.comparison)
+        run = cells["ours"].notna()
+        found["comparison"] = listing(cells.loc[run, list(_COMPARED)])
+        found["comparison_rest"] = listing(cells.loc[~run, list(_CELL)])
+    return found
 
 
 def run_rows(planned: Sequence[RunKey], metrics: pd.DataFrame | None, rule: Rule) -> list[RunRow]:
@@ -230,18 +272,16 @@ def _whole(k: Any) -> int | None:
     return None if pd.isna(k) else int(k)
 
 
-def listing(path: Path) -> dict[str, Any]:
-    """A CSV file for the page's lists: columns, rows, and the tones of verdicts.
+def listing(frame: pd.DataFrame) -> dict[str, Any]:
+    """A CSV file's frame for the page's lists: columns, rows, and the tones of verdicts.
 
     Values of metrics that are fractions become percentages; a missing value is None.
     """
-    frame = read_csv(path)
     if "metric" in frame.columns:
         fractions = [*FRACTIONS, *BEHAVIOR_FRACTIONS]
         scale = frame["metric"].isin(fractions).map({True: 100.0, False: 1.0})
-        for name in (name for name in VALUES if name in frame.columns):
-            frame[name] = frame[name] * scale
-        frame["metric"] = frame["metric"].map(_words)
+        values = {name: frame[name] * scale for name in VALUES if name in frame.columns}
+        frame = frame.assign(**values, metric=frame["metric"].map(_words))
     rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
     return {
         "columns": [str(name) for name in frame.columns],
@@ -352,15 +392,22 @@ def _figure(
         "caption": caption(record),
         "kind": name,
         "wide": name in ("qualitative", "algorithms", "behavior"),
+        "data": {"where": where, "record": record} if name == "trajectories" else None,
     }
 
 
-def _comparison(path: Path | None) -> pd.DataFrame | None:
-    """How many cells of each table got each verdict."""
+def _place_of_figure(figure: Mapping[str, Any]) -> int:
+    """What is looked at first comes first; the schematic of the algorithms comes last."""
+    return {"qualitative": 0, "algorithms": 2}.get(figure["kind"], 1)
+
+
+def _comparison(path: Path | None) -> dict[str, Any] | None:
+    """How many published cells were run and how many not; of each table by verdict."""
     if path is None:
         return None
     frame = read_csv(path)
-    return comparison.summary(frame)
+    run = int(frame["ours"].notna().sum())
+    return {"run": run, "rest": len(frame) - run, "summary": comparison.summary(frame)}
 
 
 def _used(path: Path | None) -> dict[str, Any] | None:
@@ -381,33 +428,30 @@ def _used(path: Path | None) -> dict[str, Any] | None:
     }
 
 
-def _claims(path: Path | None) -> dict[str, Any] | None:
-    """The claims with their verdicts by scope, and how many got which verdict in each scope.
+def _read_claims(path: Path | None) -> pd.DataFrame | None:
+    return None if path is None else pd.read_csv(path, dtype=str, keep_default_na=False)
 
-    A scope in which no claim could be judged is only named, as silent.
+
+def _claims(frame: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Claims with their verdicts by scope: by group those that were judged here, then the rest.
+
+    A scope in which no claim could be judged is left out, but for a claim that has no other.
     """
-    if path is None:
+    if frame is None:
         return None
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    judged = (
-        frame.groupby("scope", sort=False)["verdict"]
-        .agg(lambda v: set(v) != {NOT_RUN})
-        .astype(bool)
-    )
-    frame = frame[frame["scope"].isin(judged.index[judged])]
-    counts = frame.groupby(["scope", "verdict"], sort=False).size().to_dict()
-    return {
-        "rows": [group.to_dict("records") for _, group in frame.groupby("id", sort=False)],
-        "silent": judged.index[~judged].tolist(),
-        "counts": {
-            scope: {
-                v: counts[scope, v]
-                for v in (HOLDS, IN_PART, FAILS, NOT_RUN)
-                if (scope, v) in counts
-            }
-            for scope in judged.index[judged]
-        },
+    silent_scopes = {
+        str(scope) for scope, own in frame.groupby("scope") if set(own["verdict"]) == {NOT_RUN}
     }
+    judged: dict[str, list[list[dict]]] = {}
+    silent = []
+    for _, rows in frame.groupby("id", sort=False):
+        ours = rows[rows["scope"] != PRINTED]
+        shown = rows[~rows["scope"].isin(silent_scopes)].to_dict("records")
+        if (ours["verdict"] != NOT_RUN).any():
+            judged.setdefault(TITLES[group_of(rows["section"].iloc[0])], []).append(shown)
+        else:
+            silent.append(shown or rows.to_dict("records"))
+    return {"judged": judged, "silent": silent}
 
 
 def _words(metric: str) -> str:
@@ -446,13 +490,10 @@ def _environment() -> jinja2.Environment:
         "dataset": describe_dataset,
         "number": _printed,
         "percent": lambda value: "–" if _missing(value) else f"{100 * value:.2f}",
+        "plural": lambda verdict, n: verdict if n == 1 else PLURALS[verdict],
         "tone": lambda verdict: TONES.get(verdict, ""),
     }
     return environment
-
-
-def _template_text(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def _printed(value: Any, digits: int = 4) -> str:

@@ -1,9 +1,9 @@
 """What the report tells about single edits: requests, logs and scores in a compact form.
 
 A run has thousands of prompts and many iterations, and all of it goes into one HTML file. So a run
-shows at most a given number of edits, those first that something went wrong with; scores are kept
-before editing, after k = 1 and at the stop; runs of one trial share the requests and the unedited
-scores; texts and tokens are stored once and named by their number.
+shows at most a given number of edits, the most telling first (`telling`); scores are kept before
+editing, after k = 1 and at the stop; runs of one trial share the requests and the unedited scores;
+texts and tokens are stored once and named by their number.
 """
 
 import math
@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, read_requests
-from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics, underedit
+from modeledit.evaluation.metrics import SCORE_COLUMNS, request_metrics
 from modeledit.evaluation.schemas import EDITS, RAW_SCORES, REQUEST_VALUES
 from modeledit.io.files import read_json
+from modeledit.presentation.telling import FLAGS, Outcomes, choose, counts, in_order, outcomes
 from modeledit.study.layout import IterationFiles, RunKey
 from modeledit.study.methods import METHODS
 from modeledit.study.switches import Switches
@@ -28,7 +29,6 @@ KINDS = ("edit", "paraphrase", "neighbor")  # of prompts, in the order of a requ
 PROMPT = ["request", "kind", "index"]
 LOG = ("steps", "stop_reason", "loss", "p_init", "p_bar", "p_hat")  # of edits.parquet
 PROBABILITY_STEPS = 10_000  # a probability is stored as a whole number of these
-FLAGS = ("underedit", "wrong", "broken")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,21 @@ class RunFiles:
 
 
 @dataclass(frozen=True)
+class SingleEdits:
+    """What the page holds of single edits, JSON-serialisable."""
+
+    runs: list[dict[str, Any]]  # a run's ``block`` has its logs and scores, ``facts`` the trial's
+    blocks: dict[str, Any]  # by the names in ``runs``
+    rows: list[list[Any]]  # the list of edits: run, id, subject, o, o*, one 0 or 1 for each flag
+
+
+@dataclass(frozen=True)
 class _Shown:
-    """One run as the report shows it: its entry in the index, its edits' flags, those chosen."""
+    """One run as the report shows it: its entry in the index, its edits' outcomes, those chosen."""
 
     run: RunFiles
     entry: dict[str, Any]
-    flags: pd.DataFrame
+    outcomes: Outcomes
     ids: list[int]
 
 
@@ -77,81 +86,54 @@ def build(
     switches: Switches,
     stops: Mapping[RunKey, int | None],
     max_edits: int = MAX_EDITS,
-) -> tuple[list[dict], dict[str, Any]]:
-    """An index of the runs, and blocks of JSON-serialisable data that it names.
+) -> SingleEdits:
+    """The single edits of the runs.
 
     ``switches`` are the run's (SPEC I.a); ``stops`` say where the rule was met, None where it was
     not: then a run's last iteration takes the place of the stop. Each run shows ``max_edits`` of
-    its edits (see `choose`), with scores at k = 0, 1 and the stop. Returns (index, blocks): one
-    entry per run, whose ``block`` holds its logs and scores and whose ``facts`` the trial's
-    requests and unedited scores.
+    its edits (see `telling.choose`), with scores at k = 0, 1 and the stop.
 
     Raises ValueError for max_edits < 1 and for files that lack columns.
     """
     if max_edits < 1:
         raise ValueError(f"report: max_edits = {max_edits}: must be at least 1")
+    values = {run.key: REQUEST_VALUES.read(run.values) for run in runs}
+    ends = {key: stops.get(key) or int(rows["k"].max()) for key, rows in values.items()}
+    found = outcomes(values, ends)
     trials: dict[tuple[str, str, int], list[_Shown]] = {}
-    index: list[dict[str, Any]] = []
+    shown = []
     for i, run in enumerate(runs):
-        values = REQUEST_VALUES.read(run.values)
-        stop = stops.get(run.key)
-        ks = sorted(int(k) for k in values["k"].unique() if k > 0)
-        flags = flag(values, stop or ks[-1])
-        entry: dict[str, Any] = run.key._asdict() | {
+        key = run.key
+        entry: dict[str, Any] = key._asdict() | {
             "block": f"run-{i}",
-            "iterations": ks,
-            "stages": sorted({1, stop or ks[-1]}),
-            "stop": stop or ks[-1],
-            "met": stop is not None,
-            "n_neighbors": METHODS[run.key.method].n_neighbors,
+            "iterations": sorted(int(k) for k in values[key]["k"].unique() if k > 0),
+            "stages": sorted({1, ends[key]}),
+            "stop": ends[key],
+            "met": stops.get(key) is not None,
+            "n_neighbors": METHODS[key.method].n_neighbors,
         }
-        index.append(entry | contexts_of(run, switches))
-        member = _Shown(run, index[-1], flags, choose(flags, max_edits))
-        key = (run.key.dataset, run.key.model, run.key.trial)
-        trials.setdefault(key, []).append(member)
+        entry |= contexts_of(run, switches)
+        ids = choose(found[key].flags, max_edits)
+        shown.append(_Shown(run, entry, found[key], ids))
+        trials.setdefault((key.dataset, key.model, key.trial), []).append(shown[-1])
     blocks: dict[str, Any] = {}
-    for i, members in enumerate(trials.values()):
+    known: dict[tuple[str, str, int], dict[int, Request]] = {}
+    for i, (trial, members) in enumerate(trials.items()):
         ids = sorted({i for member in members for i in member.ids})
         before = read_prompts(members[0].run.unedited, ids)
-        blocks[f"facts-{i}"] = _facts(members[0].run, ids, before, switches)
+        known[trial] = _known(members[0].run, ids)
+        blocks[f"facts-{i}"] = _facts(list(known[trial].values()), before, switches)
         for member in members:
             member.entry["facts"] = f"facts-{i}"
-            member.entry["counts"] = counts(member.flags, member.ids)
+            member.entry["counts"] = counts(member.outcomes.flags, member.ids)
             blocks[member.entry["block"]] = _run(member, before, switches)
-    return index, blocks
-
-
-def flag(values: pd.DataFrame, stop: int) -> pd.DataFrame:
-    """What went wrong with each request of a request_metrics.parquet, columns FLAGS, indexed by id.
-
-    ``underedit``: the old object stayed likelier after k = 1 (paper, section 6.1); ``wrong``: at
-    ``stop`` the model does not say o*; ``broken``: at ``stop`` some neighbor's answer is another
-    than the unedited model's.
-    """
-    end = values[values["k"] == stop].set_index("request").sort_index()
-    first = underedit(values[values["k"] == 1])
-    return pd.DataFrame(
-        {
-            "underedit": end.index.isin(first),
-            "wrong": end["eff_acc"] < 1,
-            "broken": end["spec_acc"] < 1,
-        }
-    )
-
-
-def choose(flags: pd.DataFrame, most: int) -> list[int]:
-    """At most ``most`` requests: UnderEdit, then wrong, then broken ones, then the lowest ids."""
-    ordered = flags.rename_axis("request").reset_index()
-    ordered = ordered.sort_values([*FLAGS, "request"], ascending=[False] * len(FLAGS) + [True])
-    return sorted(int(i) for i in ordered["request"].head(most))
-
-
-def counts(flags: pd.DataFrame, chosen: Sequence[int]) -> dict[str, list[int]]:
-    """Of all requests and of those with each flag: how many are shown, and how many there are."""
-    shown = flags.loc[list(chosen)]
-    return {"all": [len(shown), len(flags)]} | {
-        name: [int(shown[name].sum()), int(flags[name].sum())] for name in FLAGS
-    }
+    rows = []
+    for place, i in in_order([one.outcomes for one in shown], [one.ids for one in shown]):
+        key = shown[place].run.key
+        request = known[key.dataset, key.model, key.trial][i]
+        flags = [int(shown[place].outcomes.flags.at[i, name]) for name in FLAGS]
+        rows.append([place, i, request.subject, request.target_true, request.target_new, *flags])
+    return SingleEdits([one.entry for one in shown], blocks, rows)
 
 
 def contexts_of(run: RunFiles, switches: Switches) -> dict[str, list[str]]:
@@ -258,23 +240,26 @@ def _sum(logprobs: Sequence[float]) -> float | str | None:
     return number(np.sum(logprobs, dtype=float)) if len(logprobs) else None
 
 
-def _facts(
-    run: RunFiles, ids: Sequence[int], before: pd.DataFrame, switches: Switches
-) -> dict[str, Any]:
-    """The requests of a trial with their unedited cells."""
-    texts, tokens = Numbering(), Numbering()
-    known = {request.id: request for request in read_requests(run.requests)}
-    missing = [i for i in ids if i not in known]
+def _known(run: RunFiles, ids: Sequence[int]) -> dict[int, Request]:
+    """Requests of a trial by id. Raises ValueError where one that was edited is not there."""
+    there = {request.id: request for request in read_requests(run.requests)}
+    missing = [i for i in ids if i not in there]
     if missing:
         raise ValueError(f"{run.requests}: no request {missing[0]}, which {run.folder} has edited")
+    return {i: there[i] for i in ids}
+
+
+def _facts(known: Sequence[Request], before: pd.DataFrame, switches: Switches) -> dict[str, Any]:
+    """The requests of a trial with their unedited cells."""
+    texts, tokens = Numbering(), Numbering()
     scored = before[before["kind"] == "neighbor"].groupby("request")["index"].nunique()
 
     def pairs(neighbors: Iterable[Neighbor]) -> list[list[int]]:
         return [[texts[n.text], texts[n.target]] for n in neighbors]
 
     requests = {}
-    for i in ids:
-        request = known[i]
+    for request in known:
+        i = request.id
         neighbors = list(request.neighbors)
         if switches.zsre_locality == "pieces" and request.target_true == NO_TRUE_OBJECT:
             neighbors = _pieces(request, int(scored[i]) if i in scored.index else 0)
@@ -306,7 +291,7 @@ def _run(shown: _Shown, before: pd.DataFrame, switches: Switches) -> dict[str, A
     """Flags, logs and scores of the chosen edits of one run."""
     run, ids = shown.run, shown.ids
     tokens, reasons = Numbering(), Numbering()
-    flagged = shown.flags.astype(int).to_dict("index")
+    flagged = shown.outcomes.flags.astype(int).to_dict("index")
     edits: dict[str, dict[str, list[Any]]] = {
         str(i): {"flags": [flagged[i][name] for name in FLAGS], "log": [], "cells": []} for i in ids
     }

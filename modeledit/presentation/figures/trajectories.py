@@ -26,11 +26,11 @@ from modeledit.presentation.figures.style import (
 )
 from modeledit.study.methods import METHODS
 
-PANELS = {  # metric: title, factor
-    "eff_acc": ("efficacy accuracy (%)", 100),
-    "gen_acc": ("generalization accuracy (%)", 100),
-    "spec_acc": ("specificity accuracy (%)", 100),
-    "score_acc": ("score accuracy (%)", 100),
+PANELS = {  # metric: title, factor; the fractions are accuracies
+    "eff_acc": ("efficacy", 100),
+    "gen_acc": ("generalization", 100),
+    "spec_acc": ("specificity", 100),
+    "score_acc": ("score", 100),
     "dp": ("|Δp|", 1),
 }
 INTERVALS = {name: "trials" if name == "dp" else "edits" for name in PANELS}  # by their kind
@@ -129,6 +129,7 @@ def figure_trajectories(
             axes.set_xlabel("iteration k")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         percent = list(panels[:-1])
+        percent[0].set_ylabel("accuracy (%)")
         low = min(axes.get_ylim()[0] for axes in percent)
         for axes in percent:
             axes.set_ylim(max(-2.0, low), 102.0)
@@ -178,6 +179,7 @@ def _scale(axes: Axes, found: Mapping[str, Trajectory], epsilon: float) -> None:
     drawn = [v for one in found.values() for v in one.courses["dp"].mean if 0 < v < math.inf]
     if drawn and max(drawn) > _MANY_TIMES * min(drawn):
         axes.set_yscale("log")
+        axes.set_ylim(min(*drawn, epsilon) / 1.8, max(*drawn, epsilon) * 1.8)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
