@@ -19,6 +19,7 @@ from modeledit.evaluation.metrics import read_scores, request_metrics
 from modeledit.evaluation.significance import DIFFERENCE_COLUMNS, INTERVAL_COLUMNS
 from modeledit.paper import comparison
 from modeledit.paper import judging as verdicts
+from modeledit.presentation.figures.trajectories import figure_trajectories, trajectories
 from modeledit.presentation.report import Sources
 from modeledit.presentation.single_edits import RunFiles
 from modeledit.presentation.tables import Selection, Words, build
@@ -194,7 +195,10 @@ def _figures(folder: Path) -> list[Path]:
         matplotlib.image.imsave(path, np.full((40, 60, 3), 0.5))
         path.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
         paths.append(path)
-    return paths
+    path = folder / "figures" / "places-eligible.tiny.trajectories.png"
+    found = trajectories(read_metrics(folder / "metrics.csv"), None, averaging(Rule("trial")))
+    figure_trajectories(found, path, epsilon=1.0, title="Tiny <1M>")
+    return [*paths, path]
 
 
 def _lists(folder: Path) -> dict[str, Path]:
@@ -208,8 +212,8 @@ def _lists(folder: Path) -> dict[str, Path]:
     frames = {
         "comparison": [
             cell
-            | {"table": 1 + i % 2, "metric": "eff_acc", "published": 0.5, "ours": 0.25 + i / 1000}
-            | {"verdict": judged[i % 3]}
+            | {"table": 1 + i % 2, "metric": "eff_acc", "published": 0.5, "verdict": judged[i % 3]}
+            | {"ours": None if judged[i % 3] == comparison.NOT_RUN else 0.25 + i / 1000}
             for i in range(150)
         ],
         "claims": [

@@ -183,11 +183,17 @@ def _stopping(rows: pd.DataFrame, averaging: Averaging) -> str:
     met = chosen[chosen["met"]]
     rule = f"|Δp| ≤ {averaging.rule.epsilon:g}"
     if met.empty:
-        return f"None of {len(chosen)} runs met {rule} within its budget."
-    of = f"All {len(chosen)}" if len(met) == len(chosen) else f"{len(met)} of {len(chosen)}"
+        none = "The run did not meet" if len(chosen) == 1 else f"None of {len(chosen)} runs met"
+        return f"{none} {rule} within its budget."
+    of = (
+        f"All {len(chosen)} runs"
+        if len(met) == len(chosen)
+        else f"{len(met)} of {len(chosen)} runs"
+    )
+    of = "The run" if len(chosen) == 1 else of
     ks = span(int(k) for k in met["stop"])
     times = "iteration" if ks == "1" else "iterations"
-    return f"{of} runs met {rule}, after {ks} {times}."
+    return f"{of} met {rule}, after {ks} {times}."
 
 
 def _verdicts(claims: pd.DataFrame | None) -> dict[Group, tuple[dict[str, int], int]]:

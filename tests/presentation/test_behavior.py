@@ -11,7 +11,7 @@ from modeledit.evaluation.behavior import paired_tests, pooled
 from modeledit.evaluation.drift import TEXT_VALUES
 from modeledit.evaluation.resampling import Resampling
 from modeledit.evaluation.schemas import BEHAVIOR, BEHAVIOR_TESTS
-from modeledit.io.frames import write_csv
+from modeledit.io.frames import read_csv, write_csv
 from modeledit.presentation import behavior_table
 from modeledit.presentation.behavior_table import CAPTION, NOTES
 from modeledit.presentation.figures.behavior import figure_behavior
@@ -197,7 +197,7 @@ def test_the_report_has_a_section_with_figure_table_and_tests(tmp_path, behavior
 def test_lists_print_fractions_in_percent_and_other_units_as_they_are(tmp_path, behavior):
     path = tmp_path / "behavior.csv"
     write_csv(path, behavior)
-    found = listing(path)
+    found = listing(read_csv(path))
     lines = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
     stop = {r["metric"]: r for r in lines if (r["method"], r["state"]) == ("MEMIT", "stop")}
     assert stop["says o*"]["value"] == 100 and stop["fluency"]["value"] == 4

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
 from modeledit.evaluation.metrics import request_metrics
+from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
 from modeledit.presentation import report as R
 from modeledit.presentation import single_edits as D
@@ -104,14 +105,16 @@ def test_nothing_is_outside_the_file(page):
 
 def test_only_the_script_of_the_page_may_run(page):
     running = [text for attributes, text in page.scripts if "type" not in attributes]
-    assert len(running) == 1
-    digest = base64.b64encode(hashlib.sha256(running[0].encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in page.policy
+    assert len(running) == len(R.LIBRARIES) + 1
+    digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()) for one in running]
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
+    assert f"script-src {allowed};" in page.policy
 
 
 def test_hostile_texts_stay_texts(page, sources):
     data = [json.loads(text) for attributes, text in page.scripts if "type" in attributes]
-    assert len(data) == 4 + 1 + len(sources.runs) + len(TRIALS)  # lists, index, runs, facts
+    # the first figure, lists, index and rows, runs, facts
+    assert len(data) == 1 + 5 + 2 + len(sources.runs) + len(TRIALS)
     facts = page.json("facts-0")
     assert [facts["texts"][facts["requests"][str(i)][0]] for i in range(6)] == list(SUBJECTS)
     assert HOSTILE in facts["tokens"]
@@ -124,12 +127,10 @@ def test_tables_figures_and_claims_are_in_it(page, sources):
     assert "tab-iterative" in page.ids
     images = [link for link in page.references if link.startswith("data:image")]
     wanted = [base64.b64encode(path.read_bytes()).decode() for path in sources.figures]
-    assert [image.split(",")[1] for image in images] == wanted
+    assert [image.split(",")[1] for image in images] == [wanted[-1], *wanted[:-1]]
     assert "MEMIT on Tiny <1M>, places (eligible)" in page.text
     assert "Of 6 planned runs 4 were done" in " ".join(page.text.split())
-    found = "small model, 1 “holds”, 1 “holds in part”; printed in the paper, 1 “does not hold”."
-    assert f"Verdicts on the paper’s claims: {found}" in " ".join(page.text.split())
-    assert "could be judged for: the paper's models." in page.text
+    assert "1 planned" not in page.text and "2 planned runs not run" in page.text
     assert "Measured on Tiny <1M>; not comparable" in page.text
     assert {"claim-C1", "claim-C2"} <= set(page.ids)
     csv = next(link for link in page.references if link.startswith("data:text/csv"))
@@ -146,8 +147,8 @@ def test_what_was_not_made_is_said(sources):
     assert [name for name in page.ids if name in R.SECTIONS] == sections
     # Tables, figures, claims, comparison, intervals, differences, edits, provenance, hardware.
     assert page.text.count("Not run: ") == 9
-    assert page.text.count("not run") == 6  # the planned runs
-    assert [attributes for attributes, _ in page.scripts] == [{}]
+    assert "6 planned runs not run" in page.text
+    assert all(attributes == {} for attributes, _ in page.scripts)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_was_not_made_is_said(sources):
 def test_each_optional_file_can_be_missing(sources, name):
     page = Page(R.render(replace(sources, **{name: None})))
     assert page.text.count("Not run: ") == (name != "metrics")
-    assert len([1 for attributes, _ in page.scripts if "type" not in attributes]) == 1
+    assert "list-comparison" in page.ids or name == "comparison"
 
 
 def test_lists_without_rows(sources, tmp_path):
@@ -218,11 +219,11 @@ def test_runs_planned_and_done(sources):
 
 
 def test_lists_are_in_percent_and_without_nan(sources):
-    found = R.listing(sources.intervals)
+    found = R.listing(read_csv(sources.intervals))
     rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
     assert [row["mean"] for row in rows] == [50.0, 0.5]
     assert [row["metric"] for row in rows] == ["efficacy accuracy", "dp"]
-    cells = R.listing(sources.comparison)
+    cells = R.listing(read_csv(sources.comparison))
     first = dict(zip(cells["columns"], cells["rows"][1], strict=True))
     assert first["ours"] == pytest.approx(25.1) and first["difference"] is None
     json.dumps(cells, allow_nan=False)
@@ -231,7 +232,7 @@ def test_lists_are_in_percent_and_without_nan(sources):
 def test_infinite_and_missing_values_of_a_list(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("metric,mean,model,flag\ndp,inf,NA,True\neff_acc,,x,False\n")
-    assert R.listing(path)["rows"] == [
+    assert R.listing(read_csv(path))["rows"] == [
         ["dp", "inf", "NA", True],
         ["efficacy accuracy", None, "x", False],
     ]
@@ -270,7 +271,7 @@ def drill(sources):
 
 
 def test_runs_of_a_trial_share_their_facts(drill):
-    index, blocks = drill
+    index, blocks = drill.runs, drill.blocks
     assert [entry["facts"] for entry in index] == ["facts-0", "facts-0", "facts-1", "facts-1"]
     assert len(blocks) == len(index) + len(TRIALS)
     for entry in index:
@@ -280,7 +281,7 @@ def test_runs_of_a_trial_share_their_facts(drill):
 
 
 def test_an_edit_says_what_happened(drill):
-    index, blocks = drill
+    index, blocks = drill.runs, drill.blocks
     entry = index[1]
     facts, run = blocks[entry["facts"]], blocks[entry["block"]]
     text = facts["texts"]
@@ -290,7 +291,7 @@ def test_an_edit_says_what_happened(drill):
     assert [text[a] for a, _ in neighbors] == ["Place 1.0 lies in", "Place 1.1 lies in"]
     assert [[text[a], text[b]] for a, b in editing] == [["Place 1.2 lies in", "France"]]
     edit = run["edits"]["1"]
-    assert edit["flags"] == [1, 0, 0]  # learned at k = 2: missed by the first iteration
+    assert edit["flags"] == [1, 0, 0, 1, 0]  # learned at k = 2: missed by the first, and cured
     assert [line[0] for line in edit["log"]] == [19, 18]
     assert [run["reasons"][line[1]] for line in edit["log"]] == ["max_steps", "loss"]
     assert [line[2:] for line in edit["log"]] == [[0.04, 11, 1.02, 51.02], [0.08, 1.1, 1.02, 1.52]]
@@ -303,19 +304,19 @@ def test_an_edit_says_what_happened(drill):
     assert [run["tokens"][i] for i in top[::2]] == [" Japan", " France", " ", "\n", HOSTILE]
     assert top[1::2] == [9000, 500, 300, 100, 0]
     assert run["edits"]["4"]["log"][0][3] == "inf"
-    assert run["edits"]["3"]["flags"] == [0, 0, 1]
+    assert run["edits"]["3"]["flags"] == [0, 1, 0, 0, 0]  # a neighbor is broken
     assert run["edits"]["3"]["cells"][1][3][:2] == [0, 0]
 
 
 def test_a_rule_that_was_never_met(sources):
-    index, _ = D.build(sources.runs[:1], SWITCHES, {sources.runs[0].key: None})
+    index = D.build(sources.runs[:1], SWITCHES, {sources.runs[0].key: None}).runs
     assert (index[0]["stop"], index[0]["met"], index[0]["stages"]) == (2, False, [1, 2])
 
 
 def test_a_stop_after_the_first_iteration_is_one_stage(sources):
-    index, blocks = D.build(sources.runs, SWITCHES, {run.key: 1 for run in sources.runs})
-    assert index[0]["stages"] == [1]
-    assert len(blocks["run-0"]["edits"]["0"]["cells"]) == 1
+    found = D.build(sources.runs, SWITCHES, {run.key: 1 for run in sources.runs})
+    assert found.runs[0]["stages"] == [1]
+    assert len(found.blocks["run-0"]["edits"]["0"]["cells"]) == 1
 
 
 def test_scores_without_top_tokens(tmp_path):
@@ -332,31 +333,16 @@ def test_some_edits_are_left_out_and_it_is_said(sources):
     assert "This page holds 8 of the 24 edits of 4 runs, at most 2 of each" in text
     assert page.json("drill-index")[0]["counts"] == {
         "all": [2, 6],
-        "underedit": [2, 4],
-        "wrong": [2, 2],
+        "cured": [2, 2],
         "broken": [0, 2],
+        "prevented": [0, 0],
+        "underedit": [2, 4],
+        "wrong": [0, 2],
     }
-    # Requests 2 and 5 are learned at k = 3 only: UnderEdit, and still wrong at the stop.
-    assert list(page.json("run-0")["edits"]) == list(page.json("facts-0")["requests"]) == ["2", "5"]
+    # Requests 1 and 4 are learned at k = 2: UnderEdit that iterating cured.
+    assert list(page.json("run-0")["edits"]) == list(page.json("facts-0")["requests"]) == ["1", "4"]
     with pytest.raises(ValueError, match="max_edits = 0"):
         R.render(sources, max_edits=0)
-
-
-@given(
-    st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=30),
-    st.integers(1, 40),
-)
-def test_no_edit_that_was_left_out_comes_before_a_shown_one(rows, most):
-    flags = pd.DataFrame(rows, columns=list(D.FLAGS), index=np.arange(len(rows)) * 7)
-    chosen = D.choose(flags, most)
-    assert chosen == sorted(set(chosen)) and len(chosen) == min(most, len(rows))
-    assert D.choose(flags.sample(frac=1, random_state=1), most) == chosen
-    order = {i: (*(not value for value in flags.loc[i]), i) for i in flags.index}
-    left = [order[i] for i in flags.index if i not in chosen]
-    assert not left or max(order[i] for i in chosen) < min(left)
-    counts = D.counts(flags, chosen)
-    assert counts["all"] == [len(chosen), len(rows)]
-    assert counts["broken"][1] == sum(row[2] for row in rows)
 
 
 def random_scores(seed, own=False):
@@ -445,8 +431,7 @@ def test_pieces_of_a_zsre_answer_are_named(tmp_path):
     (tmp_path / "contexts.json").write_text(json.dumps({"templates": {"10x1": ["{}"]}}))
     files = [tmp_path / name for name in ("requests.jsonl", "contexts.json")]
     run = D.RunFiles(path / "request_metrics.parquet", *files, path / "unedited.parquet")
-    _, blocks = D.build([run], replace(SWITCHES, zsre_locality="pieces"), {})
-    facts = blocks["facts-0"]
+    facts = D.build([run], replace(SWITCHES, zsre_locality="pieces"), {}).blocks["facts-0"]
     texts = [facts["texts"][where] for where, _ in facts["requests"]["3"][5]]
     assert texts == ["where is it? [token 1]", "where is it? [token 2]"]
     assert len(facts["before"]["3"]) == 3
@@ -462,5 +447,5 @@ def test_a_request_that_the_trial_does_not_have_is_named(sources, tmp_path):
 def test_a_passed_on_iteration_is_no_stage(sources):
     frame = pd.read_parquet(sources.runs[0].folder / f"iter{ITERATIONS}" / "scores.parquet")
     assert frame.empty
-    index, _ = D.build(sources.runs, SWITCHES, {})
+    index = D.build(sources.runs, SWITCHES, {}).runs
     assert all(ITERATIONS not in entry["stages"] for entry in index)
