@@ -116,7 +116,8 @@ def frame_to_html(
     return (
         f'<figure class="table" id="{html.escape(label.replace(":", "-"))}">\n'
         f"<figcaption>{markup_html(caption)}</figcaption>\n"
-        f'<div class="scroll" tabindex="0">\n{table}\n</div>\n<p class="note">{markup_html(note)}</p>\n'
+        f'<div class="scroll" tabindex="0">\n{table}\n</div>\n'
+        f'<p class="note">{markup_html(note)}</p>\n'
         "</figure>\n"
     )
 
