@@ -103,6 +103,11 @@ def test_nothing_is_outside_the_file(page):
     assert page.policy.startswith("default-src 'none'; img-src data:;")
 
 
+def test_what_every_report_carries_leaves_room_for_a_study(sources):
+    empty = R.render(R.Sources(config=sources.config))
+    assert len(empty.encode()) < 1.2e6  # of the 3 MB that the default run's page may have
+
+
 def test_only_the_script_of_the_page_may_run(page):
     running = [text for attributes, text in page.scripts if "type" not in attributes]
     assert len(running) == len(R.LIBRARIES) + 1

@@ -274,6 +274,7 @@ def test_older_scores_and_an_empty_report_open_quietly(browser, tmp_path):
 
 def test_the_real_models_report_opens_and_shows_its_answers(browser, smoke):
     path = smoke.folder / "results/smoke/report.html"
+    assert path.stat().st_size < 3e6
     with opened(browser, path) as tab:
         widths = tab.locator("#figures img").evaluate_all("all => all.map((i) => i.naturalWidth)")
         assert len(widths) == 6 and all(width > 0 for width in widths)
