@@ -146,7 +146,7 @@ def test_an_edit_is_found_and_looked_at(browser, report):
         edits, detail = tab.locator("#drill-list .tabulator-row"), tab.locator("#drill-edit")
         drill = tab.locator("#drill")
         drill.scroll_into_view_if_needed()
-        status = drill.locator("[role=status]")
+        status = drill.locator("[role=status]").first
         assert status.inner_text() == "24 of 24 edits"
         assert "UnderEdit cured" in edits.first.inner_text()
         drill.get_by_label("Run").select_option(label="NA_MEMIT, trial 2")

@@ -35,19 +35,21 @@ function buildDrill(drill) {
   let current = null; // place of the chosen row in `rows`
 
   const total = (i) => rows.filter((row) => row[ROW.length + i]).length;
-  const story = choice("Show", [["", `all edits (${rows.length})`], ...FLAGS.map((flag, i) => [i, `${flag.name} (${total(i)})`])], filter);
-  const of = choice("Run", [["", "all runs"], ...index.map((run, i) => [i, nameOf(run)])], filter);
+  const story = choice("Show", [["", `all edits (${rows.length})`], ...FLAGS.map((flag, i) => [i, `${flag.name} (${total(i)})`])], () => filter());
+  const of = choice("Run", [["", "all runs"], ...index.map((run, i) => [i, nameOf(run)])], () => filter());
   const search = make("input", { type: "search", placeholder: "subject, object, number", autocomplete: "off" });
-  search.addEventListener("input", filter);
+  search.addEventListener("input", () => filter());
   const count = make("span", { role: "status" });
-  document.getElementById("drill-controls").append(story.label, of.label, make("label", {}, "Search", search), count);
+  const said = make("span", { class: "unseen", role: "status" }); // the chosen edit, for readers
+  document.getElementById("drill-controls").append(story.label, of.label, make("label", {}, "Search", search), count, said);
 
   const edit = (cell) => {
     const row = cell.getData();
+    const flags = FLAGS.map((_, i) => row[ROW.length + i]);
     const objects = make("span", {}, make("span", { class: "old" }, row[3]), " → ", make("span", { class: "new" }, row[4]));
-    return make("div", {}, make("b", {}, row[2]), " ", objects, make("div", {}, make("span", { class: "when" }, `#${row[1]}, ${nameOf(index[row[0]])} `), ...badges(row_flags(row))));
+    const where = make("span", { class: "when" }, `#${row[1]}, ${nameOf(index[row[0]])} `);
+    return make("div", {}, make("b", {}, row[2]), " ", objects, make("div", {}, where, ...badges(flags)));
   };
-  const row_flags = (row) => FLAGS.map((_, i) => row[ROW.length + i]);
   const list = document.getElementById("drill-list");
   drill.hidden = false;
   const table = tabulate(list, [{ field: "1", title: "Edits, the most telling first", formatter: edit, headerSort: false }], rows, {
@@ -55,6 +57,8 @@ function buildDrill(drill) {
     selectableRows: 1,
     layout: "fitColumns",
   });
+
+  const sameRequest = (a, b) => a[1] === b[1] && index[a[0]].dataset === index[b[0]].dataset;
 
   function fits(row) {
     const words = search.value.trim().toLowerCase();
@@ -66,14 +70,14 @@ function buildDrill(drill) {
   }
 
   // The chosen edit stays where it fits; so another run shows the same edit, and methods can be compared.
-  function filter() {
+  function filter(remembered = true) {
     table.setFilter(fits);
     const kept = rows.map((row, at) => [row, at]).filter(([row]) => fits(row));
     const all = index.map((run) => run.counts.all);
     const left = all.map(([shown, there]) => there - shown).reduce((a, b) => a + b, 0);
     count.textContent = `${kept.length} of ${rows.length} edits${left ? `; ${left} more were left out` : ""}`;
-    const same = kept.find(([, at]) => at === current) || kept.find(([row]) => current !== null && row[1] === rows[current][1]) || kept[0];
-    choose(same ? same[1] : null);
+    const same = kept.find(([, at]) => at === current) || kept.find(([row]) => current !== null && sameRequest(row, rows[current])) || kept[0];
+    choose(same ? same[1] : null, remembered);
   }
 
   function choose(at, remembered = true) {
@@ -85,6 +89,7 @@ function buildDrill(drill) {
     const [place, id] = rows[at];
     const run = index[place];
     detail.replaceChildren(...editParts(run, block(run.facts), block(run.block), String(id)));
+    said.textContent = detail.querySelector("h3").textContent;
     if (remembered) history.replaceState(null, "", address(run, id));
   }
 
@@ -116,10 +121,7 @@ function buildDrill(drill) {
   table.on("tableBuilt", () => {
     list.querySelector(".tabulator-tableholder").setAttribute("aria-label", "Edits; arrow keys choose one");
     count.textContent = `${rows.length} of ${rows.length} edits`;
-    if (!follow()) {
-      filter();
-      history.replaceState(null, "", location.pathname + location.search + (location.hash.startsWith("#edit/") ? "" : location.hash));
-    }
+    if (!follow()) filter(false);
     addEventListener("hashchange", follow);
   });
 }
