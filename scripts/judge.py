@@ -58,7 +58,7 @@ def from_server(asked: Sequence[Question], server: Server, answers: Path) -> lis
     log.info("%s: %d answers are known", server.name, sum(one.id in known for one in asked))
     with (
         answers.open("a", encoding="utf-8") as stream,
-        progress(len(asked), "question", "asking the judge") as bar,
+        progress(len(asked), "question") as bar,
     ):
         for one in asked:
             if one.id not in known:

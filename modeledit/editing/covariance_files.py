@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from modeledit.data.wikipedia import read_sample, sample_articles
@@ -22,7 +23,7 @@ from modeledit.editing.covariance_error import CHECK_EVERY, LEAST_TEXTS, ErrorEs
 from modeledit.editing.factors import CovarianceError
 from modeledit.editing.matrix_names import layer_name
 from modeledit.io.files import read_texts
-from modeledit.io.log import Progress, progress
+from modeledit.io.log import progress
 from modeledit.io.matrices import read_matrices, write_matrices
 from modeledit.lm.model import EditableModel, ModelError
 from modeledit.study.config import FAST_TOKENS
@@ -91,7 +92,7 @@ def gather(
     return sums
 
 
-def _suffices(sums: KeySums, tolerance: float | None, bar: Progress) -> bool:
+def _suffices(sums: KeySums, tolerance: float | None, bar: tqdm) -> bool:
     """Whether the estimated error, which the progress line then shows, is at most `tolerance`."""
     if sums.error is None or tolerance is None:
         return False

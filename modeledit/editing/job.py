@@ -87,7 +87,7 @@ def extend_chain(link: Link, inputs: Inputs, outputs: IterationFiles) -> None:
         load_edited(model, before.edited, before.expected)
     width = model.down_weight(hyper.layers[0]).shape[1]
     statistics = _statistics(link, inputs, run, contexts, width)
-    with progress(len(requests), "request", _named(link)) as bar:
+    with progress(len(requests), "request") as bar:
         targets, edits, keys = edit_once(
             model, tokenizer, requests, statistics, settings, bar, before.targets
         )
@@ -125,12 +125,6 @@ def _place(link: Link) -> dict[str, str]:
     """Which iteration it is, of which batch."""
     batch = {} if link.batch is None else {"batch": f"{link.batch.number} of {link.batch.size}"}
     return batch | {"k": str(link.k)}
-
-
-def _named(link: Link) -> str:
-    """What a progress line calls it."""
-    batch = f", batch {link.batch.number}" if link.batch else ""
-    return f"{link.method.name}{batch}, iteration {link.k}"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
-"""Where a job says what it does: a log file with times, progress with ETA, and its errors."""
+"""Where a job says what it does: a log file with times, progress with ETA, and its errors; and how
+far a job is, as its log tells."""
 
 import contextlib
 import logging
+import os
+import re
 import resource
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -16,8 +20,14 @@ from tqdm import tqdm
 from modeledit.io.files import DiskError, disk_full, one_line, writing
 from modeledit.io.refusal import Refusal
 
-ANNOUNCE_EVERY = 10.0  # seconds between progress lines on a terminal
-_terminals: list[TextIO] = []  # where journals that are open have taken standard error from
+ERASE = "\r\x1b[2K"  # takes away a terminal's last line, where it has no end yet
+EARLY = 0.2  # of a job, which does not tell yet how long the rest takes
+_TAIL = 4096  # bytes at the end of a log in which its progress is looked for
+_BAR = re.compile(
+    r"(?P<done>[\d.]+[kMGT]?)/(?P<total>[\d.]+[kMGT]?) "
+    r"\[(?P<spent>[\d:]+)<(?P<left>[\d:]+|\?), *[\d.?]+[kMGT]?(?:s/(?P<slow>\w+)|(?P<fast>\w+)/s)"
+)
+_FINISHED = re.compile(r"^[\d-]+ [\d:]+ finished in ([\d.]+) s, ")
 
 
 @contextlib.contextmanager
@@ -37,7 +47,6 @@ def journal(path: str) -> Iterator[logging.Logger]:
         root.addHandler(handler)
         logging.getLogger("modeledit").setLevel(logging.INFO)
         terminal, start = sys.stderr, time.perf_counter()
-        _terminals.append(terminal)
         try:
             with contextlib.redirect_stderr(stream):
                 log = logging.getLogger("modeledit")
@@ -54,12 +63,11 @@ def journal(path: str) -> Iterator[logging.Logger]:
             line, refused = f"{type(error).__name__}: {error}\n", isinstance(error, Refusal)
             with contextlib.suppress(OSError):  # the log itself may be what has no room
                 stream.write(line if refused else traceback.format_exc())
-            terminal.write(line)
+            terminal.write(ERASE + line if terminal.isatty() else line)
             if refused:
                 raise SystemExit(1) from error
             raise error
         finally:
-            _terminals.remove(terminal)
             root.removeHandler(handler)
 
 
@@ -81,28 +89,65 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-class Progress(tqdm):
-    """A progress line in the log; a terminal gets a copy of it every now and then.
+def progress(total: int | None, unit: str) -> tqdm:
+    """A progress line with rate and ETA on the current standard error, the log in a job."""
+    return tqdm(total=total, unit=unit, file=sys.stderr, mininterval=5, dynamic_ncols=False)
 
-    Several jobs may share a terminal, so there it is a whole line with the job's name.
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a job is, by the progress line that its log ends with.
+
+    `done` and `total` as the line has them, `unit` in the singular ("request"); seconds, those
+    that are left None before the first step.
     """
 
-    def __init__(self, *args: object, title: str = "", **options: object):
-        self.title, self.announced = title, time.monotonic()
-        super().__init__(*args, **options)
+    done: str
+    total: str
+    unit: str
+    spent: float
+    left: float | None
 
-    def display(self, *args: object, **options: object) -> None:
-        super().display(*args, **options)
-        terminal = _terminals[-1] if _terminals else None
-        if terminal is None or not terminal.isatty():
-            return
-        if time.monotonic() - self.announced >= ANNOUNCE_EVERY:
-            self.announced = time.monotonic()
-            terminal.write(f"{self.title}: {self}\n")
+    @property
+    def likely_left(self) -> float | None:
+        """Seconds left, once enough is done to tell: the first requests that end took longer."""
+        if self.left is None or self.spent < EARLY * (self.spent + self.left):
+            return None
+        return self.left
 
 
-def progress(total: int | None, unit: str, title: str = "") -> Progress:
-    """A progress line with rate and ETA on the current standard error, the log in a job."""
-    return Progress(
-        total=total, unit=unit, title=title, file=sys.stderr, mininterval=5, dynamic_ncols=False
-    )
+def reached(path: Path) -> Reached | None:
+    """How far the job of this log is; None where it is at nothing that is counted."""
+    last = _end_of(path).rstrip().replace("\r", "\n").rpartition("\n")[2]
+    if not (found := _BAR.search(last)):
+        return None
+    unit = found["slow"] or found["fast"]
+    if unit == "it":  # a library's own line: what it counts is no part of the job that has a name
+        return None
+    left = None if found["left"] == "?" else _seconds(found["left"])
+    return Reached(found["done"], found["total"], unit, _seconds(found["spent"]), left)
+
+
+def seconds_taken(path: Path) -> float | None:
+    """Seconds of the job of this log, as its last line says; None where it did not end well."""
+    found = _FINISHED.match(_end_of(path).rstrip().rpartition("\n")[2])
+    return float(found[1]) if found else None
+
+
+def _end_of(path: Path) -> str:
+    """The end of a log; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - _TAIL))
+            return stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _seconds(clock: str) -> float:
+    """Seconds of "h:mm:ss" or "mm:ss"."""
+    total = 0
+    for part in clock.split(":"):
+        total = 60 * total + int(part)
+    return float(total)

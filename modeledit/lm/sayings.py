@@ -75,7 +75,7 @@ def sayings(
                 f"request {prompt.request}: the {prompt.kind} prompt {prompt.text!r} has no "
                 "tokens; there is nothing to continue"
             )
-    with progress(len(set(map(tuple, rows))), "prompt", "continuing prompts") as bar:
+    with progress(len(set(map(tuple, rows))), "prompt") as bar:
         said = Speaker(model, tokenizer, most, token_budget).continuations(rows, bar.update)
     columns = {
         "request": [prompt.request for prompt in prompts],

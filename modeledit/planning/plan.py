@@ -307,14 +307,14 @@ def stages(
         kinds.setdefault(job.kind, []).append(job)
     found = []
     for kind, alike in kinds.items():
-        left = [(job, _work(settings, job, requests)) for job in alike if not jobs[job]]
+        left = [(job, work_of(settings, job, requests)) for job in alike if not jobs[job]]
         seconds = [work.seconds(speeds[job.model]) for job, work in left if work and speeds]
         done = sum(jobs[job] for job in alike)
         found.append(Stage(kind, len(alike), done, sum(seconds) / 3600 if seconds else None))
     return found
 
 
-def _work(
+def work_of(
     settings: Settings, job: Job, requests: Mapping[tuple[str, str, int], int]
 ) -> costs.Work | None:
     """What a job computes with its model; None where it needs none."""

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import modeledit.io.log
 from modeledit.fetch.wheel import PackageError, fetch_member
 from modeledit.io.files import StateError
-from modeledit.io.log import journal, progress
+from modeledit.io.log import ERASE, Reached, journal, progress, reached, seconds_taken
 
 
 def test_the_log_has_times_and_standard_error(tmp_path, capsys):
@@ -43,23 +42,58 @@ def test_progress_goes_to_the_log(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_log_tells_how_far_its_job_is(tmp_path):
+    path = tmp_path / "job.log"
+    assert reached(path) is None
+    with journal(str(path)) as log:
+        log.info("3 requests")
+        assert reached(path) is None
+        with progress(4, "request") as bar:
+            assert reached(path) == Reached("0", "4", "request", 0, None)
+            bar.set_postfix(loss="0.123", stopped="50%", refresh=False)
+            bar.start_t -= 90  # as if it had taken so long
+            bar.update(3)
+            bar.refresh()
+            assert reached(path) == Reached("3", "4", "request", 90, 30)
+            assert seconds_taken(path) is None
+        log.info("layer 3: mean residual 0.1")
+        assert reached(path) is None
+    assert reached(path) is None and 0 <= seconds_taken(path) < 5
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            "  9%|9         | 2/22 [00:21<03:18,  9.94s/request, loss=0.050, stopped=100%]",
+            Reached("2", "22", "request", 21, 198),
+        ),
+        (
+            " 41%|4    | 412/1000 [1:00:00<1:25:00, 7.02text/s]",
+            Reached("412", "1000", "text", 3600, 5100),
+        ),
+        ("  3%|3    | 1.50G/50.0G [00:10<05:23, 150MB/s]", Reached("1.50G", "50.0G", "B", 10, 323)),
+        ("Loading weights:   0%|          | 0/272 [00:00<?, ?it/s]", None),
+        ("12.0B [00:00, 1.00MB/s]", None),
+    ],
+)
+def test_the_last_progress_line_counts(tmp_path, line, found):
+    path = tmp_path / "job.log"
+    path.write_text(f"2026-01-01 00:00:00 started\n\r  0%|   | 0/9 [00:00<?, ?request/s]\r{line}")
+    assert reached(path) == found
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
 
 
-def test_progress_is_announced_on_a_terminal_line_by_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(modeledit.io.log, "ANNOUNCE_EVERY", 0.0)
+def test_an_error_takes_the_place_of_a_line_of_progress(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with journal(str(tmp_path / "job.log")), progress(4, "request", "MEMIT, iteration 2") as bar:
-        bar.set_postfix(loss="0.123", stopped="50%", refresh=False)
-        for _ in range(4):
-            bar.update()
-            bar.refresh()
-    lines = terminal.getvalue().splitlines()
-    assert len(lines) >= 4 and all(line.startswith("MEMIT, iteration 2: ") for line in lines)
-    assert "4/4" in lines[-1] and "loss=0.123, stopped=50%" in lines[-1]
+    with pytest.raises(ValueError), journal(str(tmp_path / "job.log")):
+        raise ValueError("no such layer: 9")
+    assert terminal.getvalue() == f"{ERASE}ValueError: no such layer: 9\n"
 
 
 def test_an_error_is_logged_in_full_and_said_on_the_terminal(tmp_path, capsys):
