@@ -81,6 +81,7 @@ def test_a_stop_is_known_by_the_iteration_before(tmp_path, monkeypatch):
     [
         (0.4, "0 s"),
         (59.4, "59 s"),
+        (59.6, "1 min"),
         (90, "2 min"),
         (7100, "118 min"),
         (7300, "2.0 h"),

@@ -27,7 +27,8 @@ from modeledit.io.state import write_state
 from modeledit.lm.model import EditableModel
 from modeledit.lm.tokens import Row
 from modeledit.planning import costs, survey
-from modeledit.planning.edits import Measured
+from modeledit.planning.batches import BatchState, SequenceChain
+from modeledit.planning.edits import Measured, Progress
 from modeledit.planning.edits import steps as expected_steps
 from modeledit.planning.plan import Chain, make_plan, needed_downloads, span
 from modeledit.planning.plan_text import describe
@@ -365,7 +366,12 @@ def test_earlier_jobs_scale_the_times_of_their_method_on_their_device():
     assert (same.hours, same.measured) == (other.hours, 0)
     elsewhere = planned(study, measured=[replace(job, device="another")]).edits
     assert [e.hours for e in elsewhere] == [line.hours, other.hours]
-    assert "measured (1)" in text_of(study, planned(study, measured=[job]))
+    said = text_of(study, planned(study, measured=[job]))
+    basis = (
+        f"Times are scaled by earlier jobs on this device: 1 of MEMIT on {MODEL}; the others are"
+    )
+    assert basis in said.replace("\n", " ")
+    assert "none has been measured" in text_of(study, planned(study))
 
 
 def test_a_covariance_costs_what_its_source_has_to_read():
@@ -388,6 +394,50 @@ def test_without_a_device_no_time_is_made_up():
     text = text_of(study, plan, speeds=False)
     assert "Times are not known" in text and "Device time left: ? expected" in text
     assert "60 edit jobs" in text
+
+
+def studies():
+    """Names of the files of config/ that are a study, laid over the default one."""
+    layers = {path.name: read(path.name) for path in sorted((ROOT / "config").glob("*.yaml"))}
+    return [name for name, values in layers.items() if "name" in values]
+
+
+@pytest.mark.parametrize("name", studies())
+def test_every_plan_fits_a_terminal_of_100_columns(name):
+    """With a GPU, times of earlier jobs and all that can be missing: where lines are longest."""
+    below = [read("paper.yaml")] if name == "paper_cut.yaml" else []
+    layers = [read("config.yaml"), *below, read(name)]
+    study = load_settings(merged(*layers), ROOT, count_records)
+    gpu = replace(
+        MACHINE, gpu="H100", device_bytes=1e9, host_bytes=1e9, free_bytes=1e6, token=False
+    )
+    slow = costs.Speed("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", 1e9, 1e9, 1e9, 5e-6)
+    chains = [
+        Chain(run, study.stop(*key).extended, 0, 0, False, study.most_requests(*key[:2]))
+        for run in study.runs
+        for key in [(run.dataset, run.model, run.method)]
+    ]
+    measured = [
+        Measured(*(c.run.dataset, c.run.model, c.run.method), slow.device, 1e6, 9, 9.0)
+        for c in chains
+    ]
+    jobs = jobs_of(study)
+    known = dict.fromkeys(study.models, slow)
+    sequences = [
+        SequenceChain(one, (BatchState(Progress(9, 0, 0, False), False, False),) * one.count, 1000)
+        for one in study.sequences
+    ]
+    plan = make_plan(
+        study, jobs, [False], chains, measured, survey.published_stops(), known, sequences
+    )
+    lacking = missing(study, gpu, plan.disk_most, jobs)
+    text = describe(plan, gpu, study.config.compute, known, lacking, busy=True)
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+    edits = {(e.dataset, e.model, e.method) for e in [*plan.edits, *plan.sequences]}
+    for dataset, model, method in edits:
+        assert f"\n{dataset}, {model}\n" in text and f"\n  {method} " in text
+    flat = " ".join(text.split())
+    assert all(line in flat for line in lacking)
 
 
 # --------------------------------------------------------------------------------------------------
