@@ -7,7 +7,7 @@ from modeledit.io.frames import read_csv
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
 from modeledit.paper.published import read_hardware
-from modeledit.presentation.hardware_table import CAPTION, NOTE, summary
+from modeledit.presentation.hardware_table import CAPTION, NOTE, NUMBERS, summary
 from modeledit.presentation.table_files import write_frame
 from modeledit.presentation.typesetting import TableFiles
 from modeledit.presentation.wording import describe_dataset
@@ -22,7 +22,7 @@ def render_hardware(
     jobs = read_csv(hardware)
     described = {name: describe_dataset(name) for name in jobs["dataset"].unique()}
     table = summary(jobs, read_hardware(published), titles, described)
-    write_frame(outputs, table, table, CAPTION, LABEL, NOTE)
+    write_frame(outputs, table, table, CAPTION, LABEL, NOTE, NUMBERS)
 
 
 if __name__ == "__main__":

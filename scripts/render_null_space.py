@@ -21,7 +21,7 @@ def render_null_space(
         f"tab:null-space-{model}",
         null_space_table.note(small),
     )
-    write_frame(outputs, rows, table, *words)
+    write_frame(outputs, rows, table, *words, null_space_table.NUMBERS)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ CAPTION = (
     " paper names."
 )
 NOTE = "--: not measured there (a CPU, a driver that does not tell), or not in the paper."
+NUMBERS = ("Jobs", "Hours", "Min/job", "GB device", "GB host", "kWh")
 COLUMNS = (*RunKey._fields, "k", *(field.name for field in fields(Hardware)))  # hardware.csv
 
 

@@ -10,6 +10,10 @@ NOTE = (
     " the mean squared key of ordinary text that an update still acts on; outside: the rest, which"
     " it leaves as it was. tr(C): the mean squared norm of a key."
 )
+NUMBERS = (
+    *("Layer", "Rank", "of", "Rank (%)", "Leakage (%)", "Outside (%)", "tr(C)"),
+    *("Smallest eigenvalue", "Largest"),
+)
 
 
 def caption(title: str, summary: pd.DataFrame) -> str:

@@ -98,11 +98,57 @@ def frame_to_latex(
 ) -> str:
     """A frame of plain text as a LaTeX fragment, one row per row; caption and note are marked.
 
-    The columns ``numbers`` are set flush right.
+    The columns ``numbers`` are aligned at the decimal marker, whatever mark or interval stands
+    behind a number; text in them, such as "--", stands in their middle.
     """
-    template = _environment(TEMPLATES).get_template("frame.tex.j2")
-    columns = "".join("r" if name in numbers else "l" for name in frame.columns)
-    return template.render(frame=frame, caption=caption, label=label, note=note, columns=columns)
+    kinds, heads, columns = [], [], []
+    for name in frame.columns:
+        cells, head = [str(cell) for cell in frame[name]], escape(str(name))
+        kind = _column(cells) if name in numbers else "l"
+        aligned = kind.startswith("S")
+        kinds.append(kind)
+        heads.append(f"{{{head}}}" if aligned else head)
+        columns.append([aligned_cell(cell) if aligned else escape(cell) for cell in cells])
+    return (
+        _environment(TEMPLATES)
+        .get_template("frame.tex.j2")
+        .render(
+            caption=caption,
+            label=label,
+            note=note,
+            columns=" ".join(kinds),
+            heads=heads,
+            rows=list(zip(*columns, strict=True)),
+        )
+    )
+
+
+_NUMBER = re.compile(  # sign, digits before and behind the marker; marks, an interval
+    r"([-+]?)(\d+)(?:\.(\d+))?([*†‡%]*(?: ?\([^()]*\))?)"
+)
+_POWER = re.compile(r"([-+]?\d+(?:\.\d+)?)e([-+]?\d+)")
+
+
+def _column(cells: Sequence[str]) -> str:
+    """A column of numbers: S with room for the widest parts of these, r where there is none."""
+    found = [number for cell in cells if (number := _NUMBER.fullmatch(cell))]
+    if not found:
+        return "r"
+    sign = "-" if any(number[1] for number in found) else ""
+    whole, part = (max(len(number[i] or "") for number in found) for i in (2, 3))
+    behind = max((number[4] for number in found), key=len)
+    room = f", table-space-text-post={{{escape(behind)}}}" if behind else ""
+    return f"S[table-format={sign}{whole}.{part}{room}]"
+
+
+def aligned_cell(text: str) -> str:
+    """Text for an S column: a number, and in braces, which siunitx leaves alone, what is none."""
+    if number := _NUMBER.fullmatch(text):
+        behind = number[4]
+        return text[: len(text) - len(behind)] + (f" {{{escape(behind)}}}" if behind else "")
+    if power := _POWER.fullmatch(text):
+        return rf"{{\num{{{power[1]}e{int(power[2])}}}}}"
+    return f"{{{escape(text)}}}" if text else ""
 
 
 def frame_to_html(
@@ -132,9 +178,17 @@ def _html_row(cells: Iterable[object], tag: str, kinds: Sequence[str]) -> str:
 
 
 def document(fragments: Sequence[str], title: str = "") -> str:
-    """A standalone LaTeX document which contains the given fragments (`to_latex`)."""
+    """A standalone LaTeX document which contains the given fragments (`to_latex`).
+
+    Those that are set across the page come last, one below the other like all.
+    """
     template = _environment(TEMPLATES).get_template("document.tex.j2")
-    return template.render(fragments=list(fragments), title=title)
+    across = [r"\begin{landscape}" in fragment for fragment in fragments]
+    upright, turned = (
+        [fragment for fragment, turns in zip(fragments, across, strict=True) if turns == which]
+        for which in (False, True)
+    )
+    return template.render(upright=upright, turned=turned, title=title)
 
 
 def escape(text: str) -> str:
@@ -173,6 +227,7 @@ _SPECIAL = {
     "[": "{[}",  # after the end of a row these would belong to it
     "]": "{]}",
     "*": "{*}",
+    "−": r"\ensuremath{-}",
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
     "∞": r"\ensuremath{\infty}",

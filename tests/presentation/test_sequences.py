@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -148,7 +149,9 @@ def test_the_table_is_written_in_three_forms(study, comparison, tmp_path):
     given = Inputs(study["paths"][0], against)
     render_sequences("geography", given, TITLES, "A note.", AVERAGING, outputs)
     tex, html = (p.read_text(encoding="utf-8") for p in (outputs.tex, outputs.html))
-    assert r"\begin{tabular}{@{}lll" + "r" * 11 + "@{}}" in tex
+    percent = "S[table-format=3.2]"
+    (columns,) = re.findall(r"\\begin{tabular}{@{}(.+)@{}}", tex)
+    assert columns.split(" ")[:11] == ["l", "l", "l", *[percent] * 8] and "{Eff. S}" in tex
     assert r"MEMIT\ensuremath{^{\dagger}} & 3 \ensuremath{\times} 2 & 33.33" in tex
     assert "SmolLM2 &lt;135M&gt;" in html and '<td class="number">33.33</td>' in html
     found = pd.read_csv(outputs.csv)
