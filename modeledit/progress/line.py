@@ -14,7 +14,11 @@ def progress_line(watch: Watch, now: float, width: int | None = None) -> str:
     line += f", {_time_left(left)}"
     if waiting := sum(not one.works and now - one.since > LONG for one in watch.running.values()):
         line += f", {waiting:,} waiting to start"
-    at_work = [one for one in watch.running.values() if one.works and now - one.since >= LONG]
+    at_work = [
+        one
+        for one in watch.running.values()
+        if one.works and not one.ended and now - one.since >= LONG
+    ]
     told = [what_it_is_at(one, now) for one in sorted(at_work, key=lambda one: one.since)]
     separators = [" | ", *[" · "] * len(told)]
     for number, (separator, text) in enumerate(zip(separators, told, strict=False)):
@@ -23,8 +27,13 @@ def progress_line(watch: Watch, now: float, width: int | None = None) -> str:
         if width and number and len(line + separator + text + more) > width:
             line += f" and {rest + 1} more"
             break
-        line += separator + text
-    return line if not width or len(line) <= width else line[: width - 1] + "…"
+        line += separator + (_cut(text, width - len(line + separator + more)) if width else text)
+    return _cut(line, width) if width else line
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` in at most `width` characters, of which there are a few."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def _time_left(seconds: float | None) -> str:

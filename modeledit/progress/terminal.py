@@ -31,7 +31,7 @@ BEFORE_THE_JOBS = (
     *("Conda environments: ignored", "Group jobs: inactive"),
 )
 EVENTS = {"job_info", "job_started", "job_finished", "group_info", "progress", "run_info"}
-MESSAGES = ("Select jobs to execute", "Removing temporary output")
+MESSAGES = ("Select jobs to execute", "Removing temporary output", "Auto-selected partition")
 SUBMITTED = "has been submitted with SLURM jobid"
 
 

@@ -41,7 +41,8 @@ class Running:
     """A job that was started or submitted at `since` (seconds of a clock that never jumps).
 
     It is at work once its log is another one than `log_before`, its date then: on a cluster a job
-    waits. `text` is what Snakemake calls it.
+    waits. Once its log says so it has `ended`, which Snakemake may see later. `text` is what
+    Snakemake calls it.
     """
 
     job: Job
@@ -49,6 +50,7 @@ class Running:
     text: str
     log_before: int | None
     works: bool = False
+    ended: bool = False
     reached: Reached | None = None
 
     def look(self, now: float) -> None:
@@ -59,6 +61,7 @@ class Running:
                 self.since = now
         if self.works and self.job.log:
             self.reached = reached(self.job.log)
+            self.ended = seconds_taken(self.job.log) is not None
 
 
 @dataclass
@@ -128,11 +131,10 @@ class Watch:
         if job is None:
             return
         self.done += 1
-        seconds = seconds_taken(job.log) if job.log else None
-        if running and running.works:
-            seconds = now - running.since
-        elif seconds is not None:
-            seconds += STARTING
+        said = seconds_taken(job.log) if job.log else None
+        seconds = None if said is None else said + STARTING
+        if running and running.works:  # what Snakemake does around it counts
+            seconds = max(now - running.since, seconds or 0.0)
         passed = job.chain is not None and self._passes(job)
         if job.chain:
             self._look_on(job)
@@ -143,7 +145,8 @@ class Watch:
         """See which jobs are at work."""
         for running in self.running.values():
             running.look(now)
-        self._at_once = max(self._at_once, sum(one.works for one in self.running.values()))
+        at_work = sum(one.works and not one.ended for one in self.running.values())
+        self._at_once = max(self._at_once, at_work)
 
     def time_left(self, now: float) -> float | None:
         """Seconds until the run ends; None until a job that runs a model tells how fast it is.
@@ -167,6 +170,8 @@ class Watch:
         self, job: Job, running: Running | None, now: float, told: Mapping[Key, _Taken]
     ) -> float | None:
         """Seconds that are left of a job."""
+        if running and running.ended:
+            return 0.0
         if self._passes(job):
             return PASSING
         factor = self._factor(job, told)

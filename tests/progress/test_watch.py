@@ -136,6 +136,17 @@ def test_a_job_that_waits_in_a_queue_is_not_at_work(study):
     assert watch.time_left(1100) == pytest.approx(9 * 100 + 30)  # not 1100 s each
 
 
+def test_a_job_whose_log_has_ended_is_not_spoken_of_any_more(study):
+    """On a cluster Snakemake asks for the state of its jobs now and then only."""
+    watch = Watch(Made(), study)
+    watch.start(11, "", 0)
+    write(watch, 11, "2026-01-01 00:00:00 finished in 90.0 s, with 900 MB of memory at most\n")
+    watch.look(100)
+    assert "|" not in progress_line(watch, 100)
+    watch.finish(11, 105)
+    assert watch.time_left(105) == pytest.approx(9 * 91 + 30)
+
+
 def test_a_failed_job_is_left_to_do(study):
     watch = Watch(Made(), study)
     watch.start(11, "", 0)
@@ -162,3 +173,5 @@ def test_the_line_says_what_long_jobs_are_at(study):
     narrow = progress_line(watch, 120, 100)
     assert narrow.endswith("412 of 1,000 requests, 3 min left and 2 more") and len(narrow) <= 100
     assert len(progress_line(watch, 120, 40)) == 40
+    cut = progress_line(watch, 120, 82)
+    assert cut.endswith("… and 2 more") and len(cut) == 82

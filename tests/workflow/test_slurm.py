@@ -285,6 +285,14 @@ def test_a_cancelled_edit_is_submitted_again_with_more_and_the_run_ends_well(run
 
 @pytest.mark.slow
 @needs_plugin
+def test_the_output_has_a_line_of_progress_now_and_then(run):
+    lines = re.findall(r"^(\d+) of (\d+) jobs, .+$", run.output, re.MULTILINE)
+    assert lines and len({total for _, total in lines}) == 1
+    assert "\x1b" not in run.output
+
+
+@pytest.mark.slow
+@needs_plugin
 def test_its_metrics_are_those_of_the_local_run_to_the_byte(run, smoke):
     for path in ("results/smoke/metrics.csv", "results/smoke/picks.csv", TABLE):
         assert (run.folder / path).read_bytes() == (smoke.folder / path).read_bytes()
