@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 SNAKEMAKES = "DefaultStreamHandler"  # the name of Snakemake's own handler for the terminal
 EVERY = 1.0  # seconds between two lines on a terminal
 EVERY_PLAIN = 60.0  # and without one
+PAUSE = 0.1  # at least between two, where many events come at once
 # What is not worth a line on a terminal, by the names of Snakemake's events and the beginnings of
 # its messages; and what the line of progress stands for.
 SURROUNDINGS = {"workflow_started", "resources_info"}
@@ -112,7 +113,12 @@ class ProgressHandler(logging.Handler):
     def _tick(self) -> None:
         while not self._ended.wait(EVERY):
             with self.lock or threading.RLock():
+                self._try(self._look)
                 self._try(self._draw)
+
+    def _look(self) -> None:
+        if self.watch:
+            self.watch.look(time.monotonic())
 
     def _try(self, step: Callable[[], None]) -> None:
         """Take a step; a line of progress that fails must not end a run, and is given up."""
@@ -129,13 +135,14 @@ class ProgressHandler(logging.Handler):
         if self.watch is None or not self.watch.going:
             self._erase()
             return
-        self.watch.look(now)
+        if now - self._said < (PAUSE if self._drawn else 0.0 if self.live else EVERY_PLAIN):
+            return
+        self._said = now
         if self.live:
             width = os.get_terminal_size(self.stream.fileno()).columns or 80
             self.stream.write(ERASE + progress_line(self.watch, now, width - 1))
             self._drawn = True
-        elif now - self._said >= EVERY_PLAIN:
-            self._said = now
+        else:
             self.stream.write(f"{progress_line(self.watch, now)}\n")
         self.stream.flush()
 

@@ -30,6 +30,7 @@ class Screen(io.StringIO):
 def screen(monkeypatch):
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(terminal, "PAUSE", 0.0)
     return Screen()
 
 
@@ -70,6 +71,16 @@ def test_one_line_stands_for_all_that_is_said_of_jobs(screen):
     logger.info("Complete log(s): run.log")
     logger.handlers[0].close()
     assert screen.seen() == ["Building DAG of jobs...", "Complete log(s): run.log", ""]
+
+
+def test_many_events_at_once_are_one_line(screen, monkeypatch):
+    monkeypatch.setattr(terminal, "PAUSE", 60.0)
+    logger = attach(screen, numbers=range(1, 1001))
+    start(logger)
+    for number in range(2, 1000):
+        event(logger, "job_info", "Rule: render_table", jobid=number, rule_msg="")
+    logger.handlers[0].close()
+    assert screen.getvalue().count(" jobs, ") == 1
 
 
 def test_errors_are_seen_in_full_above_the_line(screen):

@@ -22,11 +22,11 @@ def jobs_to_make():
     ]
 
 
-output = workflow.output_settings
+asked_to_print = workflow.output_settings
 if not (
-    output.dryrun
-    or output.verbose
-    or output.printshellcmds
-    or {Quietness.ALL, Quietness.PROGRESS} & set(output.quiet or ())
+    asked_to_print.dryrun
+    or asked_to_print.verbose
+    or asked_to_print.printshellcmds
+    or {Quietness.ALL, Quietness.PROGRESS} & set(asked_to_print.quiet or ())
 ):
     show_progress(logger, jobs_to_make, Forecast(SETTINGS))
