@@ -21,7 +21,6 @@ from modeledit.paper.judging import (
     Find,
     Finding,
     Means,
-    Pair,
     Stop,
     assisted,
     assisted_cells,
@@ -30,6 +29,7 @@ from modeledit.paper.judging import (
     change,
     falls,
     iterated,
+    memit_and_pmet,
     plain,
     plain_courses,
     rises,
@@ -153,14 +153,6 @@ def _spread_repairs(data: Data) -> Iterator[Finding]:
                     for name, column in (("p-hat", "p_hat"), ("p-bar", "p_bar"))
                 )
                 yield Finding(cell, bool(holds), text)
-
-
-def _memit_and_pmet(data: Data) -> Iterator[Pair]:
-    """MEMIT and PMET on the same requests, each at its stop."""
-    for cell, stop in data.stops.items():
-        memit = (*cell[:2], "MEMIT")
-        if cell[2] == "PMET" and memit in data.stops:
-            yield cell, data.stops[memit], stop
 
 
 def _every_k(data: Data) -> Iterator[Finding]:
@@ -510,11 +502,11 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "pmet-precise", "A", "general",
         "PMET edits more precisely than MEMIT: its specificity at the stop is higher.",
-        _BOTH, change(_memit_and_pmet, "spec_acc", rises),
+        _BOTH, change(memit_and_pmet, "spec_acc", rises),
     ),
     Claim(
         "pmet-stronger", "A", "general",
         "PMET's efficacy and generalization at the stop are higher than MEMIT's.",
-        _BOTH, change(_memit_and_pmet, "eff_acc gen_acc", rises),
+        _BOTH, change(memit_and_pmet, "eff_acc gen_acc", rises),
     ),
 )  # fmt: skip

@@ -216,6 +216,14 @@ def assisted(data: Data) -> Iterator[Pair]:
         yield cell, data.stops[algorithm], data.stops[cell]
 
 
+def memit_and_pmet(data: Data) -> Iterator[Pair]:
+    """MEMIT and PMET on the same requests, each at its stop."""
+    for cell, stop in data.stops.items():
+        memit = (*cell[:2], "MEMIT")
+        if cell[2] == "PMET" and memit in data.stops:
+            yield cell, data.stops[memit], stop
+
+
 def unprefixed(data: Data) -> Iterator[Pair]:
     """With NAP_ and with NA_, each at its stop."""
     for cell, _ in assisted_cells(data, prefixed=True):

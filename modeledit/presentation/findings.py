@@ -10,9 +10,18 @@ from typing import Literal
 
 import pandas as pd
 
-from modeledit.evaluation.aggregation import Averaging, at_stop, by_iteration, pick_table, span
+from modeledit.evaluation.aggregation import Averaging, Cell, span
+from modeledit.evaluation.metrics import METRICS
 from modeledit.paper.claims import PRINTED
-from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
+from modeledit.paper.judging import (
+    FAILS,
+    HOLDS,
+    IN_PART,
+    NOT_RUN,
+    Data,
+    Pair,
+    memit_and_pmet,
+)
 from modeledit.presentation.wording import describe_dataset
 from modeledit.study.methods import METHODS
 
@@ -32,9 +41,8 @@ SECTIONS: dict[str, Group] = {  # of the paper, by the first one that a claim na
     "6.3": "stopping",
     "A": "algorithms",
 }
-NAMED = 3  # cases that a sentence names
+NAMED = 3  # cells that a sentence names
 VERDICTS = (HOLDS, IN_PART, FAILS)
-CELL = ["dataset", "model", "method"]
 
 
 @dataclass(frozen=True)
@@ -46,19 +54,6 @@ class Finding:
     sentence: str
     verdicts: Mapping[str, int]  # by VERDICTS, those above 0
     not_run: int  # claims that nothing here could be said about
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One metric of two things that are compared, in percent."""
-
-    name: str
-    before: float
-    after: float
-
-    @property
-    def text(self) -> str:
-        return f"{self.before:.1f} → {self.after:.1f}% ({self.name})"
 
 
 def group_of(section: str) -> Group:
@@ -79,20 +74,23 @@ def findings(
     """
     if metrics is None:
         return []
-    rows = metrics[[not METHODS[name].probe for name in metrics["method"]]]
-    rows = rows[rows.groupby([*CELL, "trial"])["k"].transform("max") > 0]
-    if rows.empty:
+    data = Data(metrics, averaging=averaging)
+    if not data.stops:
         return []
-    first = by_iteration(rows, averaging)
-    first = first[first["k"] == 1].set_index(CELL)
-    stop = at_stop(rows, averaging).set_index(CELL)
-    names = _names(stop.index, titles)
+    names = _names(list(data.stops), titles)
     said: dict[Group, str] = {
-        "iterating": _iterating(first, stop, names),
-        "neighbors": _neighbors(stop, names),
-        "stopping": _stopping(rows, averaging),
-        "algorithms": _algorithms(stop, names),
-    }
+        "iterating": _told(
+            _iterated(data), names, "From the first iteration to the stop", ("eff_acc", "spec_acc")
+        ),
+        "neighbors": _told(
+            _assisted(data), names, "At the stop, without a neighbor → with one",
+            ("spec_acc", "gen_acc"),
+        ),
+        "stopping": _stopping(data, averaging.rule.epsilon),
+        "algorithms": _told(
+            list(memit_and_pmet(data)), names, "At the stop, MEMIT → PMET", ("spec_acc", "eff_acc")
+        ),
+    }  # fmt: skip
     counted = _verdicts(claims)
     return [
         Finding(group, title, said[group], *counted.get(group, ({}, 0)))
@@ -101,74 +99,49 @@ def findings(
     ]
 
 
-def _names(cells: pd.MultiIndex, titles: Mapping[str, str]) -> dict[tuple, str]:
+def _names(cells: Sequence[Cell], titles: Mapping[str, str]) -> dict[Cell, str]:
     """Names of the cells: the method, and whatever else is not the same for all."""
-    several = {level: cells.get_level_values(level).nunique() > 1 for level in ("dataset", "model")}
+    several = [len({cell[level] for cell in cells}) > 1 for level in (0, 1)]
     found = {}
     for dataset, model, method in cells:
         parts = [method]
-        parts += [titles.get(model, model)] if several["model"] else []
-        parts += [describe_dataset(dataset)] if several["dataset"] else []
+        parts += [titles.get(model, model)] if several[1] else []
+        parts += [describe_dataset(dataset)] if several[0] else []
         found[dataset, model, method] = ", ".join(parts)
     return found
 
 
-def _iterating(first: pd.DataFrame, stop: pd.DataFrame, names: Mapping[tuple, str]) -> str:
-    cells = [cell for cell in stop.index if cell in first.index]
-
-    def cases(metric: str) -> list[_Case]:
-        return [
-            _Case(names[cell], 100 * first.at[cell, metric], 100 * stop.at[cell, metric])
-            for cell in cells
-        ]
-
-    kept = _compared(cases("spec_acc"), "specificity accuracy")
-    gained = _compared(cases("eff_acc"), "efficacy accuracy")
-    return f"From the first iteration to the stop: {gained}; {kept}." if cells else ""
+def _iterated(data: Data) -> list[Pair]:
+    """Every method after k = 1 and at its stop."""
+    return [(cell, data.steps[cell][1], stop) for cell, stop in data.stops.items()]
 
 
-def _neighbors(stop: pd.DataFrame, names: Mapping[tuple, str]) -> str:
-    pairs = []
-    for dataset, model, name in stop.index:
-        method = METHODS[name]
-        plain = (dataset, model, method.algorithm)
-        if method.neighbor_assisted and plain in stop.index:
-            pairs.append((plain, (dataset, model, name)))
-
-    def cases(metric: str) -> list[_Case]:
-        return [
-            _Case(names[own], 100 * stop.at[plain, metric], 100 * stop.at[own, metric])
-            for plain, own in pairs
-        ]
-
-    kept = _compared(cases("spec_acc"), "specificity accuracy")
-    cost = _compared(cases("gen_acc"), "generalization accuracy")
-    return f"At the stop, without a neighbor → with one: {kept}; {cost}." if pairs else ""
+def _assisted(data: Data) -> list[Pair]:
+    """The plain algorithm and with a neighbor, each at its stop."""
+    found: list[Pair] = []
+    for cell, stop in data.stops.items():
+        plain = (*cell[:2], METHODS[cell[2]].algorithm)
+        if METHODS[cell[2]].neighbor_assisted and plain in data.stops:
+            found.append((cell, data.stops[plain], stop))
+    return found
 
 
-def _algorithms(stop: pd.DataFrame, names: Mapping[tuple, str]) -> str:
-    pairs = [
-        ((dataset, model, "MEMIT"), (dataset, model, name))
-        for dataset, model, name in stop.index
-        if name == "PMET" and (dataset, model, "MEMIT") in stop.index
-    ]
-
-    def cases(metric: str) -> list[_Case]:
-        return [
-            _Case(names[own], 100 * stop.at[plain, metric], 100 * stop.at[own, metric])
-            for plain, own in pairs
-        ]
-
-    kept = _compared(cases("spec_acc"), "specificity accuracy")
-    gained = _compared(cases("eff_acc"), "efficacy accuracy")
-    return f"At the stop, MEMIT → PMET: {kept}; {gained}." if pairs else ""
+def _told(
+    pairs: Sequence[Pair], names: Mapping[Cell, str], what: str, metrics: Sequence[str]
+) -> str:
+    """How the metrics change, in a sentence; nothing where there is no pair."""
+    if not pairs:
+        return ""
+    return f"{what}: {'; '.join(_compared(pairs, names, metric) for metric in metrics)}."
 
 
-def _compared(cases: Sequence[_Case], what: str) -> str:
-    """A few cases by name; of many how often it rises and by how much on average."""
-    if len(cases) <= NAMED:
-        return f"{what} {', '.join(case.text for case in cases)}"
-    changes = pd.Series([case.after - case.before for case in cases]).dropna()
+def _compared(pairs: Sequence[Pair], names: Mapping[Cell, str], metric: str) -> str:
+    """A few pairs by name; of many how often the metric rises and by how much on average."""
+    what = f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
+    both = [(names[cell], 100 * old[metric], 100 * new[metric]) for cell, old, new in pairs]
+    if len(both) <= NAMED:
+        return f"{what} {', '.join(f'{old:.1f} → {new:.1f}% ({name})' for name, old, new in both)}"
+    changes = pd.Series([new - old for _, old, new in both]).dropna()
     rises = int((changes > 0).sum())
     return (
         f"{what} rises in {rises} of {len(changes)} cases, by {changes.mean():+.1f} points on"
@@ -176,24 +149,18 @@ def _compared(cases: Sequence[_Case], what: str) -> str:
     )
 
 
-def _stopping(rows: pd.DataFrame, averaging: Averaging) -> str:
-    chosen = pick_table(rows, averaging.rule)
-    if chosen.empty:
-        return ""
-    met = chosen[chosen["met"]]
-    rule = f"|Δp| ≤ {averaging.rule.epsilon:g}"
-    if met.empty:
-        none = "The run did not meet" if len(chosen) == 1 else f"None of {len(chosen)} runs met"
+def _stopping(data: Data, epsilon: float) -> str:
+    """How many runs met the rule, and when; where means decide, each of their cells is one."""
+    ks = [picked["proposed"] for picked in data.picks.values()]
+    met = [k for k in ks if k is not None]
+    rule = f"|Δp| ≤ {epsilon:g}"
+    if not met:
+        none = "The run did not meet" if len(ks) == 1 else f"None of {len(ks)} runs met"
         return f"{none} {rule} within its budget."
-    of = (
-        f"All {len(chosen)} runs"
-        if len(met) == len(chosen)
-        else f"{len(met)} of {len(chosen)} runs"
-    )
-    of = "The run" if len(chosen) == 1 else of
-    ks = span(int(k) for k in met["stop"])
-    times = "iteration" if ks == "1" else "iterations"
-    return f"{of} met {rule}, after {ks} {times}."
+    of = f"All {len(ks)} runs" if len(met) == len(ks) else f"{len(met)} of {len(ks)} runs"
+    of = "The run" if len(ks) == 1 else of
+    times = "iteration" if max(met) == 1 else "iterations"
+    return f"{of} met {rule}, after {span(met)} {times}."
 
 
 def _verdicts(claims: pd.DataFrame | None) -> dict[Group, tuple[dict[str, int], int]]:

@@ -127,12 +127,13 @@ def build(
             member.entry["facts"] = f"facts-{i}"
             member.entry["counts"] = counts(member.outcomes.flags, member.ids)
             blocks[member.entry["block"]] = _run(member, before, switches)
-    rows = []
+    rows: list[list[Any]] = []
+    flags = [one.outcomes.flags.astype(int).to_dict("index") for one in shown]
     for place, i in in_order([one.outcomes for one in shown], [one.ids for one in shown]):
         key = shown[place].run.key
         request = known[key.dataset, key.model, key.trial][i]
-        flags = [int(shown[place].outcomes.flags.at[i, name]) for name in FLAGS]
-        rows.append([place, i, request.subject, request.target_true, request.target_new, *flags])
+        texts = [request.subject, request.target_true, request.target_new]
+        rows.append([place, i, *texts, *(flags[place][i][name] for name in FLAGS)])
     return SingleEdits([one.entry for one in shown], blocks, rows)
 
 

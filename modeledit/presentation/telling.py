@@ -100,12 +100,11 @@ def in_order(of_runs: Sequence[Outcomes], chosen: Sequence[Sequence[int]]) -> li
     """
     kinds: list[list[Told]] = []
     for kind in TELLING:
-        ranked = [
-            (-float(one.strength.at[i, kind]), Told(place, i))
-            for place, (one, ids) in enumerate(zip(of_runs, chosen, strict=True))
-            for i in ids
-            if one.flags.at[i, kind]
-        ]
+        ranked = []
+        for place, (one, ids) in enumerate(zip(of_runs, chosen, strict=True)):
+            strength = dict(zip(one.flags.index, one.strength[kind].astype(float), strict=True))
+            having = set(one.flags.index[one.flags[kind]])
+            ranked += [(-strength[i], Told(place, i)) for i in ids if i in having]
         kinds.append([told for _, told in sorted(ranked)])
     telling = [told for turn in zip_longest(*kinds) for told in turn if told is not None]
     rest = [Told(place, i) for place, ids in enumerate(chosen) for i in ids]

@@ -153,7 +153,11 @@ def figure_trajectories(
 
 def _draw(axes: Axes, method: str, trajectory: Trajectory, name: str, factor: float) -> None:
     course = trajectory.courses[name]
-    style = {"color": COLOURS[method], "linestyle": LINES[method], "marker": MARKERS[method]}
+    style: dict[str, Any] = {
+        "color": COLOURS[method],
+        "linestyle": LINES[method],
+        "marker": MARKERS[method],
+    }
     mean, low, high = (
         [factor * v if math.isfinite(v) else math.nan for v in values]
         for values in (course.mean, course.low, course.high)
