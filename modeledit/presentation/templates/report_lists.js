@@ -54,7 +54,7 @@ function buildList(place) {
   table.on("tableBuilt", () => count(null, data.rows));
 }
 
-// A list is built when it comes into sight or its fold opens, and all that are open before the page is printed.
+// A list is built when it comes into sight or its fold opens. On paper its file is named instead; claims open there.
 const waiting = new Set(document.querySelectorAll(".listing"));
 const build = (place) => waiting.delete(place) && buildList(place);
 const sight = new IntersectionObserver((seen) => seen.filter((one) => one.isIntersecting).forEach((one) => build(one.target)), { rootMargin: "400px" });
@@ -63,6 +63,5 @@ document.querySelectorAll("details:has(.listing)").forEach((fold) => {
   fold.addEventListener("toggle", () => fold.open && fold.querySelectorAll(".listing").forEach(build));
 });
 addEventListener("beforeprint", () => {
-  document.querySelectorAll("#claims details").forEach((fold) => (fold.open = true));
-  waiting.forEach((place) => place.checkVisibility() && build(place));
+  document.querySelectorAll("#claims > .claims details").forEach((fold) => (fold.open = true));
 });
