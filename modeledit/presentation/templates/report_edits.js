@@ -56,7 +56,9 @@ function buildDrill(drill) {
     height: "34rem",
     selectableRows: 1,
     layout: "fitColumns",
+    autoResize: false, // it begins the list anew whenever the edit beside it is another one
   });
+  addEventListener("resize", () => table.redraw());
 
   const sameRequest = (a, b) => a[1] === b[1] && index[a[0]].dataset === index[b[0]].dataset;
 
@@ -85,7 +87,7 @@ function buildDrill(drill) {
     table.deselectRow();
     if (at === null) return detail.replaceChildren(make("p", { class: "missing" }, "No edit fits."));
     table.selectRow(at);
-    table.scrollToRow(at, "nearest", false).catch(() => {});
+    table.scrollToRow(at, "center", false).catch(() => {});
     const [place, id] = rows[at];
     const run = index[place];
     detail.replaceChildren(...editParts(run, block(run.facts), block(run.block), String(id)));
