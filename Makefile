@@ -5,10 +5,23 @@ WORKERS ?= logical
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage gpu docs check unlock clean
+# What `make edit` edits; taken from the command line only, as other programs set such variables, too.
+FACTS = config/my_facts.csv
+MODEL = smollm2-135m
+METHOD = MEMIT
+NAME = mine
+EXPORT =
+comma := ,
+
+.PHONY: demo edit test test-all coverage gpu docs check unlock clean
 
 demo: unlock  ## run everything on the embedded default
 	$(BIN)/snakemake --cores $(CORES)
+
+edit: unlock  ## edit facts of your own: make edit FACTS=my_facts.csv, also METHOD=, MODEL=, NAME=, EXPORT=folder
+	$(BIN)/snakemake --cores $(CORES) own_facts --configfile config/mine.yaml --config 'name=$(NAME)' \
+		'facts={path: "$(FACTS)", model: "$(MODEL)", method: "$(METHOD)"$(if $(EXPORT),$(comma) export: "$(EXPORT)")}'
+	@cat 'results/$(NAME)/facts.txt'
 
 test: $(VENV)/.development  ## run the tests, but for the slow lane
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"

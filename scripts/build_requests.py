@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 from modeledit.data import geography
-from modeledit.data.readers import load_requests
+from modeledit.data.geography_forms import with_neighbors
+from modeledit.data.readers import OWN, load_requests
 from modeledit.data.requests import write_requests
 from modeledit.io.files import optional_path
 from modeledit.io.log import journal
@@ -22,13 +23,13 @@ def build_requests(
     """Write all requests of a dataset of `kind`: those of `file`, or the built-in ones.
 
     What was mended in a file, and which records were left out, is logged. Refusal where these leave
-    fewer than the `wanted` requests.
+    fewer than the `wanted` requests. Facts of one's own that have no neighbors get built-in ones.
     """
     if file is None:
         requests = geography.build_requests(seed)
     else:
         loaded = load_requests(file, kind, skip_bad)
-        requests = loaded.requests
+        requests = with_neighbors(loaded.requests) if kind == OWN else loaded.requests
         for line in loaded.lines():
             log.warning("%s", line)
         if len(requests) < wanted and loaded.left_out:

@@ -7,6 +7,7 @@ from typing import Any
 from modeledit.data.records import shown
 
 COUNTERFACT, FLAT, ZSRE, ELIGIBLE = "CounterFact", "flat CounterFact", "zsRE", "eligible"
+OWN = "facts of one's own"
 
 _AS_COUNTERFACT = (
     "write each edit as a record of CounterFact (case_id, requested_rewrite, paraphrase_prompts, "
@@ -75,6 +76,11 @@ FORMS = (
         FLAT,
         _has("subject", "prompt", "target_new", "ground_truth"),
         "give the dataset `source: counterfact`",
+    ),
+    Form(
+        OWN,
+        _has("subject", "prompt", "new_object"),
+        "give the dataset `source: own`",
     ),
     Form(
         "FastEdit",

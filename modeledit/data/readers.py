@@ -1,4 +1,5 @@
-"""Requests from files: CounterFact, zsRE, EasyEdit's flat CounterFact, the authors' eligible sets.
+"""Requests from files: CounterFact, zsRE, EasyEdit's flat CounterFact, the authors' eligible sets,
+facts of one's own.
 
 `load_requests` reads a user's file and mends or refuses what it says; `READERS` read the files of
 the authors to the letter (`modeledit.data.normalisation` has the rules of both). Either way all
@@ -12,11 +13,13 @@ from typing import Any
 
 from modeledit.data import forms, records
 from modeledit.data.normalisation import Draft, NeighborDraft, literal, normalised
+from modeledit.data.own_records import own
 from modeledit.data.problems import NAMED, Problem, lines_of, message, object_of
 from modeledit.data.record_files import Entry, many_objects, read_entries
 from modeledit.data.records import RequestError, check_text, shown, text_list
 from modeledit.data.requests import NO_TRUE_OBJECT, Request
 
+OWN = "own"  # the kind of facts of one's own
 _SKIP = " (skip_bad would leave them out)"
 
 Parse = Callable[[dict[str, Any], int], Draft]
@@ -64,7 +67,7 @@ class Loaded:
 def load_requests(
     path: Path | str, kind: str, skip_bad: bool = False, as_published: bool = False
 ) -> Loaded:
-    """Read the requests of a file of `kind` "counterfact", "zsre" or "eligible".
+    """Read the requests of a file of `kind` "counterfact", "zsre", "eligible" or "own".
 
     Texts are normalised, unless the file is one `as_published` by the paper's authors. With
     `skip_bad` records that cannot be requests are left out and named in the result.
@@ -72,11 +75,13 @@ def load_requests(
     Of several records with one subject and prompt the first counts: a batch that asks for two
     objects of one fact can reach neither, and all of CounterFact has four such pairs, so they
     cannot be refused. The others are left out and named, whether they contradict it or repeat it.
+    Facts of "own" are few and can be mended: there such records are bad.
 
     Raises RequestError, with every bad record (the first ten by name), unless `skip_bad`; and
     always for a file without any usable record, or of another form.
     """
     path = Path(path)
+    skip = "" if kind == OWN else _SKIP
     entries = read_entries(path)
     parse = _parser(path, kind, entries)
     problems: list[Problem] = []
@@ -94,11 +99,14 @@ def load_requests(
             notes.setdefault(note, []).append(request.id)
     made, same = _without_same_ids(made)
     problems += same
+    if kind == OWN:
+        made, repeated = _without_same_facts(made)
+        problems += repeated
     if problems and not skip_bad:
-        raise RequestError(message(path, problems, len(entries), _SKIP))
+        raise RequestError(message(path, problems, len(entries), skip))
     if not made:
-        raise RequestError(f"{message(path, problems, len(entries), _SKIP)}\nso no request is left")
-    if not as_published:
+        raise RequestError(f"{message(path, problems, len(entries), skip)}\nso no request is left")
+    if kind != OWN and not as_published:
         made, repeated = _without_same_facts(made)
         problems += repeated
     kept = {request.id for _, request in made}
@@ -289,6 +297,7 @@ _PARSERS: dict[str, dict[str, Parse]] = {
     "counterfact": {forms.COUNTERFACT: _counterfact, forms.FLAT: _flat},
     "zsre": {forms.ZSRE: _zsre},
     "eligible": {forms.ELIGIBLE: _eligible},
+    OWN: {forms.OWN: own, forms.FLAT: _flat, forms.COUNTERFACT: _counterfact},
 }
 
 
@@ -320,6 +329,8 @@ def _sampled(sample: Any, text: str | None, target: str, where: str) -> Neighbor
 def _parser(path: Path, kind: str, entries: Sequence[Entry]) -> Parse:
     """What reads the records of a file; RequestError where they are not of `kind`."""
     form = forms.recognise(entry.value for entry in entries)
+    if kind == OWN and (form is None or form.name not in _PARSERS[OWN]):
+        return own  # which says of each record what it lacks, and which of its fields are unknown
     if form is None:
         sound = next((entry for entry in entries if not entry.broken), None)
         if sound is None:

@@ -40,7 +40,8 @@ _NOT_RECORDS = {
 # Columns of a CSV file that may hold lists and objects, as JSON. All other cells are texts.
 _STRUCTURED = frozenset(
     "requested_rewrite paraphrase_prompts neighborhood_prompts neighborhood_samples answers "
-    "rephrase_prompt locality locality_prompt locality_ground_truth".split()
+    "rephrase_prompt locality locality_prompt locality_ground_truth paraphrases neighbors "
+    "neighbor_objects".split()
 )
 _DELIMITERS = ",;\t"
 

@@ -22,9 +22,10 @@ from modeledit.editing.covariance import KeySums
 from modeledit.editing.covariance_error import CHECK_EVERY, LEAST_TEXTS, ErrorEstimate
 from modeledit.editing.factors import CovarianceError
 from modeledit.editing.matrix_names import layer_name
-from modeledit.io.files import read_texts
+from modeledit.io.files import FileError, read_texts
 from modeledit.io.log import progress
-from modeledit.io.matrices import read_matrices, write_matrices
+from modeledit.io.matrices import describe_matrices, read_matrices, write_matrices
+from modeledit.io.seals import check_seal
 from modeledit.lm.model import EditableModel, ModelError
 from modeledit.study.config import FAST_TOKENS
 
@@ -169,6 +170,31 @@ def covariance_of(
                 tolerance,
             )
     return matrices, said
+
+
+def gathered_already(
+    paths: Iterable[Path], layers: Sequence[int], recipe: Mapping[str, str]
+) -> tuple[Path, dict[str, np.ndarray], dict[str, str]] | None:
+    """The first of `paths` that holds the covariance of `layers` by `recipe`, what is in it and
+    what it says of itself; None where none does.
+
+    A file of more layers will do: what a layer's keys are does not depend on those behind it. Not
+    so with a tolerance, which counts on all of them. One that is broken is passed over.
+    """
+    wanted = {layer_name(layer) for layer in layers}
+    same = dict(recipe)
+    if "tolerance" not in recipe:
+        del same["layers"]
+    for path in paths:
+        try:
+            check_seal(path)
+            described = describe_matrices(path, same)
+            if not wanted <= described.shapes.keys():
+                continue
+            return path, read_matrices(path, same, sorted(wanted)), described.plain | dict(recipe)
+        except FileError:
+            continue
+    return None
 
 
 def _longest(model: EditableModel, length: str) -> int:

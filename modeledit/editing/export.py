@@ -20,6 +20,7 @@ from modeledit.io.files import StateError, digest, write_json
 from modeledit.io.prepared import read_prepared
 from modeledit.lm.model import EditableModel, load_model
 from modeledit.study.layout import IterationFiles
+from modeledit.study.own_facts import EXPORT_RECORD
 
 PROBES = ("The capital of France is", "Water boils at", "She was born in the city of")
 
@@ -46,7 +47,7 @@ def export_model(base: Path, state: Path, folder: Path, method: str) -> dict:
                 f" {float((old - new).abs().max())}; delete the folder and export again"
             )
     record = {"base_sha256": weights, "method": method, "k": k, "state": state_digest(state.parent)}
-    write_json(folder / "edited.json", record)
+    write_json(folder / EXPORT_RECORD, record)
     return record
 
 

@@ -167,6 +167,20 @@ EDITS = Schema(
 )
 """How OPTIMIZATION ended for each request of an iteration, and p-hat after SPREAD (SPEC J.1)."""
 
+PANEL = Schema(
+    "panel.parquet",
+    pa.schema(
+        [
+            ("prompt", pa.string()),
+            ("subject", pa.string()),
+            ("object", pa.string()),
+            ("said", pa.string()),  # as long as the object, in tokens
+            ("probability", pa.float64()),  # of the whole object
+        ]
+    ),
+)
+"""Facts that the unedited model knows, and what a model says of them."""
+
 REQUEST_VALUES = Schema(
     "request_metrics.parquet",
     pa.schema(

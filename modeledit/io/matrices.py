@@ -72,6 +72,11 @@ class Described:
     metadata: Mapping[str, str]
     shapes: Mapping[str, list[int]]
 
+    @property
+    def plain(self) -> dict[str, str]:
+        """The metadata without the matrices' digests."""
+        return {k: v for k, v in self.metadata.items() if not k.startswith(DIGEST)}
+
 
 def describe_matrices(path: Path, expected: Mapping[str, str]) -> Described:
     """Metadata and shapes of a file, after checking that it says what `expected` says.

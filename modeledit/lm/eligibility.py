@@ -28,7 +28,8 @@ EVAL_POSITIONS = ("mask_aware", "hf_default")
 class Filter:
     """How neighbors are judged, and which of those that survive join the edit (I14, I33).
 
-    `copies` says what becomes of a survivor whose prompt stands before it already.
+    `copies` says what becomes of a survivor whose prompt stands before it already, `others` of a
+    request with too few survivors: "keep" leaves it those that it has, none of them for editing.
     """
 
     eval_positions: Literal["mask_aware", "hf_default"]
@@ -36,6 +37,7 @@ class Filter:
     choice: Literal["first", "random"]
     copies: Literal["drop", "count"]
     seed: int
+    others: Literal["drop", "keep", "refuse"] = "drop"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def judge_neighbors(
 def select_eligible(
     requests: Sequence[Request], verdicts: pd.DataFrame, how: Filter
 ) -> tuple[list[Request], pd.DataFrame]:
-    """Eligible requests, and one row per request: survivors, eligible, reason.
+    """Eligible requests (and those that `how` keeps), and one row per request: survivors, eligible,
+    reason.
 
     Needs `editing_neighbors` survivors to edit with - the "first" or, seeded, "random" ones (I33) -
     and at least one more to evaluate on. A survivor without a known subject cannot take a delta, so
@@ -131,7 +134,8 @@ def select_eligible(
         summary.append(
             {"request": request.id, "survivors": len(indices), "eligible": ok, "reason": reason}
         )
-        if ok:
+        if ok or how.others == "keep":
+            usable = usable if ok else []
             rest = tuple(request.neighbors[j] for j in indices if j not in usable)
             editing = tuple(request.neighbors[j] for j in usable)
             eligible.append(replace(request, neighbors=rest, editing_neighbors=editing))

@@ -61,7 +61,7 @@ def steps(hyper: Hyperparameters, method: str, k: int) -> float:
 
 
 def kind_of(settings: Settings, dataset: str) -> str:
-    """What kind of records a dataset of runs has: "geography", "counterfact", "zsre"."""
+    """What kind of records a dataset of runs has: "geography", "counterfact", "zsre", "own"."""
     return settings.config.datasets[dataset.removesuffix(ELIGIBLE)].source
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from modeledit.study.masking import has_password, masked
 from modeledit.study.methods import METHODS, NAMES, Method
 from modeledit.study.models import FolderSource, Model
+from modeledit.study.own_facts import takes_export
 from modeledit.study.published_files import PublishedFiles, Sources
 from modeledit.study.settings import Configuration, Dataset, RunBlock
 
@@ -43,7 +44,8 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
         if not config.partial:
             yield from check_folder(name, model, around.root)
     for i, block in enumerate(config.runs):
-        yield from _check_block(config, f"config: runs.{i}", block, around)
+        at = "config: facts" if config.facts else f"config: runs.{i}"
+        yield from _check_block(config, at, block, around)
     yield from _check_twice(config, around.models)
     used = {block.dataset for block in config.runs}
     for name in sorted(used & config.datasets.keys()):
@@ -63,6 +65,11 @@ def problems(config: Configuration, around: Surroundings) -> Iterator[str]:
             "recompute"
         )
     yield from _check_evaluation(config, around.root)
+    if config.facts and config.facts.export and not takes_export(around.root / config.facts.export):
+        yield (
+            f"config: facts.export = {config.facts.export!r}: it is there and holds no earlier "
+            "export; name a folder that does not exist yet"
+        )
     if config.offline and not _is_folder(around.root / config.offline):
         yield (
             f"config: offline = {config.offline!r}: no such folder; give a path relative to the "
@@ -136,6 +143,8 @@ def check_origins(config: Configuration) -> Iterator[str]:
         if dataset.source == "geography":
             if given != (None, None):
                 yield f"{at}: source geography takes no further key; keep source alone"
+        elif dataset.source == "own" and (dataset.path is None or dataset.files):
+            yield f"{at}: source own is a file of yours; give its path, and no files"
         elif None not in given:
             yield (
                 f"{at}: both path (a file of your own) and files (published ones); give one of the "
@@ -339,6 +348,11 @@ def _check_trials(config: Configuration, name: str, around: Surroundings) -> Ite
 
 
 def _check_eligible(config: Configuration, around: Surroundings) -> Iterator[str]:
+    if config.eligible.others == "keep" and config.eligible.editing_neighbors:
+        yield (
+            f"config: eligible.editing_neighbors = {config.eligible.editing_neighbors}: with "
+            "eligible.others = 'keep' requests without neighbors are edited too; allowed: 0"
+        )
     known = f"no such model; allowed: {', '.join(around.known)} (config/models/*.yaml)"
     for model, size in config.eligible.authors.items():
         at = f"config: eligible.authors.{model} = {size}"

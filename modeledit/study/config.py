@@ -21,6 +21,7 @@ from modeledit.study.layout import Run, Sequence
 from modeledit.study.masking import masked
 from modeledit.study.methods import METHODS
 from modeledit.study.models import Model
+from modeledit.study.own_facts import with_facts
 from modeledit.study.published_files import PublishedFiles, Sources
 from modeledit.study.settings import Configuration, Preset, RunBlock, Stop
 from modeledit.study.switches import Switches
@@ -202,6 +203,7 @@ def load_settings(config: dict, root: Path, count: Callable[[Path], int]) -> Set
 
     Raises ConfigError with one line per problem.
     """
+    config = with_facts(config, root, count)
     try:
         checked = validate(Configuration, config, "config")
     except Invalid as error:

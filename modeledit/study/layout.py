@@ -16,6 +16,7 @@ MODEL = "resources/models/{model}"
 PREPARED = MODEL + "/prepared.json"  # the last file of a model's folder to be there
 ACCESS = "resources/access/{model}.txt"
 DOWNLOAD = "resources/downloads/{file}"
+DATASET_OF_FACTS = "facts"  # the name that facts of one's own have among the datasets
 
 
 class RunKey(NamedTuple):
@@ -281,6 +282,11 @@ class Layout:
     def unedited_scores(self) -> str:
         """The unedited model's raw scores on a trial."""
         return f"{self.unedited}/scores.parquet"
+
+    @property
+    def panel(self) -> str:
+        """Facts that a model knows, which edits of other facts should leave alone."""
+        return f"{self.statistics}/panel.parquet"
 
     def observed(self, file: str) -> str:
         """What a part of `evaluation` leaves of an edited state."""

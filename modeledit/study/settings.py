@@ -17,7 +17,7 @@ from modeledit.study.stopping import Mode
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "tf32", "bf16"]
-Kind = Literal["geography", "counterfact", "zsre"]
+Kind = Literal["geography", "counterfact", "zsre", "own"]
 Preset = Literal["corrected", "published"]
 GREATEST_SEED = 2**63 - 1  # of numpy's and torch's generators
 SMALLEST_BUDGET = 16  # tokens at once
@@ -37,11 +37,15 @@ class Dataset(Checked):
     """Where the records of a dataset come from."""
 
     source: Annotated[
-        Kind, Doc("`geography` is built in (docs/geography.md); the others are read from files")
+        Kind,
+        Doc(
+            "`geography` is built in (docs/geography.md); the others are read from files, `own` is "
+            "the plain form of docs/own_facts.md"
+        ),
     ]
     path: Annotated[
         str | None,
-        Doc("a CounterFact or zsRE file, relative to the project or absolute", "an existing file"),
+        Doc("a file of such records, relative to the project or absolute", "an existing file"),
     ] = None
     files: Annotated[
         Literal["authors", "whole"] | None,
@@ -81,13 +85,21 @@ class Eligible(Checked):
 
     editing_neighbors: Annotated[
         int,
-        Ge(1),
+        Ge(0),
         Le(MOST_NEIGHBORS),
         Doc(
             "how many known neighbors a request keeps for editing; one more is needed to evaluate "
             "on"
         ),
     ]
+    others: Annotated[
+        Literal["drop", "keep", "refuse"],
+        Doc(
+            "what becomes of a request that has too few known neighbors: it is left out, it is kept"
+            " with those that it has, or (`refuse`) nothing is edited",
+            "`keep` with `editing_neighbors: 0`",
+        ),
+    ] = "drop"
     choice: Annotated[
         Literal["first", "random"],
         Doc("which of the known neighbors edit: the first, or seeded random ones (I33)"),
@@ -307,6 +319,33 @@ class Compute(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Facts(Checked):
+    """Facts of one's own: what `study.own_facts` makes datasets, trials and runs of."""
+
+    path: Annotated[
+        str,
+        Doc(
+            "edits the facts of this file (docs/own_facts.md) in place of `datasets`, `trials`, "
+            "`eligible` and `runs`; `facts: FILE` is short for this key alone",
+            "an existing file, relative to the project or absolute",
+        ),
+    ]
+    model: Annotated[str, Doc("the model to edit", "a name of `config/models/*.yaml`")] = (
+        "smollm2-135m"
+    )
+    method: Annotated[
+        str, Doc("the method", "as `runs[].methods`; one with `NA_` needs known neighbors")
+    ] = "MEMIT"
+    export: Annotated[
+        str | None,
+        Doc(
+            "a folder for the edited model, as transformers reads it",
+            "one that is not there, is empty, or holds an earlier export",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Configuration(Checked):
     """Everything that a study's configuration says."""
 
@@ -338,6 +377,7 @@ class Configuration(Checked):
             "run; on the command line `--config partial=True`"
         ),
     ] = False
+    facts: Facts | None = None
     datasets: Annotated[
         dict[Annotated[str, Matching("^[a-z0-9][a-z0-9_]{0,99}$")], Dataset], MinLen(1)
     ]

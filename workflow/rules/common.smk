@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from snakemake.exceptions import WorkflowError
 
+from modeledit.data.readers import OWN, load_requests
 from modeledit.data.record_files import RequestError, UserFiles
 from modeledit.io.provenance import code_digest
 from modeledit.planning.resources import EDIT_MINUTES, PASSING_MINUTES, JobResources
@@ -22,6 +23,10 @@ USER_FILES = UserFiles()
 try:
     check_files(workflow.configfiles)
     SETTINGS = load_settings(config, PROJECT, USER_FILES.count)
+    if (
+        SETTINGS.config.facts
+    ):  # written by hand: all that is wrong is said before anything runs
+        load_requests(PROJECT / SETTINGS.config.facts.path, OWN)
 except (ConfigError, RequestError) as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
 

@@ -128,6 +128,7 @@ rule find_eligible:
         editing_neighbors=CONFIG.eligible.editing_neighbors,
         choice=CONFIG.eligible.choice,
         copies=CONFIG.eligible.copies,
+        others=CONFIG.eligible.others,
         seed=CONFIG.seed,
     message:
         "Finding the neighbors that {wildcards.model} knows (trial {wildcards.trial})"

@@ -1,0 +1,41 @@
+"""The panel: facts that nobody edited, put to a model, to see what else an edit moved."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedTokenizerBase
+
+from modeledit.data.requests import Neighbor
+from modeledit.evaluation.schemas import PANEL
+from modeledit.lm.model import EditableModel
+from modeledit.lm.tokens import decode, target_row
+from modeledit.lm.trees import label_outputs
+
+
+def ask_panel(
+    model: EditableModel,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: Sequence[Neighbor],
+    token_budget: int,
+) -> pd.DataFrame:
+    """What a model says of each of `facts`, with the columns of PANEL.
+
+    `said` is its teacher-forced answer, decoded and stripped, as the neighbor filter judges it
+    (SPEC D.2); `probability` is that of the fact's object.
+    """
+    rows = [target_row(tokenizer, fact.text, fact.target) for fact in facts]
+    said = label_outputs(model, rows, token_budget)
+    return pd.DataFrame(
+        [
+            (
+                fact.text,
+                fact.subject or "",
+                fact.target,
+                decode(tokenizer, answer.argmax.tolist()).strip(),
+                float(np.exp(answer.log_p.double().sum().item())),
+            )
+            for fact, answer in zip(facts, said, strict=True)
+        ],
+        columns=list(PANEL.names),
+    )
