@@ -7,7 +7,7 @@ bad records are named at once. ME-PPL-50 is read here too.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,8 @@ def load_requests(
     made, same = _without_same_ids(made)
     problems += same
     if kind == OWN:
-        made, repeated = _without_same_facts(made)
-        problems += repeated
+        made, repeated = _without_same_facts(made, "keep one of the two")
+        problems += [replace(one, id="") for one in repeated]
     if problems and not skip_bad:
         raise RequestError(message(path, problems, len(entries), skip))
     if not made:
@@ -381,7 +381,7 @@ def _without_same_ids(
 
 
 def _without_same_facts(
-    made: Sequence[tuple[Entry, Request]],
+    made: Sequence[tuple[Entry, Request]], way_out: str = "the first one counts"
 ) -> tuple[list[tuple[Entry, Request]], list[Problem]]:
     """The first request of every subject and prompt; the others with what they say otherwise."""
     seen: dict[tuple[str, str], tuple[Entry, Request]] = {}
@@ -397,7 +397,7 @@ def _without_same_facts(
         else:
             why = (
                 f"{shown(request.text)} -> {shown(request.target_new)} contradicts {other}, "
-                f"{shown(first[1].target_new)}; the first one counts"
+                f"{shown(first[1].target_new)}; {way_out}"
             )
         problems.append(Problem(entry.place, str(request.id), why))
     return kept, problems

@@ -334,7 +334,9 @@ def _csv_entry(place: str, names: list[str], cells: list[str]) -> Entry:
         if not cell:
             continue  # an empty cell is a field that is not there
         record[name] = cell
-        if name in _STRUCTURED and cell.lstrip()[:1] in ("[", "{"):
+        start = cell.lstrip()[:2]
+        # A prompt may begin with the place of its subject, {}.
+        if name in _STRUCTURED and start[:1] in ("[", "{") and start != "{}":
             value, broken = _loaded(cell)
             if broken:
                 return Entry(place, broken=f"column {name!r}: {broken}")
