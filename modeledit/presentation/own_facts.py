@@ -200,6 +200,7 @@ def read_outcome(sources: Sources, study: Study) -> Outcome:
         notes = [
             *_old_object(request, asked[0]),
             *_paraphrases(request),
+            *_in_the_loss(request),
             *_neighbors(given[request.id], offered[request.id], verdicts.get(request.id, [])),
         ]
         facts.append(Fact(request, asked, notes))
@@ -303,6 +304,14 @@ def _old_object(request: Request, edit: Asked) -> Iterator[str]:
 def _paraphrases(request: Request) -> Iterator[str]:
     if not request.paraphrases:
         yield "No paraphrases were given: whether the edit holds in other words was not asked."
+
+
+def _in_the_loss(request: Request) -> Iterator[str]:
+    for neighbor in request.editing_neighbors:
+        yield (
+            f"Edited with the neighbor “{neighbor.text}” (“{neighbor.target}”) in the loss, which "
+            "is therefore not asked."
+        )
 
 
 def _neighbors(given: Request, offered: Request, verdicts: Sequence[dict]) -> Iterator[str]:

@@ -17,11 +17,13 @@ from modeledit.editing.covariance_files import (
     Reading,
     covariance_of,
     gather,
+    gathered_already,
     read_published,
 )
 from modeledit.editing.factors import CovarianceError
 from modeledit.io.files import StateError, write_texts
 from modeledit.io.matrices import read_matrices, write_matrices
+from modeledit.io.seals import seal
 from modeledit.lm.model import EditableModel, ModelError
 from modeledit.lm.tokens import encode
 from tests.reference.models import tiny_contexts, tiny_gpt2, tiny_tokenizer
@@ -266,3 +268,47 @@ def test_more_tokens_than_the_model_sees_are_refused(model, tokenizer, tmp_path,
     else:
         _, metadata = covariance_of(*how)
         assert metadata["tokens"] == "256"
+
+
+# What another study gathered
+
+
+def written(path, layers=(1, 3), **recipe):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    matrices = {f"layer{i}": np.full((2, 2), float(i)) for i in layers}
+    said = RECIPE | {"layers": " ".join(map(str, layers)), "tokens": "160"} | recipe
+    write_matrices(path, matrices, said)
+    return path
+
+
+def test_a_covariance_by_the_same_recipe_is_taken(tmp_path):
+    other = written(tmp_path / "other", dump="large")
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"no matrices")
+    same = written(tmp_path / "same")
+    path, matrices, said = gathered_already([other, broken, same], LAYERS, RECIPE)
+    assert path == same and matrices.keys() == {"layer1", "layer3"}
+    copy = tmp_path / "copy"
+    write_matrices(copy, matrices, said)
+    assert copy.read_bytes() == same.read_bytes()
+    assert gathered_already([other, broken], LAYERS, RECIPE) is None
+
+
+def test_of_more_layers_those_that_are_needed_are_taken(tmp_path):
+    more = written(tmp_path / "more", layers=(1, 2, 3))
+    _, matrices, said = gathered_already([more], LAYERS, RECIPE)
+    assert matrices.keys() == {"layer1", "layer3"} and said == RECIPE | {"tokens": "160"}
+    assert gathered_already([more], [1, 4], RECIPE | {"layers": "1 4"}) is None
+    # A tolerance looks at all layers, so that the texts may be others.
+    careful = written(tmp_path / "careful", layers=(1, 2, 3), tolerance="0.1")
+    assert gathered_already([careful], LAYERS, RECIPE | {"tolerance": "0.1"}) is None
+
+
+def test_one_that_was_changed_since_is_passed_over(tmp_path):
+    path = written(tmp_path / "covariance.safetensors")
+    seal(path)
+    assert gathered_already([path], LAYERS, RECIPE)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert gathered_already([path], LAYERS, RECIPE) is None

@@ -294,3 +294,14 @@ def test_a_trial_is_filtered_and_where_padding_counts_by_both_readings(family, r
     assert found.verdicts["survives"].sum() == len(requests[0].neighbors)
     assert sorted(found.yields) == readings
     assert found.yields["mask_aware"]["eligible_requests"] == 1
+
+
+def test_requests_with_too_few_survivors_may_be_kept_with_those_they_have():
+    requests = [request(4, *"AB"), request(2, *"ABC"), request(9, *"ABC")]
+    verdicts = verdicts_of(requests, {4: (0, 1), 2: (2,)})
+    how = replace(FILTER, editing_neighbors=0, others="keep")
+    kept, summary = select_eligible(requests, verdicts, how)
+    assert [r.id for r in kept] == [4, 2, 9]
+    assert [[n.subject for n in r.neighbors] for r in kept] == [["A", "B"], ["C"], []]
+    assert all(r.editing_neighbors == () for r in kept)
+    assert summary["eligible"].tolist() == [True, True, False]

@@ -1,6 +1,7 @@
 """The script behind the neighbor filter: what is kept where no request is left."""
 
 import dataclasses
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -56,3 +57,23 @@ def test_where_no_request_is_left_the_verdicts_stay_and_the_message_names_them(t
     # What is found later takes them away.
     find_eligible(Inputs(requests(path, SAID), model), HOW, 1024, "cpu", left)
     assert not left.kept.exists() and len(read_requests(left.requests)) == 2
+
+
+def test_where_none_may_be_left_out_all_that_lack_neighbors_are_named(tmp_path, model):
+    path = tmp_path / "trial1.jsonl"
+    prompt = "{} is a city in"
+    known = tuple(Neighbor(prompt, place, SAID) for place in PLACES[3:])
+    facts = [
+        Request(i, PLACES[i], prompt, "Japan", SAID, neighbors=neighbors)
+        for i, neighbors in enumerate([known, (), tuple(replace(n, target="Peru") for n in known)])
+    ]
+    write_requests(path, facts)
+    with pytest.raises(ValueError) as error:
+        find_eligible(
+            Inputs(path, model), replace(HOW, others="refuse"), 1024, "cpu", outputs(tmp_path)
+        )
+    said = str(error.value)
+    assert said.startswith("2 of 3 facts have fewer than 2 neighbors")
+    assert "Lyon" not in said and "'neighbors'" in said
+    assert f"'{facts[1].text}': 0 of 0 neighbors survive" in said
+    assert f"'{facts[2].text}': 0 of {len(known)} neighbors survive" in said
