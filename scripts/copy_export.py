@@ -25,7 +25,7 @@ def copy_export(exported: Path, folder: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    with journal(snakemake.log[0]), sealed((), snakemake.output):
+    with journal(snakemake.log[0]), sealed(snakemake.input, snakemake.output):
         copy_export(
             Path(snakemake.input[0]),
             Path(snakemake.params.folder),

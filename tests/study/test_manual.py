@@ -58,6 +58,6 @@ def test_switches_stand_with_the_presets_choices():
 
 def test_limits_are_in_words():
     rows = dict(re.findall(r"^\| `([^`]+)` \|.*\| (.*) \|$", manual.key_table(), re.MULTILINE))
-    assert rows["eligible.editing_neighbors"] == ">= 1, <= 9"
+    assert rows["eligible.editing_neighbors"] == ">= 0, <= 9"
     assert rows["stop.epsilon"] == "> 0"
     assert rows["compute.deterministic"] == "`true`, `false`"
