@@ -6,7 +6,6 @@ LOOK_AT = (  # below results/{name}/, the best first
     ("facts.html", "what became of your facts, for the browser"),
     ("facts.txt", "the same for the terminal"),
     ("facts.csv", "the same as numbers, after every iteration"),
-    ("facts_export.txt", "where the edited model is"),
     ("report.html", "everything on one page, for the browser"),
     ("tables/tables.pdf", "the tables, typeset"),
     ("tables", "the tables as LaTeX, HTML, Markdown and CSV"),

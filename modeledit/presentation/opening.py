@@ -9,7 +9,7 @@ from modeledit.study.layout import PREPARED
 def opening_lines(study: Inventory) -> list[str]:
     """What will be edited, and a line for each preparation that is not there yet."""
     config, files = study.settings.config, study.files
-    if config.facts is None:
+    if config.facts is None or config.partial:
         return []
     facts, count = config.facts, config.trials.size
     title = study.settings.titles[facts.model]
