@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modeledit.data.readers import READERS, load_requests
+from modeledit.data.readers import OWN, READERS, load_requests
 from modeledit.data.record_files import many_objects, read_entries
 from modeledit.data.records import RequestError
 from modeledit.data.requests import read_requests, write_requests
@@ -24,6 +24,17 @@ from tests.data.test_readers import damaged, fact, flat
 FACTS = [fact(i, f"Town{i}") for i in range(4)]
 FLAT = [flat(case_id=i, subject=f"Town{i}", prompt=f"Town{i} is in") for i in range(3)]
 QUESTIONS = [zsre_record()]
+OWN_FACTS = [
+    {
+        "prompt": f"Town{i} is in",
+        "subject": f"Town{i}",
+        "new_object": "Japan",
+        "old_object": "France",
+        "paraphrases": ["Here is", "{} lies in"],
+        "neighbors": ["Nice is in", {"prompt": "{} is in", "subject": "Lille", "object": "Peru"}],
+    }
+    for i in range(3)
+]
 
 
 def as_parquet(records):
@@ -75,6 +86,8 @@ WHOLE = [
     ("any.csv", "counterfact", as_csv(FLAT)),
     ("any.tsv", "counterfact", as_csv(FLAT, "\t")),
     ("any.csv", "zsre", as_csv(QUESTIONS, ";")),
+    ("any.csv", "own", as_csv(OWN_FACTS)),
+    ("any.jsonl", "own", as_lines(OWN_FACTS)),
 ]
 
 
@@ -120,7 +133,7 @@ def test_any_damage_to_a_file_is_requests_or_refused(tmp_path_factory, file, cha
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     records=st.lists(damaged(), min_size=1, max_size=3),
-    kind=st.sampled_from(list(READERS)),
+    kind=st.sampled_from([*READERS, OWN]),
     skip_bad=st.booleans(),
 )
 def test_any_records_of_csv_and_parquet_are_requests_or_refused(
