@@ -174,7 +174,7 @@ PANEL = Schema(
             ("prompt", pa.string()),
             ("subject", pa.string()),
             ("object", pa.string()),
-            ("said", pa.string()),  # as long as the object, in tokens
+            ("said", pa.string()),  # up to where it leaves the object
             ("probability", pa.float64()),  # of the whole object
         ]
     ),

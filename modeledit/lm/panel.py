@@ -21,8 +21,9 @@ def ask_panel(
 ) -> pd.DataFrame:
     """What a model says of each of `facts`, with the columns of PANEL.
 
-    `said` is its teacher-forced answer, decoded and stripped, as the neighbor filter judges it
-    (SPEC D.2); `probability` is that of the fact's object.
+    `said` is the object where the model says all of it, as the neighbor filter judges (SPEC D.2);
+    else its answer up to the first token that is another one, since what it says behind that is
+    about the object and not its own. `probability` is that of the fact's object.
     """
     rows = [target_row(tokenizer, fact.text, fact.target) for fact in facts]
     said = label_outputs(model, rows, token_budget)
@@ -32,10 +33,16 @@ def ask_panel(
                 fact.text,
                 fact.subject or "",
                 fact.target,
-                decode(tokenizer, answer.argmax.tolist()).strip(),
+                decode(tokenizer, _own_words(row.labels, answer.argmax.tolist())).strip(),
                 float(np.exp(answer.log_p.double().sum().item())),
             )
-            for fact, answer in zip(facts, said, strict=True)
+            for fact, row, answer in zip(facts, rows, said, strict=True)
         ],
         columns=list(PANEL.names),
     )
+
+
+def _own_words(labels: Sequence[int], said: list[int]) -> list[int]:
+    """What was `said` up to the first token that is not the label there."""
+    pairs = enumerate(zip(labels, said, strict=True), start=1)
+    return said[: next((i for i, (label, token) in pairs if label != token), len(said))]

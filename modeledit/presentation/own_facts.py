@@ -320,7 +320,7 @@ def _neighbors(given: Request, offered: Request, verdicts: Sequence[dict]) -> It
     count, known = len(verdicts), len(verdicts) - len(unknown)
     if given.neighbors:
         for v in unknown:
-            said = f"it says “{v['predicted']}”" if v["predicted"] else "it says nothing"
+            said = f"token by token it says “{v['predicted'] or BLANK}”"
             yield (
                 f"Left out, since the unedited model does not know it: “{v['prompt']}” with "
                 f"“{v['object']}” ({said})."

@@ -141,7 +141,7 @@ def test_where_neighbors_are_from_is_said(write):
     kept = replace(own, neighbors=own.neighbors[:1])
     (shown,) = read_outcome(write([kept], [fact(own)], [own], verdicts), STUDY).facts
     (note,) = shown.notes
-    assert "“Place 0.1 lies in” with “France” (it says “Peru”)" in note
+    assert "“Place 0.1 lies in” with “France” (token by token it says “Peru”)" in note
     # Not given, and found.
     (shown,) = read_outcome(write([kept], [fact(alone)], [own], verdicts), STUDY).facts
     assert "of 2 built-in facts of the same form the model knows 1" in shown.notes[0]
