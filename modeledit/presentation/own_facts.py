@@ -168,6 +168,11 @@ class Outcome:
     mended: Sequence[str]  # in the user's file
 
     @property
+    def count(self) -> str:
+        """How many facts there are: "1 edited fact"."""
+        return f"{len(self.facts)} edited fact{'' if len(self.facts) == 1 else 's'}"
+
+    @property
     def totals(self) -> dict[str, int]:
         """How many prompts of each kind there are."""
         kinds = [asked.kind for fact in self.facts for asked in fact.asked]

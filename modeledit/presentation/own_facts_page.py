@@ -45,7 +45,7 @@ def render_text(outcome: Outcome) -> str:
     edited = [[one.kind, *_cells(one)] for one in asked if one.kind != "neighbor"]
     neighbors = {(one.text, one.old): _cells(one) for one in asked if one.kind == "neighbor"}
     blocks = [
-        f"{len(outcome.facts)} facts, {outcome.study.method} on {outcome.study.model}",
+        f"{outcome.count}, {outcome.study.method} on {outcome.study.model}",
         _table(edited, ("", "prompt", "says before", "says after", "new", "old", "")),
         _table(
             [

@@ -94,6 +94,12 @@ def test_prompts_are_counted_iteration_by_iteration(write):
     assert first.after.old == pytest.approx(0.05)
 
 
+def test_one_fact_is_one_fact(write):
+    outcome = read_outcome(write([request(0)]), STUDY)
+    assert render_text(outcome).startswith("1 edited fact, MEMIT on Tiny <1M>")
+    assert "<h1>1 edited fact</h1>" in render_page(outcome)
+
+
 def test_what_moved_is_not_what_was_edited(write):
     outcome = read_outcome(write([request(0)]), STUDY)
     assert outcome.panel == 3  # the edited prompt itself is none of them
@@ -204,4 +210,4 @@ def test_a_table_for_the_terminal_has_a_shared_neighbor_once(write):
         requests[number] = replace(one, id=number)
     text = render_text(read_outcome(write(requests, facts), STUDY))
     assert text.count("Place 0.0 lies in") == text.count("Place 0.1 lies in") == 1
-    assert text.splitlines()[0] == "2 facts, MEMIT on Tiny <1M>"
+    assert text.splitlines()[0] == "2 edited facts, MEMIT on Tiny <1M>"

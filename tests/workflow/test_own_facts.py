@@ -154,7 +154,7 @@ def test_other_facts_prepare_nothing_again(edited):
     assert done.returncode == 0, done.stdout[-5000:]
     assert not PREPARED & job_counts(done.stdout).keys()
     text = (edited.project.folder / OUT / "facts.txt").read_text("utf-8")
-    assert text.startswith("2 facts")
+    assert text.startswith("2 edited facts")
     assert "No neighbors were given" in text
 
 
