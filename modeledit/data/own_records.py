@@ -6,10 +6,10 @@ neighbors. All that is wrong with a record is said at once, since these files ar
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modeledit.data.normalisation import Draft, NeighborDraft
+from modeledit.data.normalisation import Draft, NeighborDraft, normalised
 from modeledit.data.records import RequestError, check_text, shown
 from modeledit.data.requests import NO_TRUE_OBJECT, SLOT
 
@@ -32,9 +32,7 @@ def own(record: dict[str, Any], position: int) -> Draft:
     paraphrases = reading.texts("paraphrases")
     neighbors = reading.neighbors(prompt, subject, "" if old == NO_TRUE_OBJECT else old)
     reading.unknown()
-    if reading.problems:
-        raise RequestError("; ".join(reading.problems))
-    return Draft(
+    draft = Draft(
         id=position,
         subject=subject,
         prompt=prompt,
@@ -45,6 +43,14 @@ def own(record: dict[str, Any], position: int) -> Draft:
         filled=True,
         names={"target_new": "new_object", "target_true": "old_object"},
     )
+    if not reading.problems:
+        return draft
+    if prompt and subject and new:  # then what the texts themselves get wrong is said with it
+        try:
+            normalised(replace(draft, paraphrases=(), neighbors=()))
+        except RequestError as error:
+            reading.problems.append(str(error))
+    raise RequestError("; ".join(reading.problems))
 
 
 @dataclass

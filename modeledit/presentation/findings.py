@@ -4,6 +4,7 @@ The sentences are about what was run here, whatever the paper says; the verdicts
 claims.csv. Where more than `NAMED` methods could be named, they are counted instead.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -113,7 +114,7 @@ def _names(cells: Sequence[Cell], titles: Mapping[str, str]) -> dict[Cell, str]:
 
 def _iterated(data: Data) -> list[Pair]:
     """Every method after k = 1 and at its stop."""
-    return [(cell, data.steps[cell][1], stop) for cell, stop in data.stops.items()]
+    return [(c, data.steps[c][1], stop) for c, stop in data.stops.items() if 1 in data.steps[c]]
 
 
 def _assisted(data: Data) -> list[Pair]:
@@ -129,23 +130,26 @@ def _assisted(data: Data) -> list[Pair]:
 def _told(
     pairs: Sequence[Pair], names: Mapping[Cell, str], what: str, metrics: Sequence[str]
 ) -> str:
-    """How the metrics change, in a sentence; nothing where there is no pair."""
-    if not pairs:
-        return ""
-    return f"{what}: {'; '.join(_compared(pairs, names, metric) for metric in metrics)}."
+    """How the metrics change, in a sentence; nothing where no pair has one of them."""
+    parts = [text for metric in metrics if (text := _compared(pairs, names, metric))]
+    return f"{what}: {'; '.join(parts)}." if parts else ""
 
 
 def _compared(pairs: Sequence[Pair], names: Mapping[Cell, str], metric: str) -> str:
-    """A few pairs by name; of many how often the metric rises and by how much on average."""
+    """A few pairs by name; of many how often the metric rises and by how much on average; "" where
+    none has it."""
     what = f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
     both = [(names[cell], 100 * old[metric], 100 * new[metric]) for cell, old, new in pairs]
+    both = [one for one in both if math.isfinite(one[1]) and math.isfinite(one[2])]
+    if not both:
+        return ""
     if len(both) <= NAMED:
         return f"{what} {', '.join(f'{old:.1f} → {new:.1f}% ({name})' for name, old, new in both)}"
-    changes = pd.Series([new - old for _, old, new in both]).dropna()
-    rises = int((changes > 0).sum())
+    changes = [new - old for _, old, new in both]
+    rises, mean = sum(change > 0 for change in changes), sum(changes) / len(changes)
     return (
-        f"{what} rises in {rises} of {len(changes)} cases, by {changes.mean():+.1f} points on"
-        " average over all"
+        f"{what} rises in {rises} of {len(changes)} cases, by {mean:+.1f} points on average over"
+        " all"
     )
 
 

@@ -109,10 +109,11 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
         FRANCE | {"neighbors": ["A is", "B is"], "neighbor_objects": ["C"]},
         FRANCE | {"paraphrases": {"a": "b"}},
         FRANCE | {"neighbors": [{"promt": "The capital of Peru is", "object": "Lima"}]},
+        FRANCE | {"subject": "Germany", "colour": "red"},
     )
     head, *lines = refused(path).splitlines()
-    assert head == f"{path}: 7 of 7 records cannot be used:"
-    assert [line.split(":")[0].strip() for line in lines] == [f"line {i}" for i in range(1, 8)]
+    assert head == f"{path}: 8 of 8 records cannot be used:"
+    assert [line.split(":")[0].strip() for line in lines] == [f"line {i}" for i in range(1, 9)]
     for line, words in zip(
         lines,
         (
@@ -123,6 +124,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path):
             ("'neighbor_objects': 1 entries for 2",),
             ("'paraphrases'", "{'a': 'b'}", "list of texts"),
             ("'neighbors[0].promt': unknown", "'neighbors[0].prompt'"),
+            ("'colour': unknown", "'Germany'", "reword the prompt"),
         ),
         strict=True,
     ):

@@ -68,6 +68,14 @@ def test_many_cases_are_counted():
     assert "(PMET, GPT-2 XL), 88.0 → 98.0% (PMET, other)" in said["algorithms"].sentence
 
 
+def test_what_was_not_measured_is_not_said():
+    without = frame({"MEMIT": MEMIT}).assign(spec_acc=float("nan"), score_acc=float("nan"))
+    assert found(without)["iterating"].sentence == (
+        "From the first iteration to the stop: efficacy accuracy 60.0 → 90.0% (MEMIT)."
+    )
+    assert "iterating" not in found(without.assign(eff_acc=float("nan")))
+
+
 def test_a_rule_that_is_never_met_is_said():
     said = found(frame({"PMET": NEVER}))
     assert said["stopping"].sentence == "The run did not meet |Δp| ≤ 1 within its budget."

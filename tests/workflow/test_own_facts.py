@@ -191,4 +191,7 @@ def test_the_page_opens_alone(edited, width, scheme):
         assert tab.locator("article").count() >= 2
         assert tab.locator(".mark").first.is_visible()
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+        found = axe.Axe().run(tab).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
         browser.close()
