@@ -7,8 +7,9 @@ from modeledit.io.files import write_text
 from modeledit.io.frames import write_csv
 from modeledit.io.log import journal
 from modeledit.io.seals import sealed
-from modeledit.presentation.own_facts import Sources, Study, read_outcome
+from modeledit.presentation.own_facts import Sources, read_outcome
 from modeledit.presentation.own_facts_page import render_page, render_text, to_frame
+from modeledit.study.own_facts import Study
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Literal
 import pandas as pd
 
 from modeledit.evaluation.aggregation import Averaging, Cell, span
-from modeledit.evaluation.metrics import METRICS
 from modeledit.paper.claims import PRINTED
 from modeledit.paper.judging import (
     FAILS,
@@ -23,7 +22,7 @@ from modeledit.paper.judging import (
     Pair,
     memit_and_pmet,
 )
-from modeledit.presentation.wording import describe_dataset
+from modeledit.presentation.wording import describe_dataset, metric_words
 from modeledit.study.methods import METHODS
 
 Group = Literal["iterating", "neighbors", "stopping", "algorithms"]
@@ -138,7 +137,7 @@ def _told(
 def _compared(pairs: Sequence[Pair], names: Mapping[Cell, str], metric: str) -> str:
     """A few pairs by name; of many how often the metric rises and by how much on average; "" where
     none has it."""
-    what = f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
+    what = metric_words(metric)
     both = [(names[cell], 100 * old[metric], 100 * new[metric]) for cell, old, new in pairs]
     both = [one for one in both if math.isfinite(one[1]) and math.isfinite(one[2])]
     if not both:

@@ -17,6 +17,7 @@ from modeledit.evaluation.schemas import PANEL, RAW_SCORES
 from modeledit.io.frames import read_csv
 from modeledit.io.state import State, read_state
 from modeledit.presentation.wording import small_model_note
+from modeledit.study.own_facts import Study
 
 KINDS = ("edit", "paraphrase", "neighbor")
 CHANGED, NOT_CHANGED, KEPT, LOST = "changed", "not changed", "kept", "lost"
@@ -39,16 +40,6 @@ class Sources:
     states: Sequence[Path]
     panel: Path
     panel_after: Path
-
-
-@dataclass(frozen=True)
-class Study:
-    """What was run: names to print, and the rule's epsilon."""
-
-    model: str
-    method: str
-    epsilon: float
-    small: bool  # no model of the paper
 
 
 @dataclass(frozen=True)

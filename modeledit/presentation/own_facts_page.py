@@ -3,12 +3,12 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 
-import jinja2
 import pandas as pd
 from tabulate import tabulate
 
 from modeledit.presentation import TEMPLATES
 from modeledit.presentation.own_facts import KINDS, Asked, Outcome
+from modeledit.presentation.pages import html_environment
 
 WIDTH = 34  # of a cell of the terminal's tables, in characters
 EXPLANATION = (
@@ -22,13 +22,7 @@ PLURALS = {"edit": "edits", "paraphrase": "paraphrases", "neighbor": "neighbors"
 
 def render_page(outcome: Outcome) -> str:
     """One HTML file that needs no other."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment()
     environment.filters |= {"percent": percent}
     style = (TEMPLATES / "own_facts.css").read_text(encoding="utf-8")
     return environment.get_template("own_facts.html.j2").render(

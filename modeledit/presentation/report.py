@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from modeledit.evaluation.aggregation import Averaging, by_run, pick_table, read_metrics
 from modeledit.evaluation.behavior_metrics import BEHAVIOR_FRACTIONS, BEHAVIOR_METRICS
-from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, METRICS, RUN
+from modeledit.evaluation.metrics import COLLAPSED_ABOVE, FRACTIONS, RUN
 from modeledit.io.files import read_json
 from modeledit.io.frames import read_csv
 from modeledit.paper import comparison
@@ -28,10 +28,11 @@ from modeledit.paper.claims import PRINTED
 from modeledit.paper.judging import FAILS, HOLDS, IN_PART, NOT_RUN
 from modeledit.presentation import TEMPLATES, VENDORED
 from modeledit.presentation.findings import TITLES, findings, group_of
+from modeledit.presentation.pages import html_environment
 from modeledit.presentation.sequence_rows import SequenceRow, sequence_rows
 from modeledit.presentation.single_edits import MAX_EDITS, RunFiles, build, number
 from modeledit.presentation.typesetting import COLOURS
-from modeledit.presentation.wording import describe_dataset, small_model_note
+from modeledit.presentation.wording import describe_dataset, metric_words, small_model_note
 from modeledit.study.config import planned_runs, planned_sequences
 from modeledit.study.layout import RunKey
 from modeledit.study.settings import Configuration
@@ -154,6 +155,7 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
     single = build(sources.runs, switches, stops, max_edits)
     titles = {name: model["title"] for name, model in models.items()}
     claims = _read_claims(sources.claims)
+    cells = None if sources.comparison is None else read_csv(sources.comparison)
     averaging = Averaging.of(switches, config.stop.epsilon)
     figures = [_figure(path, [*runs, *sequences], models) for path in sources.figures]
     scripts = _scripts()
@@ -180,8 +182,8 @@ def render(sources: Sources, max_edits: int = MAX_EDITS) -> str:
             figures=sorted(
                 (one for one in figures if one["kind"] != "trajectories"), key=_place_of_figure
             ),
-            comparison=_comparison(sources.comparison),
-            lists=_lists(sources),
+            comparison=_comparison(cells),
+            lists=_lists(sources, cells),
             hardware=_used(sources.hardware),
             index=single.runs,
             rows=single.rows,
@@ -208,15 +210,14 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _lists(sources: Sources) -> dict[str, Any]:
+def _lists(sources: Sources, cells: pd.DataFrame | None) -> dict[str, Any]:
     """The page's lists by name: those of LISTS that are there, and the published cells in two."""
     found = {
         name: listing(read_csv(path))
         for name in LISTS
         if (path := getattr(sources, name)) is not None
     }
-    if sources.comparison is not None:
-        cells = read_csv(sources.comparison)
+    if cells is not None:
         run = cells["ours"].notna()
         found["comparison"] = listing(cells.loc[run, list(_COMPARED)])
         found["comparison_rest"] = listing(cells.loc[~run, list(_CELL)])
@@ -401,13 +402,12 @@ def _place_of_figure(figure: Mapping[str, Any]) -> int:
     return {"qualitative": 0, "algorithms": 2}.get(figure["kind"], 1)
 
 
-def _comparison(path: Path | None) -> dict[str, Any] | None:
+def _comparison(cells: pd.DataFrame | None) -> dict[str, Any] | None:
     """How many published cells were run and how many not; of each table by verdict."""
-    if path is None:
+    if cells is None:
         return None
-    frame = read_csv(path)
-    run = int(frame["ours"].notna().sum())
-    return {"run": run, "rest": len(frame) - run, "summary": comparison.summary(frame)}
+    run = int(cells["ours"].notna().sum())
+    return {"run": run, "rest": len(cells) - run, "summary": comparison.summary(cells)}
 
 
 def _used(path: Path | None) -> dict[str, Any] | None:
@@ -460,7 +460,7 @@ def _words(metric: str) -> str:
         return BEHAVIOR_METRICS[metric].heading
     if metric not in FRACTIONS:
         return metric
-    return f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
+    return metric_words(metric)
 
 
 def _cell(value: Any) -> Any:
@@ -473,13 +473,7 @@ def _cell(value: Any) -> Any:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment()
     # `tojson` escapes <, > and &, so no text can end the script element it stands in.
     environment.policies["json.dumps_kwargs"] = {
         "separators": (",", ":"),

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from modeledit.evaluation.metrics import METRICS, Metric
 from modeledit.presentation import TEMPLATES
+from modeledit.presentation.pages import html_environment
 from modeledit.presentation.tables import RULES, Table, family
 
 SCIENTIFIC_FROM = 1e5  # perplexities from here on are printed as powers of ten
@@ -80,13 +81,7 @@ def to_html(table: Table, number: str = "") -> str:
 
     Styles are the page's; cell classes are bold, and green, orange, purple or red.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-    )
+    environment = html_environment()
     environment.filters["marked"] = markup_html
     environment.filters["value"] = lambda pair: html_value(*pair)
     template = environment.get_template("table.html.j2")

@@ -17,6 +17,11 @@ def describe_dataset(name: str) -> str:
     return printed + (" (eligible)" if base != name else "")
 
 
+def metric_words(metric: str) -> str:
+    """A metric in a sentence: eff_acc is "efficacy accuracy"."""
+    return f"{METRICS[metric].group} {METRICS[metric].heading}".lower()
+
+
 def small_model_note(titles: list[str]) -> str:
     """The sentence under everything that was measured on a model the paper does not use."""
     if not titles:
@@ -49,8 +54,7 @@ def note(
     for key, group in rows[rows["significant"]].groupby(pairs, sort=False):
         model, kind, a, a_k, b, b_k = map(str, key)
         words = [
-            f"{METRICS[metric].group.lower()} {METRICS[metric].heading.lower()}"
-            f" {100 * difference:+.1f}"
+            f"{metric_words(metric)} {100 * difference:+.1f}"
             for metric, difference in zip(group["metric"], group["difference"], strict=True)
         ]
         sides = f"{a} (k = {a_k}) against " + (

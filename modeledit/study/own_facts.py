@@ -6,7 +6,7 @@ loss needs some of every fact.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from modeledit.study.methods import METHODS
 from modeledit.study.settings import Facts
 
 EXPORT_RECORD = "edited.json"  # the last file of an exported model
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was run: names to print, and the rule's epsilon."""
+
+    model: str
+    method: str
+    epsilon: float
+    small: bool  # no model of the paper
 
 
 def with_facts(

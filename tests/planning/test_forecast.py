@@ -3,10 +3,11 @@
 import pytest
 
 from modeledit.data.record_files import count_records
-from modeledit.io.state import State, write_state
+from modeledit.io.state import write_state
 from modeledit.planning.durations import duration
 from modeledit.planning.forecast import LIGHT, Forecast
 from modeledit.study.config import load_settings
+from tests.editing.tiny_edits import state_of
 from tests.study.test_config import MODEL, ROOT, block, changed
 
 EDIT = {"dataset": "geography-eligible", "model": MODEL, "method": "MEMIT", "trial": "1", "k": "1"}
@@ -58,18 +59,7 @@ def test_a_stop_is_known_by_the_iteration_before(tmp_path, monkeypatch):
     assert told.stop_before(EDIT) is None and told.stop_before(EDIT | {"k": "2"}) is None
     folder = tmp_path / "results/known" / EDIT["dataset"] / MODEL / "MEMIT/trial1/iter3"
     folder.mkdir(parents=True)
-    state = State(
-        k=3,
-        held_by=2,
-        passed_on=True,
-        stopped=True,
-        collapsed=None,
-        p_bar=0.1,
-        p_hat=0.1,
-        dp=0.0,
-        precision="float32",
-        differences=[2.0, 0.0],
-    )
+    state = state_of(3, held_by=2, passed_on=True, stopped=True, differences=[2.0, 0.0])
     write_state(folder / "state.json", state)
     assert told.stop_before(EDIT | {"k": "4"}) == 2
     (folder / "state.json").write_text("half of")

@@ -11,8 +11,9 @@ import pytest
 from modeledit.data.requests import NO_TRUE_OBJECT, Neighbor, Request, write_requests
 from modeledit.evaluation.schemas import PANEL
 from modeledit.io.state import State, write_state
-from modeledit.presentation.own_facts import Sources, Study, read_outcome
+from modeledit.presentation.own_facts import Sources, read_outcome
 from modeledit.presentation.own_facts_page import percent, render_page, render_text, to_frame
+from modeledit.study.own_facts import Study
 from tests.made_up import HOSTILE, scores
 
 STUDY = Study("Tiny <1M>", "MEMIT", 1.0, small=True)

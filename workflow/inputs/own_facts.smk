@@ -1,6 +1,6 @@
 # What the rules of facts of one's own ask: inputs.
 
-from modeledit.presentation.own_facts import Study
+from modeledit.study.own_facts import Study
 
 FACTS = CONFIG.facts
 RUN_OF_FACTS = SETTINGS.runs[0]

@@ -23,9 +23,8 @@ USER_FILES = UserFiles()
 try:
     check_files(workflow.configfiles)
     SETTINGS = load_settings(config, PROJECT, USER_FILES.count)
-    if (
-        SETTINGS.config.facts
-    ):  # written by hand: all that is wrong is said before anything runs
+    # Written by hand: all that is wrong is said, once, before anything runs.
+    if SETTINGS.config.facts and workflow.is_main_process:
         load_requests(PROJECT / SETTINGS.config.facts.path, OWN)
 except (ConfigError, RequestError) as error:
     raise WorkflowError(f"The configuration cannot be run.\n{error}")
